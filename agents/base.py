@@ -1,0 +1,150 @@
+"""What an agent is: it acts on a batch of environments; it may learn; it saves and loads.
+
+Every agent, baseline or learned, plays B environments at once, so training, evaluation and
+tools have one loop for all. A third party's agent is a subclass of ``Agent`` in its own package.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from agents.environments import EnvironmentFactory
+    from agents.environments import ResumableVectorEnv
+
+Infos = Mapping[str, Any]  # gymnasium's vector infos: key -> [B, ...] array, "_key" -> [B] bool
+
+
+class Logger(Protocol):
+    """Where metrics go. One row a call; keys are grouped by a slash, as in ``train/loss``."""
+
+    def log(self, metrics: Mapping[str, float], *, env_steps: int) -> None:
+        """Write one row of scalar metrics at ``env_steps``."""
+        ...
+
+    def log_histogram(self, name: str, counts: np.ndarray, *, env_steps: int) -> None:
+        """Write a histogram given as counts per bin."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Plays the agent on the fixed validation list; returns metrics, ``score`` the one to raise."""
+
+    def __call__(self, agent: Agent) -> Mapping[str, float]: ...
+
+
+class CheckpointStore(Protocol):
+    """Keeps ``latest`` (everything, to resume) and ``best`` (weights) of a run, atomically."""
+
+    def save_latest(self, state: Mapping[str, Any]) -> None:
+        """Write the whole training state; a former one stays valid if the write fails."""
+        ...
+
+    def save_best(self, state: Mapping[str, Any]) -> None:
+        """Write the agent's own ``state_dict`` as the best one so far."""
+        ...
+
+    def load_latest(self) -> dict[str, Any] | None:
+        """Return the newest undamaged training state, or None for a fresh run."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """How long and how a training runs, whatever the agent."""
+
+    total_env_steps: int  # environment steps to play; under an idle gate each calm step counts
+    num_envs: int = 32  # environments played side by side
+    envs_per_group: int = 16  # environments that share one search batch: fixes the arithmetic
+    num_workers: int = 0  # self-play processes; 0 plays in the main process
+    synchronous: bool = True  # same seed, same weights; False lets self-play run ahead
+    evaluation_interval: int = 10_000  # env steps between evaluations
+    checkpoint_interval: int = 10_000  # env steps between checkpoints
+    log_interval: int = 1_000  # env steps between rows of metrics
+    max_minutes: float | None = None  # wall-clock limit of the training, None for none
+    learner_threads: int = 1  # torch threads of the learner; part of what makes runs repeat
+    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:0", ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """Everything a training may use, handed to ``Agent.train``."""
+
+    settings: TrainerSettings
+    make_environment: EnvironmentFactory  # training environments, picklable
+    evaluate: Evaluator
+    logger: Logger
+    checkpoints: CheckpointStore
+    folder: Path
+    seed: int
+
+
+class Agent(ABC):
+    """Acts on B environments at once."""
+
+    needs_simulator: bool = False  # True if ``act`` calls ``simulate`` of the bound environment
+
+    def bind(self, env: ResumableVectorEnv) -> None:
+        """Meet the vector environment about to be played; look-ahead agents keep it."""
+
+    @abstractmethod
+    def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
+        """Choose an action for each environment.
+
+        Args:
+            observations: ``[B, ...]`` as the vector environment gives them.
+            infos: vector infos of the same step; ``infos["action_mask"]`` is ``[B, A]`` int8.
+            active: ``[B]`` bool, False for environments whose episode is over and whose
+                action is ignored; None for all active.
+
+        Returns:
+            ``[B]`` int64 actions.
+        """
+
+    def train(self, run: TrainingRun) -> None:
+        """Learn. Agents with nothing to learn return at once."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether ``train`` does anything."""
+        return type(self).train is not Agent.train
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what ``load_state_dict`` needs: tensors and plain Python only."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the weights that ``state_dict`` gave."""
+        if state:
+            raise ValueError(
+                f"{type(self).__name__} has no weights, but was given {sorted(state)[:5]}. "
+                "Name the agent that wrote them."
+            )
+
+    def statistics(self) -> Mapping[str, float]:
+        """Return figures of the last ``act`` worth logging, such as search depth."""
+        return {}
+
+
+def full_masks(infos: Infos, num_envs: int, num_actions: int) -> np.ndarray:
+    """Return ``[B, A]`` int8 legality, 1 = legal; all ones where the environment has no masks."""
+    mask = infos.get("action_mask")
+    if mask is None:
+        return np.ones((num_envs, num_actions), dtype=np.int8)
+    mask = np.asarray(mask)
+    if mask.dtype == object:  # some rows have no info this step (inactive environments)
+        rows: Sequence[Any] = mask
+        return np.stack(
+            [np.ones(num_actions, np.int8) if row is None else np.asarray(row) for row in rows]
+        )
+    return mask

@@ -1,0 +1,31 @@
+"""Wrong names get one clear answer, with the nearest right name, everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def choose(kind: str, name: str, options: Iterable[str]) -> str:
+    """Return ``name`` if it is one of ``options``.
+
+    Args:
+        kind: what is being named, for the message, such as "reward".
+        name: what was given.
+        options: the right names, in the order the message should list them.
+
+    Raises:
+        ValueError: ``name`` is not an option; the message names the nearest one and lists all (the
+            first twenty of a long list).
+    """
+    names = tuple(options)
+    if name in names:
+        return name
+    given = str(name)
+    lowered = {option.lower(): option for option in reversed(names)}
+    close = get_close_matches(given.lower(), lowered, n=1, cutoff=0.4)
+    hint = f"; did you mean {lowered[close[0]]!r}?" if close else "."
+    listed = ", ".join(names[:20])
+    if len(names) > 20:
+        listed += f", ... ({len(names)} in all)"
+    raise ValueError(f"unknown {kind} {name!r}{hint} One of: {listed or '(none)'}")

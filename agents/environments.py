@@ -313,9 +313,7 @@ class EnvironmentFactory:
             env = wrapper(env)
         return env
 
-    def __call__(
-        self, num_envs: int, *, autoreset: Autoreset = "same_step"
-    ) -> ResumableVectorEnv:
+    def __call__(self, num_envs: int, *, autoreset: Autoreset = "same_step") -> ResumableVectorEnv:
         """Make ``num_envs`` environments side by side.
 
         Raises:

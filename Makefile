@@ -1,0 +1,56 @@
+# Everything a person needs, from a clone and a Python alone:
+#   make train   set up, then train, evaluate and print the table (experiment=quickstart)
+#   make test    set up, then the tests
+# PYTHON chooses the interpreter that makes the environment: make train PYTHON=python3.12
+# VENV chooses where it is made.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_WORKERS ?= 2
+ARGS ?=
+
+.PHONY: help train test test-slow lint format types setup clean
+
+help:
+	@sed -n '1,6p' Makefile
+
+setup: $(VENV)/.installed
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed; '$(PYTHON)' is another (or missing)." \
+	       "Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+train: setup
+	$(BIN)/powergrid-train experiment=quickstart $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope $(ARGS)
+
+test-slow: setup
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

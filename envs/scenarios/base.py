@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +31,12 @@ class Scenario:
     prod_v_forecast: np.ndarray  # [T, G] kV
     start: np.datetime64  # wall clock of row 0, minutes
     minutes_per_step: int = 5
+    maintenance: np.ndarray | None = None  # [T, L] bool, planned outages; None for none
+    hazards: np.ndarray | None = None  # [T, L] bool, unplanned outages; None for none
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Scenario:
+        """Return itself: nothing in it can change, and grid2op deep-copies environments."""
+        return self
 
     @property
     def num_steps(self) -> int:
@@ -49,5 +56,5 @@ class ScenarioSource(Protocol):
         ...
 
     def load(self, name: str) -> Scenario:
-        """Return the scenario called ``name``; ValueError with the nearest name if there is none."""
+        """Return the scenario called ``name``; ValueError names the nearest one if there is none."""
         ...

@@ -1,0 +1,127 @@
+"""Opening a grid in grid2op, and what its series must be called."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+import grid2op
+from grid2op.Environment import Environment
+from grid2op.MakeEnv.Make import TEST_DEV_ENVS
+from grid2op.Parameters import Parameters
+from lightsim2grid import LightSimBackend
+
+from envs.names import choose
+from envs.scenarios.base import Scenario
+from envs.scenarios.chronics import ScenarioChronics
+
+
+class GridColumns(NamedTuple):
+    """Names of a grid's elements in its own order: the columns of every series played on it."""
+
+    load_names: tuple[str, ...]  # [D]
+    generator_names: tuple[str, ...]  # [G]
+    line_names: tuple[str, ...]  # [L]
+    chronics_names: Mapping[str, Mapping[str, str]]  # "loads", "prods", "lines": file -> grid name
+
+
+def grid_folder(grid: str) -> Path:
+    """Return the folder of ``grid``: a name that grid2op knows, or the path of such a folder.
+
+    Grids in the grid2op wheel come before those that grid2op downloaded: the grid is the same, and
+    the wheel's needs no network.
+
+    Raises:
+        ValueError: there is no such grid; the message names the nearest one.
+    """
+    if grid in TEST_DEV_ENVS:
+        return Path(TEST_DEV_ENVS[grid])
+    if _is_grid_folder(Path(grid)):
+        return Path(grid)
+    local = Path(grid2op.get_current_local_dir())
+    downloaded = [p.name for p in sorted(local.glob("*")) if _is_grid_folder(p)]
+    return local / choose("grid", grid, [*TEST_DEV_ENVS, *downloaded])
+
+
+def _is_grid_folder(path: Path) -> bool:
+    return (path / "config.py").is_file() and (path / "grid.json").is_file()
+
+
+def make_grid2op(
+    grid: str,
+    *,
+    parameters: Parameters | Mapping[str, Any] | None = None,
+    chronics_class: type | None = ScenarioChronics,
+    **options: Any,
+) -> Environment:
+    """Open ``grid`` in grid2op with the lightsim2grid power flow.
+
+    Call ``set_scenario(env, scenario)`` and then ``env.reset()``: parameters and scenario take
+    effect there.
+
+    Args:
+        grid: name or folder, see ``grid_folder``.
+        parameters: values that differ from the grid's own, such as ``{"MAX_SUB_CHANGED": 2}``, for
+            the simulator and its forecasts; or a whole ``Parameters`` object.
+        chronics_class: where rows come from; None for the grid's own files.
+        options: what else ``grid2op.make`` takes, such as ``reward_class`` or the opponent's.
+
+    Raises:
+        ValueError: no such grid or parameter.
+    """
+    if chronics_class is not None:
+        options["chronics_class"] = chronics_class
+    options.setdefault("backend", LightSimBackend())
+    folder = grid_folder(grid)
+    with warnings.catch_warnings():
+        # test=True says "the grid in the wheel", which is the very one we want
+        warnings.filterwarnings("ignore", message="You are using a development environment")
+        name = grid if grid in TEST_DEV_ENVS else str(folder)
+        env = grid2op.make(name, test=grid in TEST_DEV_ENVS, **options)
+    if parameters is not None:
+        parameters = _merge(env.parameters, parameters)
+        env.change_parameters(parameters)
+        env.change_forecast_parameters(parameters)
+    return env
+
+
+def set_scenario(env: Environment, scenario: Scenario, first_row: int = 0) -> None:
+    """Choose what the next ``env.reset()`` plays, from row ``first_row`` of ``scenario`` on.
+
+    Raises:
+        ValueError: the scenario is of another grid, or has no step left after ``first_row``.
+    """
+    env.chronics_handler.real_data.set_scenario(scenario, first_row)
+    # grid2op fixes this when the environment is made; without it ``max_step`` of a simulated
+    # observation is not that of the scenario
+    forecaster = env.observation_space.obs_env
+    if forecaster is not None:
+        forecaster._max_episode_duration = env.chronics_handler.max_episode_duration()
+
+
+def _merge(own: Parameters, given: Parameters | Mapping[str, Any]) -> Parameters:
+    if isinstance(given, Parameters):
+        return given
+    for name in given:
+        choose("parameter of the grid", name, own.to_dict())
+    merged = Parameters()
+    merged.init_from_dict({**own.to_dict(), **given})
+    return merged
+
+
+@lru_cache(maxsize=16)
+def grid_columns(grid: str) -> GridColumns:
+    """Return the names of the grid's elements, in its order (about 1 s the first time)."""
+    env = make_grid2op(grid)
+    columns = GridColumns(
+        load_names=tuple(str(name) for name in env.name_load),
+        generator_names=tuple(str(name) for name in env.name_gen),
+        line_names=tuple(str(name) for name in env.name_line),
+        chronics_names=dict(env._names_chronics_to_backend or {}),
+    )
+    env.close()
+    return columns

@@ -38,6 +38,8 @@ class GridLayout(NamedTuple):
     renewable: np.ndarray  # [G] bool, wind and solar
     redispatchable: np.ndarray  # [G] bool
     cost_per_mwh: np.ndarray  # [G] float32, currency per MWh
+    nominal_voltage: np.ndarray  # [S] float32, kV, the base of per-unit voltages
+    load_reference: np.ndarray  # [D] float32, MW, the grid file's own demand: the scale of a load
 
     @property
     def num_lines(self) -> int:
@@ -101,6 +103,7 @@ class GridState(NamedTuple):
     clock: np.ndarray  # [B] datetime64[m], the wall clock of the series
     step: np.ndarray  # [B] int32, steps played since the scenario's start
     max_step: np.ndarray  # [B] int32, steps of the whole scenario
+    last_busbar: np.ndarray  # [B, E] int8, topo_vect, but where last connected for what is out now
 
 
 class Lookahead(NamedTuple):

@@ -56,5 +56,5 @@ class ScenarioSource(Protocol):
         ...
 
     def load(self, name: str) -> Scenario:
-        """Return the scenario called ``name``; ValueError names the nearest one if there is none."""
+        """Return scenario ``name``; ValueError names the nearest one if there is none."""
         ...

@@ -92,7 +92,7 @@ def grid_state(
     load_p, load_q = obs.load_p, obs.load_q
     gen_p, gen_v = obs.gen_p, obs.gen_v
     forecast = obs._forecasted_inj
-    injection = forecast[-1][1].get("injection", {}) if forecast else {}
+    injection = forecast[1][1].get("injection", {}) if len(forecast) > 1 else {}
     return GridState(
         rho=obs.rho[None],
         line_status=obs.line_status[None],

@@ -222,9 +222,9 @@ class PUCTSearch:
 def visit_policy(
     visit_counts: np.ndarray, action_mask: np.ndarray, temperature: float, selection: str
 ) -> np.ndarray:
-    """Return the [B, A] distribution that actions are drawn from; illegal actions get 0.
+    """Return the [B, A] distribution that actions are drawn from; illegal ones get 0.
 
-    "softmax": p = softmax(v) over the legal actions, unvisited ones included, then p^(1/temperature)
+    "softmax": p = softmax(v) over the legal actions, unvisited included, then p^(1/temperature)
     normalised; the two steps together are softmax(v / temperature).
     "power": v^(1/temperature) normalised, which leaves unvisited actions at 0.
     """

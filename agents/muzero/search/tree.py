@@ -139,7 +139,7 @@ def grow(tree, node, parents, actions, reward, raw_value, priors, discount):
 
 @numba.njit(cache=True, nogil=True)
 def root_children(tree, discount, visit_counts, values):
-    """Fill ``visit_counts [B, A]`` and ``values [B, A]`` (r + discount V) of the roots' children."""
+    """Fill ``visit_counts`` and ``values`` (r + discount V) ``[B, A]`` of the roots' children."""
     visit_counts[:] = 0
     values[:] = 0.0
     for b in range(visit_counts.shape[0]):
@@ -176,8 +176,10 @@ class Forest:
             self._rows = torch.arange(num_roots)
         states = output.states
         shape = (num_nodes, *states.shape)
-        if self._states is None or self._states.shape != shape or (
-            self._states.dtype != states.dtype or self._states.device != states.device
+        if (
+            self._states is None
+            or self._states.shape != shape
+            or (self._states.dtype != states.dtype or self._states.device != states.device)
         ):
             self._states = torch.empty(shape, dtype=states.dtype, device=states.device)
         self._states[0] = states

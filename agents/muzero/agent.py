@@ -1,0 +1,234 @@
+"""MuZero as an agent: its parts put together, acting and training.
+
+Schrittwieser et al. 2020, https://arxiv.org/abs/1911.08265.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from agents.base import Agent
+from agents.base import Infos
+from agents.base import TrainerSettings
+from agents.base import TrainingRun
+from agents.base import full_masks
+from agents.devices import choose_device
+from agents.environments import EnvironmentFactory
+from agents.muzero.learner import Learner
+from agents.muzero.model import LearnedModel
+from agents.muzero.networks.base import MuZeroNetwork
+from agents.muzero.replay import Replay
+from agents.muzero.schedules import Schedule
+from agents.muzero.search.base import Search
+from agents.muzero.self_play import SelfPlayGroup
+from agents.muzero.trainer import LearningPlan
+from agents.muzero.trainer import MuZeroTrainer
+from agents.muzero.workers import LocalPool
+from agents.muzero.workers import ProcessPool
+from agents.muzero.workers import SelfPlayPool
+
+
+class MuZeroAgent(Agent):
+    """Plans in a learned model with a tree search, and learns the model from its own play.
+
+    Args:
+        observation_space, action_space: of one environment: a Box and a Discrete.
+        seed: of weights and play.
+        network: makes the network from ``observation_shape`` and ``num_actions``.
+        search: makes the search from ``discount``.
+        replay: makes the replay from the run's sizes (see ``Replay``).
+        optimizer: makes the optimiser from the network's parameters.
+        learning: loss weights and the like, keywords of ``Learner``.
+        plan: how much is learned from how much play.
+        discount: gamma, per decision.
+        td_steps: n of the n-step value target, in decisions.
+        unroll_steps: K, steps that the model is unrolled in training.
+        device: "auto", "cpu", "cuda", ...: where the networks run.
+    """
+
+    def __init__(
+        self,
+        *,
+        observation_space: gym.spaces.Box,
+        action_space: gym.spaces.Discrete,
+        seed: int,
+        network: Callable[..., MuZeroNetwork],
+        search: Callable[..., Search],
+        replay: Callable[..., Replay],
+        optimizer: Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer],
+        learning: Mapping[str, Any],
+        plan: LearningPlan,
+        discount: float = 0.9,
+        td_steps: int = 7,
+        unroll_steps: int = 5,
+        device: str = "auto",
+    ) -> None:
+        if not 0.0 < discount <= 1.0:
+            raise ValueError(f"discount must be in (0, 1], got {discount}")
+        self._num_actions = int(action_space.n)
+        self._make_network = partial(
+            network, observation_shape=observation_space.shape, num_actions=self._num_actions
+        )
+        self._make_search = partial(search, discount=discount)
+        self._make_replay = partial(
+            replay,
+            observation_shape=observation_space.shape,
+            num_actions=self._num_actions,
+            discount=discount,
+            td_steps=td_steps,
+            unroll_steps=unroll_steps,
+        )
+        self._optimizer = optimizer
+        self._learning = {**learning, "unroll_steps": unroll_steps}
+        self._plan = plan
+        self._seed = seed
+        self._device = choose_device(device)
+        self.network = _seeded(self._make_network, seed)
+        self._model = LearnedModel(self.network, device=self._device)
+        self._search = self._make_search()
+        self._statistics: dict[str, float] = {}
+
+    def act(
+        self, observations: np.ndarray, infos: Infos, active: np.ndarray | None = None
+    ) -> np.ndarray:
+        """See ``Agent.act``: plans for the active environments, without exploration."""
+        rows = np.arange(len(observations)) if active is None else np.flatnonzero(active)
+        actions = np.zeros(len(observations), np.int64)
+        if not len(rows):
+            return actions
+        masks = full_masks(infos, len(observations), self._num_actions)
+        result = self._search.run(
+            self._model,
+            np.asarray(observations)[rows],
+            masks[rows],
+            np.random.default_rng(self._seed),
+            explore=False,
+        )
+        actions[rows] = result.action
+        self._statistics = {
+            "search/depth": float(result.statistics.depth.mean()),
+            "search/width": float(result.statistics.width.mean()),
+            "search/visit_entropy": float(result.statistics.visit_entropy.mean()),
+            "search/root_value": float(result.value.mean()),
+        }
+        return actions
+
+    def train(self, run: TrainingRun) -> None:
+        """Learn from self-play; see ``MuZeroTrainer``."""
+        settings = run.settings
+        _check_groups(settings)
+        learner = Learner(
+            _seeded(self._make_network, self._seed).to(self._device),
+            self._optimizer,
+            device=self._device,
+            **self._learning,
+        )
+        trainer = MuZeroTrainer(
+            run=run,
+            plan=self._plan,
+            agent=self,
+            learner=learner,
+            replay=self._make_replay(num_lanes=settings.num_envs),
+            make_pool=partial(self._make_pool, run),
+            num_actions=self._num_actions,
+        )
+        trainer.train()
+        self.load_state_dict({"network": learner.network.state_dict()})
+
+    def _make_pool(self, run: TrainingRun, states: list[dict[str, Any]] | None) -> SelfPlayPool:
+        settings = run.settings
+        make_group = partial(
+            _make_group,
+            make_environment=run.make_environment,
+            num_envs=settings.envs_per_group,
+            make_network=self._make_network,
+            make_search=self._make_search,
+            seed=run.seed,
+            device=self._device if settings.num_workers == 0 else torch.device("cpu"),
+        )
+        num_groups = settings.num_envs // settings.envs_per_group
+        if settings.num_workers == 0:
+            return LocalPool(make_group, num_groups, states)
+        return ProcessPool(make_group, num_groups, settings.num_workers, states)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See ``Agent.state_dict``: the network's weights."""
+        return {"network": self.network.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See ``Agent.load_state_dict``.
+
+        Raises:
+            ValueError: the weights are of another network; the message names the first difference.
+        """
+        _check_weights(self.network.state_dict(), state)
+        self.network.load_state_dict(state["network"])
+        self._model.refresh()
+
+    def statistics(self) -> Mapping[str, float]:
+        """See ``Agent.statistics``: means over the last batch of searches."""
+        return self._statistics
+
+
+def _make_group(
+    group: int,
+    *,
+    make_environment: EnvironmentFactory,
+    num_envs: int,
+    make_network: Callable[[], MuZeroNetwork],
+    make_search: Callable[[], Search],
+    seed: int,
+    device: torch.device,
+) -> SelfPlayGroup:
+    """Make one self-play group; a module function, so that it pickles."""
+    return SelfPlayGroup(
+        group=group,
+        make_environment=make_environment,
+        num_envs=num_envs,
+        network=make_network(),
+        search=make_search(),
+        seed=seed,
+        device=device,
+    )
+
+
+def _seeded(make_network: Callable[[], MuZeroNetwork], seed: int) -> MuZeroNetwork:
+    """Make a network whose weights depend on ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make_network()
+
+
+def _check_groups(settings: TrainerSettings) -> None:
+    if settings.envs_per_group < 1 or settings.num_envs % settings.envs_per_group:
+        raise ValueError(
+            f"trainer.num_envs={settings.num_envs} is not a multiple of "
+            f"trainer.envs_per_group={settings.envs_per_group}; "
+            f"set trainer.envs_per_group to a divisor of trainer.num_envs"
+        )
+    if not settings.synchronous and settings.num_workers == 0:
+        raise ValueError(
+            "trainer.synchronous=false needs self-play processes; set trainer.num_workers=1 or more"
+        )
+
+
+def _check_weights(ours: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    theirs = state.get("network")
+    if not isinstance(theirs, Mapping):
+        raise ValueError(f"not weights of MuZero: expected 'network', found {sorted(state)[:5]}")
+    for name in sorted({*ours, *theirs}):
+        mine = tuple(ours[name].shape) if name in ours else "absent"
+        given = tuple(theirs[name].shape) if name in theirs else "absent"
+        if mine != given:
+            raise ValueError(
+                f"the weights are of another network: {name} is {given} there and {mine} here; "
+                "choose the network, observation and environment that they were trained with"
+            )

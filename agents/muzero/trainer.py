@@ -1,0 +1,296 @@
+"""The training loop: play rounds, learn, evaluate, keep what was learned.
+
+A round is ``decisions_per_round`` decisions in every environment. While a round is played with the
+weights that stood at its start, the learner works on everything played before it. So self-play and
+learning overlap on two cores, and yet the order of events, and with it every weight, is fixed by
+the seed alone. ``synchronous=False`` gives that up: each group goes on as soon as it is done, with
+the newest weights.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.base import Agent
+from agents.base import TrainingRun
+from agents.interrupt import Interrupt
+from agents.interrupt import deferred_interrupt
+from agents.muzero.learner import Learner
+from agents.muzero.meter import Meter
+from agents.muzero.replay import Replay
+from agents.muzero.schedules import Schedule
+from agents.muzero.self_play import EpisodeSummary
+from agents.muzero.self_play import Experience
+from agents.muzero.workers import Round
+from agents.muzero.workers import SelfPlayPool
+
+_LOG = logging.getLogger(__name__)
+
+PoolMaker = Callable[[list[dict[str, Any]] | None], SelfPlayPool]  # group states -> pool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningPlan:
+    """How much is learned from how much play."""
+
+    batch_size: int  # positions per update
+    updates_per_decision: float  # learner updates per decision played
+    decisions_per_round: int  # decisions in each environment between two exchanges of weights
+    learning_starts: int  # decisions in the replay before the first update
+    temperature: Schedule  # of the choice of action, by the fraction of training done
+
+
+@dataclass
+class _Progress:
+    """Counters that survive a resume."""
+
+    env_steps: int = 0
+    decisions: int = 0
+    updates: int = 0
+    owed_updates: float = 0.0  # fractions of an update that played decisions still entitle to
+    rounds: int = 0
+    seconds: float = 0.0  # of training, evaluation included, over all resumes
+    next_evaluation: int = 0
+    next_checkpoint: int = 0
+    next_log: int = 0
+    best_score: float = -float("inf")
+
+
+class MuZeroTrainer:
+    """Trains one network.
+
+    Args:
+        run: budget, environments, evaluation, loggers and checkpoints.
+        plan: how much is learned from how much play.
+        agent: plays with the learner's network; evaluated and kept as ``best``.
+        learner: updates the network.
+        replay: lane g * G + i holds the decisions of environment i of group g.
+        make_pool: makes the self-play pool, from the groups' states or anew.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: TrainingRun,
+        plan: LearningPlan,
+        agent: Agent,
+        learner: Learner,
+        replay: Replay,
+        make_pool: PoolMaker,
+        num_actions: int,
+    ) -> None:
+        self._run = run
+        self._plan = plan
+        self._agent = agent
+        self._learner = learner
+        self._replay = replay
+        self._make_pool = make_pool
+        self._progress = _Progress()
+        self._rng = np.random.default_rng([run.seed, 1_000_003])  # of replay sampling
+        self._meter = Meter(num_actions)
+        self._pool: SelfPlayPool | None = None
+        self._playing: set[int] = set()  # groups under way between rounds (asynchronous only)
+
+    def train(self) -> None:
+        """Train to the end of the budget; on Ctrl-C keep a final checkpoint and raise.
+
+        Raises:
+            KeyboardInterrupt: after the checkpoint was written.
+        """
+        saved = self._run.checkpoints.load_latest()
+        states = self._restore(saved) if saved is not None else None
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self._run.settings.learner_threads)
+        self._pool = self._make_pool(states)
+        try:
+            with deferred_interrupt() as interrupt:
+                self._schedule_next()
+                self._loop(interrupt)
+        finally:
+            self._pool.close()
+            torch.set_num_threads(threads)
+
+    def _loop(self, interrupt: Interrupt) -> None:
+        settings, progress = self._run.settings, self._progress
+        play = self._synchronous_round if settings.synchronous else self._asynchronous_round
+        self._meter.clear()
+        start, seconds_before = time.perf_counter(), progress.seconds
+        while not self._finished():
+            play()
+            progress.rounds += 1
+            progress.seconds = seconds_before + time.perf_counter() - start
+            if progress.env_steps >= progress.next_log:
+                self._log()
+            stop = interrupt.requested
+            if not stop and (progress.env_steps >= progress.next_evaluation or self._finished()):
+                self._settle()
+                stop = self._evaluate(interrupt)
+                progress.seconds = seconds_before + time.perf_counter() - start
+            due = progress.env_steps >= progress.next_checkpoint
+            if due or stop or self._finished():
+                self._settle()
+                self._schedule_next()
+                self._run.checkpoints.save_latest(self._state())
+            else:
+                self._schedule_next()
+            if stop:
+                raise KeyboardInterrupt
+
+    def _finished(self) -> bool:
+        limit = self._run.settings.max_minutes
+        late = limit is not None and self._progress.seconds >= 60.0 * limit
+        return late or self._progress.env_steps >= self._run.settings.total_env_steps
+
+    def _synchronous_round(self) -> None:
+        """Let every group play, learn from earlier rounds meanwhile, then take the new ones in."""
+        assert self._pool is not None
+        groups = range(self._pool.num_groups)
+        self._pool.start(groups, self._round())
+        self._learn()
+        experiences: list[Experience] = []
+        while len(experiences) < len(groups):
+            experiences.extend(self._pool.finished())
+        for experience in sorted(experiences, key=lambda experience: experience.group):
+            self._take_in(experience)
+
+    def _asynchronous_round(self) -> None:
+        """Take in what is done, send those groups on with the newest weights, learn meanwhile."""
+        assert self._pool is not None
+        if not self._playing:
+            self._playing.update(range(self._pool.num_groups))
+            self._pool.start(sorted(self._playing), self._round())
+        for experience in self._pool.finished():
+            self._take_in(experience)
+            self._pool.start([experience.group], self._round())
+        self._learn()
+
+    def _settle(self) -> None:
+        """Take in what asynchronous groups are still playing, so that a checkpoint is whole."""
+        assert self._pool is not None
+        while self._playing:
+            for experience in self._pool.finished():
+                self._take_in(experience)
+                self._playing.discard(experience.group)
+
+    def _round(self) -> Round:
+        fraction = min(self._progress.env_steps / self._run.settings.total_env_steps, 1.0)
+        weights = {
+            name: tensor.detach().to("cpu", copy=True)
+            for name, tensor in self._learner.network.state_dict().items()
+        }
+        return Round(weights, self._plan.decisions_per_round, self._plan.temperature(fraction))
+
+    def _take_in(self, experience: Experience) -> None:
+        num_envs = experience.action.shape[1]
+        lanes = experience.group * num_envs + np.arange(num_envs)
+        for t in range(len(experience.action)):
+            self._replay.append(
+                lanes,
+                observation=experience.observation[t],
+                action=experience.action[t],
+                reward=experience.reward[t],
+                policy=experience.policy[t],
+                root_value=experience.root_value[t],
+                duration=experience.duration[t],
+                end=experience.end[t],
+                final_value=experience.final_value[t],
+            )
+        self._meter.add_experience(experience)
+        self._progress.env_steps += experience.env_steps
+        self._progress.decisions += experience.action.size
+        if self._replay.num_decisions >= self._plan.learning_starts:
+            self._progress.owed_updates += experience.action.size * self._plan.updates_per_decision
+
+    def _learn(self) -> None:
+        """Make the updates that the decisions played so far entitle to."""
+        if not self._replay.num_decisions:
+            return
+        fraction = min(self._progress.env_steps / self._run.settings.total_env_steps, 1.0)
+        while self._progress.owed_updates >= 1.0:
+            self._progress.owed_updates -= 1.0
+            batch = self._replay.sample(self._plan.batch_size, self._rng)
+            metrics = self._learner.update(batch, progress=fraction)
+            self._replay.update_priorities(batch.indices, metrics.priorities)
+            self._progress.updates += 1
+            self._meter.add_update(metrics)
+
+    def _log(self) -> None:
+        progress = self._progress
+        row = self._meter.metrics()
+        row["progress/decisions"] = progress.decisions
+        row["progress/updates"] = progress.updates
+        row["progress/minutes"] = progress.seconds / 60.0
+        row["progress/replay_decisions"] = self._replay.num_decisions
+        self._run.logger.log(row, env_steps=progress.env_steps)
+        self._run.logger.log_histogram(
+            "self_play/actions", self._meter.action_counts, env_steps=progress.env_steps
+        )
+        self._meter.clear()
+
+    def _evaluate(self, interrupt: Interrupt) -> bool:
+        """Evaluate, keep the best weights; return True if Ctrl-C broke it off."""
+        self._agent.load_state_dict(self._agent_state())
+        try:
+            with interrupt.immediate():
+                metrics = dict(self._run.evaluate(self._agent))
+        except KeyboardInterrupt:
+            return True
+        self._run.logger.log(
+            {f"val/{name}": value for name, value in metrics.items()},
+            env_steps=self._progress.env_steps,
+        )
+        if metrics["score"] > self._progress.best_score:
+            self._progress.best_score = metrics["score"]
+            self._run.checkpoints.save_best(self._agent.state_dict())
+        return False
+
+    def _schedule_next(self) -> None:
+        """Move every due date past the present step, on the grid of its interval."""
+        progress, settings = self._progress, self._run.settings
+        now = progress.env_steps
+        progress.next_log = _next(progress.next_log, settings.log_interval, now)
+        progress.next_evaluation = _next(
+            progress.next_evaluation, settings.evaluation_interval, now
+        )
+        progress.next_checkpoint = _next(
+            progress.next_checkpoint, settings.checkpoint_interval, now
+        )
+
+    def _state(self) -> dict[str, Any]:
+        assert self._pool is not None
+        return {
+            "progress": dict(vars(self._progress)),
+            "agent": self._agent_state(),  # enough to play with, without the rest
+            "learner": self._learner.state_dict(),
+            "replay": self._replay.state_dict(),
+            "groups": self._pool.states(),
+            "sampler": self._rng.bit_generator.state,
+            "episodes": [tuple(episode) for episode in self._meter.episodes],
+        }
+
+    def _agent_state(self) -> dict[str, Any]:
+        """Return the present network in the form that ``Agent.load_state_dict`` takes."""
+        return {"network": self._learner.network.state_dict()}
+
+    def _restore(self, saved: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Go back to a checkpoint; return the groups' states."""
+        self._learner.load_state_dict(saved["learner"])
+        self._replay.load_state_dict(saved["replay"])
+        self._rng.bit_generator.state = saved["sampler"]
+        for name, value in saved["progress"].items():
+            setattr(self._progress, name, value)
+        self._meter.episodes.extend(EpisodeSummary(*episode) for episode in saved["episodes"])
+        _LOG.info("resumed at %d environment steps", self._progress.env_steps)
+        return saved["groups"]
+
+
+def _next(due: int, interval: int, now: int) -> int:
+    return due if now < due else now - now % interval + interval

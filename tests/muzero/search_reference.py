@@ -1,0 +1,131 @@
+"""The specification's search written plainly, one tree of Python objects: the tests' reference.
+
+And a model made of tables, so that reference and product see the same network outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from dataclasses import field
+
+import numpy as np
+import torch
+
+from agents.muzero.search import ModelOutput
+
+
+class TableModel:
+    """A random but fixed model: every (state, action) leads to one of S states.
+
+    Args:
+        rows: B; row b's roots are state b.
+    """
+
+    def __init__(self, *, num_actions: int, seed: int, num_states: int = 64, scale: float = 1.0):
+        rng = np.random.default_rng(seed)
+        self.num_actions = num_actions
+        self.next_state = rng.integers(num_states, size=(num_states, num_actions))
+        self.value = (scale * rng.normal(size=num_states)).astype(np.float32)
+        self.reward = (scale * rng.normal(size=(num_states, num_actions))).astype(np.float32)
+        self.logits = rng.normal(size=(num_states, num_actions)).astype(np.float32)
+
+    def root(self, observations: np.ndarray) -> ModelOutput:
+        """Observations are state numbers ``[B]``."""
+        states = np.asarray(observations, np.int64)
+        return self._output(states, np.zeros(len(states), np.float32))
+
+    def step(self, states: torch.Tensor, actions: np.ndarray) -> ModelOutput:
+        """Follow the table."""
+        before = states.numpy()
+        return self._output(self.next_state[before, actions], self.reward[before, actions])
+
+    def _output(self, states: np.ndarray, reward: np.ndarray) -> ModelOutput:
+        return ModelOutput(
+            value=self.value[states],
+            reward=reward,
+            policy_logits=self.logits[states],
+            states=torch.from_numpy(states),
+        )
+
+
+@dataclass
+class Node:
+    """A node as the specification draws it."""
+
+    prior: float
+    state: int = -1
+    reward: float = 0.0
+    visits: int = 0
+    value_sum: float = 0.0
+    children: dict[int, Node] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        """Mean return."""
+        return self.value_sum / self.visits if self.visits else 0.0
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """In double precision."""
+    weights = np.exp(logits.astype(np.float64) - logits.max())
+    return weights / weights.sum()
+
+
+def puct(
+    model: TableModel,
+    root_state: int,
+    legal: np.ndarray,
+    *,
+    num_simulations: int,
+    discount: float,
+    c_base: float = 19652.0,
+    c_init: float = 1.25,
+) -> Node:
+    """Search one root without noise; return it."""
+    root = Node(prior=1.0, state=root_state)
+    masked = np.where(legal, model.logits[root_state], -np.inf)
+    priors = softmax(masked)
+    root.children = {a: Node(prior=float(priors[a])) for a in np.flatnonzero(legal)}
+    low, high = math.inf, -math.inf
+
+    def score(parent: Node, child: Node) -> float:
+        exploration = math.log((parent.visits + c_base + 1) / c_base) + c_init
+        exploration *= math.sqrt(parent.visits) / (child.visits + 1)
+        if child.visits == 0:
+            value = 0.0
+        else:
+            value = child.reward + discount * child.value
+            if high > low:
+                value = (value - low) / (high - low)
+        return exploration * child.prior + value
+
+    for _ in range(num_simulations):
+        path = [root]
+        while path[-1].children:
+            parent = path[-1]
+            # Highest score; among equals an unvisited action of higher prior, then the lower one.
+            action, child = max(
+                parent.children.items(),
+                key=lambda item: (
+                    score(parent, item[1]),
+                    item[1].visits == 0,
+                    item[1].prior if item[1].visits == 0 else 0.0,
+                    -item[0],
+                ),
+            )
+            path.append(child)
+        leaf, parent = path[-1], path[-2]
+        output = model.step(torch.tensor([parent.state]), np.array([action]))
+        leaf.state, leaf.reward = int(output.states[0]), float(output.reward[0])
+        priors = softmax(output.policy_logits[0])
+        leaf.children = {a: Node(prior=float(p)) for a, p in enumerate(priors)}
+        value = float(output.value[0])
+        for node in reversed(path):
+            node.visits += 1
+            node.value_sum += value
+            if node is not root:
+                edge = node.reward + discount * node.value
+                low, high = min(low, edge), max(high, edge)
+            value = node.reward + discount * value
+    return root

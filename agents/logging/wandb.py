@@ -1,0 +1,134 @@
+"""Metrics to Weights & Biases: offline unless asked, so no account is needed."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import secrets
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlparse
+
+import numpy as np
+import wandb
+
+from agents.logging.base import RunInfo
+from agents.logging.base import RunLogger
+from envs.names import choose
+
+MODES = ("offline", "online", "disabled")
+
+_ID_FILE = "wandb_id.txt"
+_MAX_BINS = 512  # W&B's own limit
+
+
+class WandbLogger(RunLogger):
+    """Writes a W&B run; ``env_steps`` is the axis of every metric.
+
+    Offline runs lie in ``wandb/`` in the run folder; ``wandb sync`` uploads them later. A resumed
+    run keeps its id. In a W&B sweep the id and project are the sweep's.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: RunInfo,
+        mode: Literal["offline", "online", "disabled"] = "offline",
+        project: str = "powergrid-muzero",
+        entity: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        """Begin or continue the W&B run.
+
+        Args:
+            run: what is logged.
+            mode: "offline", "online" (needs a key) or "disabled".
+            project: W&B project.
+            entity: W&B user or team, None for the account's own.
+            group: W&B group of runs.
+            tags: W&B tags.
+        """
+        self.preflight(mode=mode)
+        in_sweep = "WANDB_SWEEP_ID" in os.environ
+        self._run = wandb.init(
+            project=None if in_sweep else project,
+            entity=None if in_sweep else entity,
+            id=None if in_sweep else _run_id(run),
+            resume=None if in_sweep or mode != "online" else "allow",
+            name=run.folder.name,
+            group=group,
+            tags=list(tags),
+            job_type="train",
+            dir=str(run.folder),
+            config=dict(run.config),
+            mode=mode,
+            settings=wandb.Settings(quiet=True, console="off"),
+        )
+        self._run.define_metric("env_steps")
+        self._run.define_metric("*", step_metric="env_steps")
+
+    @classmethod
+    def preflight(cls, *, mode: str = "offline", **_: object) -> None:
+        """Refuse an unknown mode, or online without a key, before anything is written.
+
+        Raises:
+            ValueError: see above.
+        """
+        choose("logger.mode", mode, MODES)
+        if mode == "online" and not _has_key():
+            raise ValueError(
+                "logger.mode=online needs a W&B key, and there is none. Run `wandb login`, set "
+                "WANDB_API_KEY, or leave logger.mode=offline and upload later with `wandb sync`."
+            )
+
+    def log(self, metrics: Mapping[str, float], *, env_steps: int) -> None:
+        """See ``RunLogger``."""
+        self._run.log({**metrics, "env_steps": env_steps})
+
+    def log_histogram(self, name: str, counts: np.ndarray, *, env_steps: int) -> None:
+        """See ``RunLogger``. More than 512 bins are joined with their neighbours."""
+        counts = np.asarray(counts)
+        width = -(-len(counts) // _MAX_BINS)
+        starts = np.arange(0, len(counts), width)
+        joined = np.add.reduceat(counts, starts)
+        edges = np.append(starts, len(counts))
+        histogram = wandb.Histogram(np_histogram=(joined, edges))
+        self._run.log({name: histogram, "env_steps": env_steps})
+
+    def log_animation(self, name: str, path: Path, *, env_steps: int) -> None:
+        """See ``RunLogger``."""
+        self._run.log({name: wandb.Video(str(path), format="gif"), "env_steps": env_steps})
+
+    def close(self, *, failed: bool = False) -> None:
+        """See ``RunLogger``."""
+        self._run.finish(exit_code=1 if failed else 0)
+
+
+def _has_key() -> bool:
+    """Say whether wandb will find a key where it looks: environment, then netrc."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    named = os.environ.get("NETRC")
+    home = Path.home()
+    candidates = [Path(named).expanduser()] if named else [home / ".netrc", home / "_netrc"]
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    for path in candidates:
+        if path.is_file():
+            try:
+                return netrc.netrc(str(path)).authenticators(host) is not None
+            except netrc.NetrcParseError as error:
+                raise ValueError(f"the W&B key cannot be read from {path}: {error}") from error
+    return False
+
+
+def _run_id(run: RunInfo) -> str:
+    """Return the id kept in the run folder, made on the first call."""
+    path = run.folder / _ID_FILE
+    if path.exists():
+        return path.read_text(encoding="utf-8").strip()
+    name = secrets.token_hex(4)
+    path.write_text(name + "\n", encoding="utf-8")
+    return name

@@ -21,8 +21,9 @@ MASKS = ("legal", "distinct")
 
 
 def unitary_actions(action_space: ActionSpace) -> list[BaseAction]:
-    """Return doing nothing and every unitary topology action, in the order of grid2op's own
-    ``DiscreteActSpace(attr_to_keep=["set_bus", "change_bus", "set_line_status",
+    """Return doing nothing and every unitary topology action, in grid2op's own order.
+
+    It is that of ``DiscreteActSpace(attr_to_keep=["set_bus", "change_bus", "set_line_status",
     "change_line_status"])``, which goes through the kinds by alphabet.
     """
     return [

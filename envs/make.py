@@ -1,0 +1,35 @@
+"""What ``gymnasium.make("PowerGrid-v0")`` calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+from envs.power_grid import PowerGridEnv
+from envs.wrappers import IdleGate
+from envs.wrappers import ReconnectLines
+
+ENV_ID = "PowerGrid-v0"
+
+
+def make_power_grid(
+    *, idle_gate: float | None = None, reconnect_lines: bool = False, **options: Any
+) -> gym.Env[Any, Any]:
+    """Make a ``PowerGridEnv`` with the wrappers asked for.
+
+    Args:
+        idle_gate: rho from which on the agent decides (``IdleGate``); None for every step.
+        reconnect_lines: close lines that are out where the agent does nothing
+            (``ReconnectLines``, inside the gate).
+        options: of ``PowerGridEnv``.
+    """
+    env: gym.Env[Any, Any] = PowerGridEnv(**options)
+    if reconnect_lines:
+        env = ReconnectLines(env)
+    if idle_gate is not None:
+        env = IdleGate(env, idle_gate)
+    return env
+
+
+make_power_grid.metadata = PowerGridEnv.metadata  # gymnasium reads the render modes here

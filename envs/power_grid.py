@@ -1,0 +1,420 @@
+"""PowerGridEnv: one power grid to keep alive, on grid2op. The reference environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import ClassVar
+
+import gymnasium as gym
+import numpy as np
+from grid2op.Environment import Environment
+from grid2op.Exceptions import IllegalAction
+from grid2op.Observation import BaseObservation
+from grid2op.Reward import ConstantReward
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import EzPickle
+
+from envs.actions import MASKS
+from envs.actions import ActionCatalogue
+from envs.checks import check_action
+from envs.checks import check_count
+from envs.grid2op_state import grid_layout
+from envs.grid2op_state import grid_state
+from envs.names import choose
+from envs.observations import make_encoder
+from envs.rewards import StepOutcome
+from envs.rewards import find_grid2op_reward
+from envs.rewards import make_reward
+from envs.scenarios import SPLITS
+from envs.scenarios import Scenario
+from envs.scenarios import ScenarioSource
+from envs.scenarios import make_grid2op
+from envs.scenarios import make_source
+from envs.scenarios import set_scenario
+from envs.state import GridLayout
+from envs.state import GridState
+from envs.state import Lookahead
+
+STARTS = ("beginning", "random")
+LEAST_STEPS = 288  # a random start leaves at least a day to play
+RESET_OPTIONS = ("scenario", "first_step")
+# one substation or one line at a time, as in the field's benchmarks on this grid
+PARAMETERS: Mapping[str, Any] = {"MAX_SUB_CHANGED": 1, "MAX_LINE_STATUS_CHANGED": 1}
+
+
+class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
+    """Keep a power grid alive by switching its topology, five minutes a step.
+
+    ## Description
+    A transmission grid (by default l2rpn_case14_sandbox: 14 substations, 20 lines, 6 generators, 11
+    loads) follows the loads and generation of a scenario. Power flows where physics sends it. A
+    line loaded above its thermal limit trips after three steps in a row, at once above twice the
+    limit; what it carried moves to others, and cascades end in blackout. The operator may
+    disconnect or reconnect a line, or move element ends between the two busbars of a substation.
+    Simulation is by grid2op with lightsim2grid's AC power flow.
+
+    ## Action Space
+    ``Discrete(487)``, in the order of grid2op's ``DiscreteActSpace(attr_to_keep=["set_bus",
+    "change_bus", "set_line_status", "change_line_status"])``: 0 does nothing, then 188 switch
+    element ends of a substation to their other busbar, 20 switch a line, 178 set the busbars of a
+    substation, 20 disconnect a line and 80 reconnect one at given busbars. ``catalogue.text(i)``
+    says each in words. An action may change one line or one substation. An illegal action does
+    nothing to the grid, and info says why. ``info["action_mask"]`` tells which are legal.
+
+    ## Observation Space
+    By name: "features" (default; ``Box(417,)``, scaled by ratings, see
+    ``envs.observations.FeaturesEncoder``), "full" (``Box(538,)``, grid2op's raw numbers in A, MW,
+    MVAr, kV, degrees, steps) or "graph" (``Dict`` of node and edge arrays with a fixed adjacency).
+
+    ## Rewards
+    By name: "l2rpn" (default; sum over lines of 1 - min(loading, 1)^2, 0 in a blackout and, as in
+    grid2op, at the completing step), "survival", "margin", "redispatch_cost" (see
+    ``envs.rewards``), or a reward class of grid2op's by its own name, such as
+    "EpisodeDurationReward".
+
+    ## Starting State
+    All elements on busbar 1, all lines in service, at the first row of a scenario drawn from the
+    split, or (start="random") at a random row that leaves at least 288 steps.
+    ``reset(options={"scenario": name, "first_step": row})`` picks both.
+
+    ## Episode End
+    Blackout (a load or generator cut off, an island, no power-flow solution) is ``terminated``.
+    The end of the scenario, or ``max_steps`` steps, is ``truncated``. Both keep their reward.
+
+    ## Information
+    From ``reset`` and ``step``: ``action_mask`` int8 [A], 1 = legal now; ``scenario`` str; ``step``
+    int, row of the scenario now on the grid; ``rho_max`` float, highest line loading (0 after a
+    blackout); ``illegal`` bool; ``illegal_reason`` str, "" if legal; ``duration`` int, grid steps
+    played by this call; ``end`` str: "", "blackout: ...", "scenario complete" or "time limit".
+
+    ## Arguments
+    - ``grid``: grid2op name, or folder, of the grid.
+    - ``scenarios``: "recombined" (default), "bundled" or "dataset", or a ``ScenarioSource``.
+    - ``scenario_folder``: where scenarios="dataset" reads; None for grid2op's own download.
+    - ``split``: "train", "val" or "test".
+    - ``observation``, ``reward``: names as above.
+    - ``max_steps``: steps after which an episode is truncated; None for the whole scenario.
+    - ``start``: "beginning" or "random".
+    - ``action_mask``: "legal", or "distinct": of the legal actions that lead to the same topology,
+      only the first.
+    - ``parameters``: grid2op ``Parameters`` that differ from the grid's, such as
+      ``{"NB_TIMESTEP_COOLDOWN_SUB": 3}``.
+    - ``grid2op_options``: what else ``grid2op.make`` should get, such as an opponent.
+    - ``render_mode``: None or "rgb_array".
+
+    ``gymnasium.make`` also takes ``idle_gate`` and ``reconnect_lines``, which wrap the environment
+    in ``envs.wrappers.IdleGate`` and ``ReconnectLines``. A pickled or copied environment is built
+    anew from its arguments: it starts with ``reset``.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 12}
+
+    def __init__(
+        self,
+        *,
+        grid: str = "l2rpn_case14_sandbox",
+        scenarios: str | ScenarioSource = "recombined",
+        scenario_folder: str | None = None,
+        split: str = "train",
+        observation: str = "features",
+        reward: str = "l2rpn",
+        max_steps: int | None = None,
+        start: str = "beginning",
+        action_mask: str = "legal",
+        parameters: Mapping[str, Any] | None = None,
+        grid2op_options: Mapping[str, Any] | None = None,
+        render_mode: str | None = None,
+    ):
+        """See the class for the arguments.
+
+        Raises:
+            ValueError: a name or value that does not exist; the message names the nearest one.
+        """
+        EzPickle.__init__(
+            self,
+            grid=grid,
+            scenarios=scenarios,
+            scenario_folder=scenario_folder,
+            split=split,
+            observation=observation,
+            reward=reward,
+            max_steps=max_steps,
+            start=start,
+            action_mask=action_mask,
+            parameters=parameters,
+            grid2op_options=grid2op_options,
+            render_mode=render_mode,
+        )
+        self.split = choose("split", split, SPLITS)
+        self.start = choose("start", start, STARTS)
+        self.mask_kind = choose("action mask", action_mask, MASKS)
+        if render_mode is not None:
+            choose("render mode", render_mode, self.metadata["render_modes"])
+        self.render_mode = render_mode
+        self.max_steps = None if max_steps is None else check_count("max_steps", max_steps)
+        if isinstance(scenarios, str):
+            scenarios = make_source(scenarios, grid=grid, folder=scenario_folder)
+        self.scenarios: ScenarioSource = scenarios
+
+        their_reward = find_grid2op_reward(reward)
+        rules = {**PARAMETERS, **(parameters or {})}
+        self._grid2op = make_grid2op(
+            grid,
+            parameters=rules,
+            reward_class=their_reward or ConstantReward,
+            **(grid2op_options or {}),
+        )
+        self.layout: GridLayout = grid_layout(self._grid2op, name=grid)
+        self._reward = None if their_reward else make_reward(reward, self.layout)
+        self.encoder = make_encoder(observation, self.layout)
+        self.catalogue = ActionCatalogue(
+            self._grid2op.action_space,
+            self.layout,
+            max_lines_changed=rules["MAX_LINE_STATUS_CHANGED"],
+            max_substations_changed=rules["MAX_SUB_CHANGED"],
+        )
+        self.observation_space = self.encoder.space
+        self.action_space = spaces.Discrete(self.catalogue.num_actions)
+
+        self._scenario: Scenario | None = None
+        self._first_step = 0  # row of the scenario where the episode started
+        self._state: GridState | None = None
+        self._observation: Any = None  # grid2op's
+        self._mask: np.ndarray | None = None  # [A] int8
+        self._over = True
+        self._plotter: Any = None
+        self._closed = False
+
+    # -------------------------------------------------------------------------- what it shows
+
+    @property
+    def grid2op_env(self) -> Environment:
+        """The grid2op environment underneath. Step it yourself and this one loses track."""
+        return self._grid2op
+
+    @property
+    def grid2op_observation(self) -> BaseObservation:
+        """grid2op's whole observation of the present state."""
+        self._need_reset(self._observation is None)
+        return self._observation
+
+    @property
+    def state(self) -> GridState:
+        """The present state, with a batch axis of 1."""
+        self._need_reset(self._state is None)
+        assert self._state is not None
+        return self._state
+
+    def action_masks(self) -> np.ndarray:
+        """Return ``[A]`` bool, True = legal now (what sb3-contrib's masked algorithms ask for)."""
+        self._need_reset(self._state is None)
+        return self._action_mask() == 1
+
+    # --------------------------------------------------------------------------------- playing
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: of everything random, None to go on with the present generator.
+            options: "scenario", a name that the source knows, and "first_step", the row of it to
+                start at; what is left out is drawn.
+
+        Raises:
+            ValueError: an unknown option, scenario, or row.
+        """
+        self._need_open()
+        super().reset(seed=seed)
+        options = options or {}
+        for key in options:
+            choose("reset option", key, RESET_OPTIONS)
+        name = options.get("scenario")
+        if name is None:
+            name = self.scenarios.draw(self.split, self.np_random)
+        elif not isinstance(name, str):
+            raise ValueError(f"the reset option 'scenario' must be a name, but is {name!r}")
+        scenario = self.scenarios.load(name)
+        first_step = options.get("first_step")
+        if first_step is None:
+            latest = scenario.num_steps - LEAST_STEPS
+            random = self.start == "random" and latest > 0
+            first_step = int(self.np_random.integers(latest + 1)) if random else 0
+        else:
+            first_step = check_count("the reset option 'first_step'", first_step, least=0)
+
+        set_scenario(self._grid2op, scenario, first_step)
+        self._scenario, self._first_step = scenario, first_step
+        grid_seed = int(self.np_random.integers(2**31 - 1))  # opponents, random maintenance
+        self._observe(self._grid2op.reset(seed=grid_seed))
+        self._over = False
+        return self._encode(), self._info()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Play one action for five minutes.
+
+        Raises:
+            ValueError: ``action`` is not an integer in [0, A).
+            gymnasium.error.ResetNeeded: the episode is over, or none was started.
+        """
+        self._need_open()
+        self._need_reset(self._over)
+        number = check_action(action, self.catalogue.num_actions)
+        before = self.state
+        observation, their_reward, done, their_info = self._grid2op.step(
+            self.catalogue.grid2op_actions[number]
+        )
+        illegal = bool(their_info["is_illegal"] or their_info["is_ambiguous"])
+        reason = self._refusal(number, before, their_info) if illegal else ""
+        blackout = bool(done and observation._is_done)  # grid2op marks a lost game so
+        complete = bool(done and not blackout)
+        self._observe(observation)
+        played = self._grid2op.nb_time_step
+        out_of_time = self.max_steps is not None and played >= self.max_steps
+        end = ""
+        if blackout:
+            end = f"blackout: {_cause(their_info)}"
+        elif complete:
+            end = "scenario complete"
+        elif out_of_time:
+            end = "time limit"
+        self._over = end != ""
+
+        if self._reward is None:
+            reward = float(their_reward)
+        else:
+            outcome = StepOutcome(
+                action=np.array([number]),
+                illegal=np.array([illegal]),
+                blackout=np.array([blackout]),
+                complete=np.array([complete]),
+            )
+            reward = float(self._reward(self.state, outcome)[0])
+        info = self._info(illegal=illegal, illegal_reason=reason, duration=1, end=end)
+        return self._encode(), reward, blackout, self._over and not blackout, info
+
+    def simulate(self, action_ids: Sequence[int] | np.ndarray) -> Lookahead:
+        """Play each action on the five-minute forecast; the grid itself stays as it is.
+
+        An illegal action is looked ahead at as what it does: nothing.
+
+        Args:
+            action_ids: ``[K]`` actions.
+
+        Returns:
+            ``rho_max`` and ``game_over``, ``[K]`` each.
+
+        Raises:
+            ValueError: an action is not an integer in [0, A).
+            gymnasium.error.ResetNeeded: the episode is over, or none was started.
+        """
+        self._need_open()
+        self._need_reset(self._over)
+        numbers = [check_action(action, self.catalogue.num_actions) for action in action_ids]
+        rho_max = np.full(len(numbers), np.inf, dtype=np.float32)
+        game_over = np.zeros(len(numbers), dtype=np.bool_)
+        for place, number in enumerate(numbers):
+            foreseen, _, game_over[place], _ = self._observation.simulate(
+                self.catalogue.grid2op_actions[number]
+            )
+            if not game_over[place]:
+                rho_max[place] = foreseen.rho.max()
+        return Lookahead(rho_max=rho_max, game_over=game_over)
+
+    def render(self) -> np.ndarray | None:
+        """Return the grid as grid2op draws it, ``[height, width, 3]`` uint8; None without mode."""
+        if self.render_mode is None:
+            gym.logger.warn(
+                "render() draws nothing without a render mode: make the environment with "
+                "render_mode='rgb_array'"
+            )
+            return None
+        if self._plotter is None:
+            from envs.rendering import GridPlotter  # matplotlib is slow to import
+
+            self._plotter = GridPlotter(self._grid2op.observation_space)
+        return self._plotter.draw(self.grid2op_observation)
+
+    def close(self) -> None:
+        """Free the simulator; closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._plotter is not None:
+            self._plotter.close()
+        self._grid2op.close()
+
+    # --------------------------------------------------------------------------------- helpers
+
+    def _need_open(self) -> None:
+        if self._closed:
+            raise gym.error.ClosedEnvironmentError("this environment is closed; make a new one")
+
+    def _need_reset(self, needed: bool) -> None:
+        if needed:
+            raise ResetNeeded("no episode is running: call reset() first")
+
+    def _observe(self, observation: Any) -> None:
+        assert self._scenario is not None
+        self._observation = observation
+        self._mask = None
+        self._state = grid_state(
+            observation,
+            last_busbar=self._grid2op._backend_action.last_topo_registered.values,
+            step=self._first_step + self._grid2op.nb_time_step,
+            max_step=self._scenario.num_steps,
+            minutes=np.datetime64(self._grid2op.time_stamp, "m"),
+        )
+
+    def _encode(self) -> Any:
+        batch = self.encoder.encode(self.state)
+        if isinstance(batch, dict):
+            return {key: array[0] for key, array in batch.items()}
+        return batch[0]
+
+    def _action_mask(self) -> np.ndarray:
+        if self._mask is None:
+            self._mask = self.catalogue.mask(self.mask_kind, self.state)[0]
+        return self._mask
+
+    def _refusal(self, action: int, before: GridState, their_info: Mapping[str, Any]) -> str:
+        reason = self.catalogue.illegal_reason(action, before)
+        return reason or "; ".join(str(exception) for exception in their_info["exception"])
+
+    def _info(
+        self,
+        *,
+        illegal: bool = False,
+        illegal_reason: str = "",
+        duration: int = 0,
+        end: str = "",
+    ) -> dict[str, Any]:
+        assert self._scenario is not None
+        return {
+            "action_mask": self._action_mask().copy(),
+            "scenario": self._scenario.name,
+            "step": int(self.state.step[0]),
+            "rho_max": float(self.state.rho.max()),
+            "illegal": illegal,
+            "illegal_reason": illegal_reason,
+            "duration": duration,
+            "end": end,
+        }
+
+
+def _cause(their_info: Mapping[str, Any]) -> str:
+    """Return the first line of what grid2op says ended the game, refused actions aside."""
+    for exception in their_info["exception"]:
+        if not isinstance(exception, IllegalAction):
+            said = exception.args[0] if exception.args else ""
+            said = said.args[0] if isinstance(said, Exception) and said.args else said
+            lines = str(said).strip(" \"'").splitlines()
+            return lines[0].rstrip(" .") if lines else type(exception).__name__
+    return "the power flow has no solution"

@@ -1,0 +1,110 @@
+"""What surrounds an agent on PowerGrid-v0: skipping calm steps, putting lines back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import RecordConstructorArgs
+
+from envs.checks import check_action
+from envs.power_grid import PowerGridEnv
+
+DO_NOTHING = 0
+
+
+def _power_grid(env: gym.Env[Any, Any], wrapper: str) -> PowerGridEnv:
+    inner = env.unwrapped
+    if not isinstance(inner, PowerGridEnv):
+        raise ValueError(f"{wrapper} wraps PowerGridEnv, but was given {type(inner).__name__}")
+    return inner
+
+
+class IdleGate(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Leaves the agent the decisions that matter: calm steps are played with "do nothing".
+
+    After ``reset`` and after each action of the agent, "do nothing" is played until the highest
+    rho reaches ``threshold`` or the episode ends. ``step`` returns the sum of the rewards of all
+    steps played and ``info["duration"]`` their number; ``illegal`` and ``illegal_reason`` are about
+    the agent's own action. ``reset`` reports what it played in ``info["duration"]`` and
+    ``info["reset_reward"]``.
+
+    Every episode has at least one decision: where doing nothing would carry the reset's calm
+    phase to the episode's end, the same scenario is started again and played up to the step before
+    it, and the agent takes over there. Its decision then is the one that ends the episode or not.
+
+    Args:
+        env: a PowerGridEnv, wrapped or not.
+        threshold: rho from which on the agent decides, such as 0.95.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], threshold: float):
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
+            raise ValueError(f"the idle gate's threshold must be a number, but is {threshold!r}")
+        if not threshold > 0:
+            raise ValueError(f"the idle gate's threshold must be above 0, but is {threshold}")
+        _power_grid(env, "IdleGate")
+        RecordConstructorArgs.__init__(self, threshold=float(threshold))
+        gym.Wrapper.__init__(self, env)
+        self.threshold = float(threshold)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode and play to its first decision."""
+        limit = np.inf
+        while True:
+            observation, info = self.env.reset(seed=seed, options=options)
+            start = {"scenario": info["scenario"], "first_step": info["step"]}
+            duration, total = 0, 0.0
+            over = False
+            while not over and info["rho_max"] < self.threshold and duration < limit:
+                observation, reward, terminated, truncated, info = self.env.step(DO_NOTHING)
+                total += float(reward)
+                duration += 1
+                over = terminated or truncated
+            if not over:
+                break
+            seed, options, limit = None, start, duration - 1
+        info["duration"] = duration
+        info["reset_reward"] = total
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Play the agent's action, then calm steps up to the next decision."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        own = {key: info[key] for key in ("illegal", "illegal_reason")}
+        total, duration = float(reward), info["duration"]
+        while not (terminated or truncated) and info["rho_max"] < self.threshold:
+            observation, reward, terminated, truncated, info = self.env.step(DO_NOTHING)
+            total += float(reward)
+            duration += info["duration"]
+        info.update(own, duration=duration)
+        return observation, total, terminated, truncated, info
+
+
+class ReconnectLines(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Puts lines back: "do nothing" closes a line that is out, once its cooldown allows.
+
+    It closes the first such line at its former busbars, without looking ahead. Any other action is
+    left alone. Inside an ``IdleGate`` it also works in calm steps.
+
+    Args:
+        env: a PowerGridEnv, wrapped or not.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]):
+        self._grid = _power_grid(env, "ReconnectLines")
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Play ``action``, or a reconnection in place of "do nothing"."""
+        catalogue = self._grid.catalogue
+        if check_action(action, catalogue.num_actions) == DO_NOTHING:
+            state = self._grid.state
+            ready = ~state.line_status[0] & (state.line_cooldown[0] == 0)
+            if ready.any():
+                action = int(catalogue.switch_line_action[ready.argmax()])
+        return self.env.step(action)

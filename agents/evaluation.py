@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 
@@ -27,6 +28,7 @@ from agents.environments import EnvironmentFactory
 from agents.environments import ResumableVectorEnv
 from agents.reports import EpisodeRecord
 from agents.reports import EvaluationResult
+from envs.power_grid import PowerGridEnv
 
 DEFAULT_SEED = 20_190_106  # of the environments' resets; the same for all agents
 
@@ -98,8 +100,11 @@ class EpisodePlayer:
         num_envs = len(group)
         active = np.ones(num_envs, dtype=bool)
         completed = np.zeros(num_envs, dtype=bool)
-        rewards, seconds = np.zeros(num_envs), np.zeros(num_envs)
+        seconds = np.zeros(num_envs)
         decisions = np.zeros(num_envs, dtype=np.int64)
+        # under an idle gate the reset plays calm steps too
+        rewards = np.array(infos.get("reset_reward", np.zeros(num_envs)), dtype=np.float64)
+        steps = np.array(infos.get("duration", np.zeros(num_envs)), dtype=np.int64)
         ends = [""] * num_envs
         while active.any():
             begin = time.perf_counter()
@@ -108,18 +113,18 @@ class EpisodePlayer:
             decisions[active] += 1
             observations, reward, terminated, truncated, infos = env.step(actions)
             rewards[active] += reward[active]
+            steps[active] += np.asarray(infos.get("duration", np.ones(num_envs, int)))[active]
             for index in np.flatnonzero(active & (terminated | truncated)):
                 active[index] = False
                 completed[index] = truncated[index] and not terminated[index]
                 ends[index] = _end(infos, int(index), terminated=bool(terminated[index]))
-        steps = np.asarray(infos["step"]) if "step" in infos else decisions
         calls = env.simulator_calls - calls_before
         return [
             EpisodeRecord(
                 scenario=plan.scenario,
                 seed=plan.seed,
                 steps=int(steps[index]),
-                max_steps=_episode_limit(env, index),
+                max_steps=_episode_limit(env.envs[index]),
                 completed=bool(completed[index]),
                 end=ends[index],
                 reward=float(rewards[index]),
@@ -297,9 +302,10 @@ def _end(infos: Mapping[str, Any], index: int, *, terminated: bool) -> str:
     return str(end) if end else ("terminated" if terminated else "time limit")
 
 
-def _episode_limit(env: ResumableVectorEnv, index: int) -> int | None:
+def _episode_limit(env: gym.Env) -> int | None:
     """Return the steps that the episode just played could have lasted, None where unknown."""
-    one = env.envs[index]
-    if one.has_wrapper_attr("episode_limit"):
-        return int(one.get_wrapper_attr("episode_limit"))
-    return one.spec.max_episode_steps if one.spec is not None else None
+    grid = env.unwrapped
+    if isinstance(grid, PowerGridEnv):
+        whole = int(grid.state.max_step[0])
+        return whole if grid.max_steps is None else min(whole, grid.max_steps)
+    return env.spec.max_episode_steps if env.spec is not None else None

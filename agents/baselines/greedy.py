@@ -1,0 +1,57 @@
+"""Looks one step ahead at everything: the strongest simple operator, and the slowest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from agents.base import Infos
+from agents.baselines.base import DO_NOTHING
+from agents.baselines.base import BaselineAgent
+from agents.baselines.grid import GridBinding
+from agents.environments import ResumableVectorEnv
+
+
+class GreedyAgent(BaselineAgent):
+    """Chooses the action with the least forecast highest loading.
+
+    It looks at every legal action of distinct effect with the environment's ``simulate``. Doing
+    nothing is chosen unless another is truly better; of equal others the first is taken.
+    """
+
+    needs_simulator = True
+
+    def __init__(
+        self,
+        *,
+        observation_space: gym.spaces.Box,
+        action_space: gym.spaces.Discrete,
+        seed: int = 0,
+    ) -> None:
+        """Make the agent; see ``BaselineAgent``."""
+        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        self._binding = GridBinding("greedy")
+
+    def bind(self, env: ResumableVectorEnv) -> None:
+        """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
+        self._binding.meet(env)
+
+    def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
+        """Return ``[B]`` actions."""
+        grids = self._binding.grids
+        candidates: list[np.ndarray | None] = [
+            np.flatnonzero(grid.catalogue.distinct(grid.state)[0])
+            if active is None or active[index]
+            else None
+            for index, grid in enumerate(grids)
+        ]
+        actions = np.full(len(grids), DO_NOTHING, dtype=np.int64)
+        outlooks = self._binding.env.simulate(candidates)
+        for index, (ids, outlook) in enumerate(zip(candidates, outlooks, strict=True)):
+            if ids is None or outlook is None:
+                continue
+            assert ids[0] == DO_NOTHING  # the distinct mask always keeps it, first
+            actions[index] = ids[int(np.argmin(outlook.rho_max))]  # the first of the least
+        return actions

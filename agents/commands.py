@@ -1,0 +1,139 @@
+"""How a command starts and ends: its own packages, other packages' configuration, clear errors.
+
+Exit codes: 0 done, 1 the machine failed (disk full, a dead worker), 2 the user's mistake (one line
+on stderr), 130 Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback of any of them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from agents.override_errors import explain
+
+ENTRY_POINTS = "powergrid_muzero.conf"  # name = module with YAML files of another package
+
+_PACKAGES = ("agents", "envs", "conf")
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+Task = Callable[[DictConfig], Any]
+
+
+class EntryPointSearchPath(SearchPathPlugin):
+    """Adds the configuration of installed packages that name it in ``ENTRY_POINTS``."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append ``pkg://MODULE`` for each entry point."""
+        for point in metadata.entry_points(group=ENTRY_POINTS):
+            search_path.append(provider=point.name, path=f"pkg://{point.value}")
+
+
+def run_command(task: Task, config_name: str) -> None:
+    """Run ``task`` with the configuration that the command line describes; end the process.
+
+    Args:
+        task: gets the composed configuration.
+        config_name: primary configuration in ``conf/``.
+    """
+    show_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
+    try:
+        check_own_packages()
+        Plugins.instance().register(EntryPointSearchPath)
+        _run_hydra(task, config_name)
+    except KeyboardInterrupt as interrupt:
+        _say(str(interrupt) or "interrupted.")
+        sys.exit(130)
+    except HydraException as error:
+        if show_traceback:
+            raise
+        _say(explain(error, config_name, sys.argv[1:]))
+        sys.exit(2)
+    except (ValueError, OmegaConfBaseException) as error:
+        if show_traceback:
+            raise
+        _say(str(error))
+        sys.exit(2)
+    except OSError as error:
+        if show_traceback:
+            raise
+        _say(str(error))
+        sys.exit(1)
+
+
+def check_own_packages() -> None:
+    """Refuse to run with another project's ``agents``, ``envs`` or ``conf``.
+
+    These are common names. Ours lie side by side.
+
+    Raises:
+        ValueError: one of them is another's; the message says whose and what to do.
+    """
+    home = Path(__file__).resolve().parents[1]
+    for name in _PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise ValueError(f"package {name!r} is not beside {home / 'agents'}. Install again.")
+        origins = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+        found = Path(origins[0] or "").resolve()
+        if home / name not in (found, *found.parents):
+            raise ValueError(
+                f"the name {name!r} is taken by {found}; powergrid-muzero's own is {home / name}. "
+                f"Start from another folder, take {found.parent.parent} off PYTHONPATH, or "
+                "uninstall or rename the other."
+            )
+
+
+class _Failure(BaseException):
+    """Carries an exception past Hydra, which would print more than one line of it."""
+
+
+def _run_hydra(task: Task, config_name: str) -> None:
+    """Run Hydra so that exceptions come through as they are."""
+
+    def guarded(config: DictConfig) -> Any:
+        try:
+            return task(config)
+        except Exception as error:
+            raise _Failure from error
+
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"  # else Hydra prints and exits by itself
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(guarded)()
+    except _Failure as failure:
+        assert failure.__cause__ is not None
+        raise failure.__cause__ from None
+    finally:
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Return a configuration as plain, resolved Python.
+
+    Args:
+        config: of Hydra.
+    """
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _say(message: str) -> None:
+    print(" ".join(message.split()), file=sys.stderr)

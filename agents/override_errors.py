@@ -1,0 +1,113 @@
+"""Says in one line what is wrong with a command line, with the nearest right name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from hydra import compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.errors import MissingConfigException
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig
+from omegaconf import OmegaConf
+
+from envs.names import choose
+
+
+def explain(error: HydraException, config_name: str, arguments: Sequence[str]) -> str:
+    """Return one line: what was given, what was expected, the nearest right name.
+
+    Args:
+        error: what Hydra raised while composing.
+        config_name: primary configuration.
+        arguments: the command line, without the program.
+    """
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return _refusal(group or "configuration", option, sorted(error.options))
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the argument {error.override!r}: expected key=value or group=option."
+    text = str(error)
+    match = re.search(r"Could not override '([^'@]+)(@[^']*)?'", text)
+    if match:
+        key = match.group(1)
+        return _unknown_key(key, config_name, arguments)
+    cause = error.__cause__
+    if cause is not None and str(cause) and str(cause) not in text:
+        text = f"{text}: {cause}"
+    return " ".join(text.split())
+
+
+def _unknown_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
+    """Name the nearest right key, among those beside it first, then among all."""
+    config, groups = _without(key, config_name, arguments)
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    while parent and not isinstance(node, DictConfig):
+        parent, _, name = parent.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+    beside = [str(one) for one in node] if isinstance(node, DictConfig) else []
+    prefix = f"{parent}." if parent else ""
+    nearest = difflib.get_close_matches(name, beside, n=1, cutoff=0.6)
+    options = [f"{prefix}{one}" for one in beside]
+    if not parent:
+        options = sorted({*options, *groups})
+    if not nearest:
+        everywhere = [*_leaves(OmegaConf.to_container(config), ""), *groups]
+        close = difflib.get_close_matches(key, everywhere, n=1, cutoff=0.6)
+        if close and close[0] not in options:
+            options = [close[0], *options]
+    return _refusal("configuration key", key, options)
+
+
+def _without(
+    key: str, config_name: str, arguments: Sequence[str]
+) -> tuple[DictConfig, tuple[str, ...]]:
+    """Compose again without ``key``; return the configuration and the names of its groups."""
+    good = [
+        argument
+        for argument in arguments
+        if "=" in argument
+        and not argument.startswith(("-", "hydra."))
+        and argument.partition("=")[0].lstrip("+~").partition("@")[0] != key
+    ]
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        for overrides in (good, []):
+            try:
+                config = compose(config_name, overrides=overrides, return_hydra_config=True)
+                break
+            except HydraException:
+                continue
+        else:
+            raise AssertionError(f"{config_name} does not compose by itself")
+    choices = OmegaConf.to_container(config.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    groups = tuple(
+        str(group) for group in choices if not str(group).startswith("hydra/") and "@" not in group
+    )
+    del_hydra = {name: node for name, node in config.items_ex(resolve=False) if name != "hydra"}
+    return OmegaConf.create(del_hydra), groups
+
+
+def _leaves(node: Any, prefix: str) -> Iterable[str]:
+    if isinstance(node, Mapping):
+        for name, entry in node.items():
+            path = f"{prefix}.{name}" if prefix else str(name)
+            yield path
+            yield from _leaves(entry, path)
+
+
+def _refusal(kind: str, name: str, options: Sequence[str]) -> str:
+    try:
+        choose(kind, name, options)
+    except ValueError as error:
+        return str(error)
+    return f"{kind} {name!r} cannot be set here."

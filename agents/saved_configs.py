@@ -1,0 +1,84 @@
+"""The configuration saved in a run folder, with what the command line changes in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+from omegaconf import OmegaConf
+
+from envs.names import choose
+
+# config group -> what it fills in
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "env": ("env",),
+    "scenarios": ("env.kwargs.scenarios", "env.kwargs.scenario_folder"),
+    "observation": ("env.kwargs.observation", "env.wrappers"),
+    "reward": ("env.kwargs.reward",),
+    "wrappers": ("env.kwargs.idle_gate", "env.kwargs.reconnect_lines"),
+    "agent": ("agent",),
+    "network": ("agent.network",),
+    "search": ("agent.search",),
+    "replay": ("agent.replay",),
+    "optimizer": ("agent.optimizer",),
+    "logger": ("logger",),
+}
+
+
+def change_saved(
+    saved: Mapping[str, Any],
+    composed: DictConfig,
+    overrides: Sequence[str],
+    *,
+    changeable: Sequence[str],
+    ignored: Sequence[str],
+) -> dict[str, Any]:
+    """Return ``saved`` with the values that ``overrides`` set in ``composed``.
+
+    Args:
+        saved: resolved configuration of a run.
+        composed: what the command line composes to by itself.
+        overrides: of the command line, as Hydra lists them.
+        changeable: keys that may be changed, with all below them.
+        ignored: keys of the command itself.
+
+    Raises:
+        ValueError: a key that must stay as it was saved, or that the saved one does not have.
+    """
+    config = OmegaConf.create(dict(saved))
+    for override in overrides:
+        key = re.sub(r"^[+~]+", "", override.partition("=")[0]).partition("@")[0]
+        if _under(key, ignored):
+            continue
+        for target in _GROUPS.get(key, (key,)):
+            if not _under(target, changeable):
+                raise ValueError(
+                    f"{override}: a saved run is continued as it was; only {', '.join(changeable)} "
+                    "may be changed. Start a new run for another configuration."
+                )
+            value = OmegaConf.select(composed, target)
+            if key not in _GROUPS and override[0] not in "+~":
+                _require_key(config, target)
+            if isinstance(value, (DictConfig, Mapping)):
+                value = OmegaConf.to_container(OmegaConf.create(value), resolve=False)
+            if value is not None and OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True)
+            OmegaConf.update(config, target, value, merge=False, force_add=True)
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(name): value for name, value in container.items()}
+
+
+def _under(key: str, roots: Sequence[str]) -> bool:
+    return any(key == root or key.startswith(f"{root}.") for root in roots)
+
+
+def _require_key(config: DictConfig, key: str) -> None:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if not isinstance(node, DictConfig):
+        raise ValueError(f"the saved configuration has no {parent!r}, so {key} cannot be changed.")
+    choose(f"key below {parent!r}" if parent else "key", name, [str(one) for one in node])

@@ -1,0 +1,260 @@
+"""``powergrid-train``: compose, check everything, train, evaluate beside the baselines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from agents.base import Agent
+from agents.base import TrainingRun
+from agents.checkpoints import BEST
+from agents.checkpoints import CheckpointFolder
+from agents.checkpoints import restore_agent
+from agents.commands import plain
+from agents.commands import run_command
+from agents.comparison import Entry
+from agents.comparison import agent_name
+from agents.comparison import baseline_entries
+from agents.comparison import compare
+from agents.comparison import draw
+from agents.comparison import report
+from agents.composition import build_agent
+from agents.composition import build_environment_factory
+from agents.composition import build_evaluation_factory
+from agents.composition import build_logger
+from agents.composition import build_plan
+from agents.composition import build_settings
+from agents.composition import preflight_logger
+from agents.composition import probe_spaces
+from agents.evaluation import EpisodeEvaluator
+from agents.logging import CompositeLogger
+from agents.logging import RunInfo
+from agents.reports import EvaluationResult
+from agents.runs import RunFolder
+from agents.runs import attach_log_file
+from agents.runs import new_folder
+from agents.saved_configs import change_saved
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run the command."""
+    run_command(train, "train")
+
+
+def train(composed: DictConfig) -> float:
+    """Train as configured; return the final evaluation's score.
+
+    Args:
+        composed: of ``conf/train.yaml``.
+
+    Raises:
+        ValueError: what is wrong with the configuration; nothing was written.
+        KeyboardInterrupt: on Ctrl-C; says how to continue.
+    """
+    resumed = composed.resume is not None
+    run = RunFolder.open_existing(Path(composed.resume)) if resumed else None
+    config = plain(composed) if run is None else _resumed_config(run, composed)
+
+    # Everything that can be wrong is found before anything is written.
+    env, evaluation = config["env"], config["evaluation"]
+    settings = build_settings(config["trainer"])
+    preflight_logger(config["logger"])
+    make_environment = build_environment_factory(env)
+    evaluator = _interim_evaluator(env, evaluation)
+    spaces = probe_spaces(make_environment)
+    agent = _agent(config, spaces)
+    final = FinalEvaluation(config, agent, spaces)
+    if run is None:
+        run = RunFolder.create(_folder(composed), config, command=sys.argv)
+    checkpoints = run.checkpoints
+    saved = checkpoints.peek_latest() if resumed else None
+    if resumed and saved is None:
+        _log.warning("%s holds no checkpoint yet: starting from the beginning", run.path)
+    if saved is not None and "agent" in saved:
+        restore_agent(agent, saved["agent"], origin=f"the checkpoint in {checkpoints.folder}")
+
+    handler = attach_log_file(run.path / "train.log")
+    try:
+        logger = build_logger(
+            config["logger"],
+            run=RunInfo(
+                name=config["name"],
+                folder=run.path,
+                config=config,
+                total_env_steps=settings.total_env_steps,
+                resumed_at=_env_steps(saved) if resumed else None,
+            ),
+            show=config["progress"],
+        )
+        failed = True
+        try:
+            _log.info("run folder: %s", run.path)
+            training = TrainingRun(
+                settings=settings,
+                make_environment=make_environment,
+                evaluate=evaluator,
+                logger=logger,
+                checkpoints=checkpoints,
+                folder=run.path,
+                seed=config["seed"],
+            )
+            agent.train(training)
+            evaluator.close()
+            score = final.run(run.path, checkpoints, logger, env_steps=settings.total_env_steps)
+            failed = False
+        finally:
+            evaluator.close()
+            logger.close(failed=failed)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"interrupted. Continue with: powergrid-train resume={run.path}"
+        ) from error
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    return score
+
+
+class FinalEvaluation:
+    """The table at the end of a training, prepared (and checked) before it."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        agent: Agent,
+        spaces: tuple[gym.spaces.Box, gym.spaces.Discrete],
+    ) -> None:
+        """Build the baselines and plan the episodes.
+
+        Args:
+            config: of the run.
+            agent: to be trained.
+            spaces: of one environment.
+        """
+        self._env = config["env"]
+        self._evaluation = config["evaluation"]
+        final, split = self._evaluation["final"], self._evaluation["split"]
+        self._plan = build_plan(
+            self._env, split=split, episodes=final["episodes"], seed=self._evaluation["seed"]
+        )
+        self._entry = Entry(
+            name=agent_name(config["agent"]),
+            agent=agent,
+            make_environment=build_evaluation_factory(
+                self._env, split=split, max_steps=final["max_steps"]
+            ),
+        )
+        self._baselines: list[Entry] = []
+        if final["baselines"]:
+            self._baselines = [
+                entry
+                for entry in baseline_entries(
+                    self._env,
+                    split=split,
+                    max_steps=final["max_steps"],
+                    observation_space=spaces[0],
+                    action_space=spaces[1],
+                    seed=config["seed"],
+                )
+                if entry.name != self._entry.name
+            ]
+
+    def run(
+        self,
+        folder: Path,
+        checkpoints: CheckpointFolder,
+        logger: CompositeLogger,
+        *,
+        env_steps: int,
+    ) -> float:
+        """Evaluate the best weights beside the baselines; return the agent's score.
+
+        Args:
+            folder: of the run.
+            checkpoints: of the run.
+            logger: gets the figures.
+            env_steps: at which they are logged.
+        """
+        best = checkpoints.folder / BEST
+        if best.exists():
+            restore_agent(self._entry.agent, checkpoints.load_weights("best"), origin=str(best))
+        results: list[EvaluationResult] = compare(
+            [*self._baselines, self._entry],
+            self._plan,
+            num_envs=self._evaluation["num_envs"],
+            num_workers=self._evaluation["num_workers"],
+        )
+        for result in results:
+            metrics = {
+                f"final/{result.agent}/{name}": value for name, value in result.metrics().items()
+            }
+            logger.log(metrics, env_steps=env_steps)
+        report(results, self._env, split=self._evaluation["split"], folder=folder)
+        if self._evaluation["final"]["gif"]:
+            path = folder / "evaluation.gif"
+            draw(self._entry, self._plan[0], path)
+            logger.log_animation("final/episode", path, env_steps=env_steps)
+        return results[-1].metrics()["score"]
+
+
+def _interim_evaluator(env: Mapping[str, Any], evaluation: Mapping[str, Any]) -> EpisodeEvaluator:
+    interim = evaluation["interim"]
+    plan = build_plan(
+        env, split=evaluation["split"], episodes=interim["episodes"], seed=evaluation["seed"]
+    )
+    factory = build_evaluation_factory(
+        env, split=evaluation["split"], max_steps=interim["max_steps"]
+    )
+    return EpisodeEvaluator(
+        factory,
+        plan,
+        num_envs=evaluation["num_envs"],
+        num_workers=evaluation["num_workers"],
+    )
+
+
+def _agent(config: Mapping[str, Any], spaces: tuple[gym.spaces.Box, gym.spaces.Discrete]) -> Agent:
+    return build_agent(
+        config["agent"],
+        observation_space=spaces[0],
+        action_space=spaces[1],
+        seed=config["seed"],
+    )
+
+
+def _resumed_config(run: RunFolder, composed: DictConfig) -> dict[str, Any]:
+    return change_saved(
+        run.load_config(),
+        composed,
+        HydraConfig.get().overrides.task,
+        changeable=("trainer", "evaluation", "logger", "progress"),
+        ignored=("resume",),
+    )
+
+
+def _folder(composed: DictConfig) -> Path:
+    """Return the new run's folder: the one asked for, or a free one by name and time."""
+    if composed.folder is not None:
+        return Path(composed.folder)
+    asked_of_hydra = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().mode.name == "RUN" and asked_of_hydra.resolve() != Path.cwd():
+        return asked_of_hydra  # hydra.run.dir=... was given
+    return new_folder(Path("runs"), composed.name)
+
+
+def _env_steps(saved: Mapping[str, Any] | None) -> int:
+    """Return the environment steps of a training state, 0 for none."""
+    return 0 if saved is None else int(saved.get("progress", {}).get("env_steps", 0))
+
+
+if __name__ == "__main__":
+    main()

@@ -120,7 +120,7 @@ def parse(name: str) -> Composition:
     if match is None:
         raise ValueError(
             f"unknown recombined scenario {name!r}: expected a split and four weeks (month 0-3, "
-            f"week 0-3) each for loads, wind and sun, such as {_listed('train', 0)!r}"
+            f"week 0-3) each for loads, wind and sun, such as {_fixed_list('train')[0]!r}"
         )
     split = choose("split", match["split"], SPLIT_WEEKS)
     weeks = {}
@@ -174,29 +174,43 @@ def _digest(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
-def _compose(split: str, random: np.random.Generator | np.random.RandomState) -> Composition:
+def _compose(split: str, random: np.random.Generator) -> Composition:
     """Draw, for each of the four places, three different weeks: loads, wind, sun."""
     weeks = SPLIT_WEEKS[split]
-    # one uniform number per week and a sort: the same on every version of numpy
-    places = [np.argsort(random.random(len(weeks)), kind="stable")[:3] for _ in range(WEEKS)]
+    places = [random.permutation(len(weeks))[:3] for _ in range(WEEKS)]
     load, wind, sun = (tuple(weeks[place[part]] for place in places) for part in range(3))
     return Composition(split, load, wind, sun)
 
 
-@lru_cache(maxsize=1024)
-def _listed(split: str, index: int) -> str:
-    # RandomState's streams are frozen by numpy, Generator's are not: lists must never change
-    return _compose(split, np.random.RandomState(_digest(f"{split} {index}"))).name
-
-
 @lru_cache(maxsize=8)
 def _fixed_list(split: str) -> tuple[str, ...]:
+    """Draw the list of ``split`` so that all its weeks count alike.
+
+    In each round, of as many scenarios as there are weeks, each week is at each of the four places
+    once the loads, once the wind and once the sun, and never two of them in one scenario.
+    """
+    # RandomState's streams are frozen by numpy, Generator's are not: lists must never change
+    random = np.random.RandomState(_digest(split))
+    weeks = SPLIT_WEEKS[split]
     names: dict[str, None] = {}
-    index = 0
     while len(names) < LIST_LENGTHS[split]:
-        names[_listed(split, index)] = None
-        index += 1
-    return tuple(names)
+        places = [_three_apart(len(weeks), random) for _ in range(WEEKS)]
+        for member in range(len(weeks)):
+            load, wind, sun = (
+                tuple(weeks[place[part][member]] for place in places) for part in range(3)
+            )
+            names[Composition(split, load, wind, sun).name] = None
+    return tuple(names)[: LIST_LENGTHS[split]]
+
+
+def _three_apart(count: int, random: np.random.RandomState) -> tuple[np.ndarray, ...]:
+    """Return three permutations of ``range(count)`` that agree nowhere."""
+    chosen: list[np.ndarray] = []
+    while len(chosen) < 3:
+        candidate = random.permutation(count)
+        if not any(np.any(candidate == other) for other in chosen):
+            chosen.append(candidate)
+    return tuple(chosen)
 
 
 def _join(weeks: np.ndarray, chosen: tuple[Week, ...]) -> np.ndarray:

@@ -171,7 +171,6 @@ class MuZeroAgent(Agent):
         """
         _check_weights(self.network.state_dict(), state)
         self.network.load_state_dict(state["network"])
-        self._model.refresh()
 
     def statistics(self) -> Mapping[str, float]:
         """See ``Agent.statistics``: means over the last batch of searches."""

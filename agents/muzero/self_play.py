@@ -21,8 +21,10 @@ from agents.environments import final_observations
 from agents.environments import final_values
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.replay import End
 from agents.muzero.search.base import Search
+from agents.muzero.targets import CONTINUING
+from agents.muzero.targets import TERMINATED
+from agents.muzero.targets import TRUNCATED
 
 
 class EpisodeSummary(NamedTuple):
@@ -45,7 +47,7 @@ class Experience:
     policy: np.ndarray  # [T, G, A] float32, the search's improved policy
     root_value: np.ndarray  # [T, G] float32, the search's value
     duration: np.ndarray  # [T, G] int32, environment steps that the decision covered
-    end: np.ndarray  # [T, G] uint8, see replay.End
+    end: np.ndarray  # [T, G] uint8, one of targets.END_CODES
     final_value: np.ndarray  # [T, G] float32, model value where an episode was truncated, else 0
     env_steps: int  # steps played in the round, those of resets (idle gate) included
     episodes: tuple[EpisodeSummary, ...]  # finished in this round
@@ -99,7 +101,6 @@ class SelfPlayGroup:
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Play with these weights from now on."""
         self._model.network.load_state_dict(weights)
-        self._model.refresh()
 
     def play(self, num_decisions: int, temperature: float) -> Experience:
         """Play ``num_decisions`` in every environment; episodes go on from round to round."""
@@ -138,7 +139,7 @@ class SelfPlayGroup:
             root_value[t] = result.value
             duration[t] = 1 if played is None else played
             end[t] = np.where(
-                terminations, End.TERMINATED, np.where(truncations, End.TRUNCATED, End.CONTINUES)
+                terminations, TERMINATED, np.where(truncations, TRUNCATED, CONTINUING)
             )
             cut_short = truncations & ~terminations
             if cut_short.any():
@@ -214,14 +215,12 @@ class SelfPlayGroup:
 
     def _count_reset_steps(self, infos: Mapping[str, Any], started: np.ndarray) -> int:
         """Add what an idle gate played before the first decision; return its steps."""
-        skipped = 0
-        for index in started:
-            if "reset_duration" in infos:
-                steps = int(infos["reset_duration"][index])
-                self._env_steps[index] += steps
-                self._rewards[index] += float(infos["reset_reward"][index])
-                skipped += steps
-        return skipped
+        if "reset_reward" not in infos:
+            return 0
+        steps = infos["duration"][started]
+        self._env_steps[started] += steps
+        self._rewards[started] += infos["reset_reward"][started]
+        return int(steps.sum())
 
     def _finish_episode(self, index: int, terminated: bool) -> EpisodeSummary:
         summary = EpisodeSummary(

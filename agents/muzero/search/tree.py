@@ -173,7 +173,6 @@ class Forest:
         if tree is None or tree.unvisited.shape != (num_roots, num_nodes, num_actions):
             tree = Tree.allocate(num_roots, num_nodes, num_actions)
             self.tree = tree
-            self._rows = torch.arange(num_roots)
         states = output.states
         shape = (num_nodes, *states.shape)
         if (
@@ -182,6 +181,7 @@ class Forest:
             or (self._states.dtype != states.dtype or self._states.device != states.device)
         ):
             self._states = torch.empty(shape, dtype=states.dtype, device=states.device)
+            self._rows = torch.arange(num_roots, device=states.device)
         self._states[0] = states
         plant(tree, output.value, priors, root_visits)
         return tree
@@ -191,7 +191,8 @@ class Forest:
     ) -> None:
         """Ask ``model`` for the B leaves below ``parents`` by ``actions`` and back them up."""
         assert self.tree is not None and self._states is not None and self._rows is not None
-        states = self._states[torch.from_numpy(parents), self._rows]
+        nodes = torch.from_numpy(parents).to(self._states.device)
+        states = self._states[nodes, self._rows]
         output = model.step(states, actions)
         check_output(output, len(parents), self.tree.unvisited.shape[2])
         self._states[node] = output.states

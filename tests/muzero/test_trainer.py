@@ -1,0 +1,154 @@
+"""The training loop: same seed same weights, however it is played; resume; Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+
+from tests.muzero.cartpole import Memory
+from tests.muzero.cartpole import Rows
+from tests.muzero.cartpole import assert_same_weights
+from tests.muzero.cartpole import evaluate
+from tests.muzero.cartpole import make_agent
+from tests.muzero.cartpole import make_run
+from tests.muzero.cartpole import weights
+
+
+def train(tmp_path, **options):
+    agent = make_agent()
+    run = make_run(tmp_path, **options)
+    agent.train(run)
+    return agent, run
+
+
+def test_training_changes_weights_logs_and_keeps(tmp_path):
+    before = weights(make_agent())
+    agent, run = train(tmp_path)
+    assert any(not torch.equal(before[name], now) for name, now in weights(agent).items())
+
+    rows = run.logger.rows
+    train_row = next(row for row in rows if "train/total" in row)
+    for key in (
+        "train/value",
+        "train/reward",
+        "train/policy",
+        "train/grad_norm",
+        "search/depth",
+        "search/root_value",
+        "search/visit_entropy",
+        "self_play/reward",
+        "self_play/episode_steps",
+        "time/decisions_per_s",
+    ):
+        assert key in train_row
+    assert sum("val/score" in row for row in rows) == 3  # at 100, 200 and the end
+    assert any("self_play/actions" in row for row in rows)
+    assert run.checkpoints.saves == 3
+    assert run.checkpoints.best is not None
+
+
+def test_same_seed_same_weights(tmp_path):
+    assert_same_weights(train(tmp_path)[0], train(tmp_path)[0])
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_the_number_of_processes_changes_nothing(tmp_path, num_workers):
+    alone, _ = train(tmp_path)
+    together, _ = train(tmp_path, num_workers=num_workers)
+    assert_same_weights(alone, together)
+
+
+def test_resuming_gives_the_weights_of_a_run_never_interrupted(tmp_path):
+    """Stop at each checkpoint in turn, go on with fresh objects: bit for bit the same."""
+    whole, _ = train(tmp_path)
+    store = Memory()
+
+    class Killed(Exception):
+        pass
+
+    class DiesAfterOneSave(Memory):
+        def save_latest(self, state):
+            super().save_latest(state)
+            raise Killed
+
+    for _ in range(2):
+        dying = DiesAfterOneSave()
+        dying.latest = store.latest
+        with pytest.raises(Killed):
+            train(tmp_path, checkpoints=dying)
+        store.latest = dying.latest
+    assert store.latest["progress"]["env_steps"] < 240
+    resumed, run = train(tmp_path, checkpoints=store)
+    assert_same_weights(whole, resumed)
+
+
+def test_asynchronous_self_play_trains(tmp_path):
+    agent, run = train(tmp_path, num_workers=2, synchronous=False)
+    assert run.checkpoints.latest["progress"]["env_steps"] >= 240
+    assert run.checkpoints.latest["progress"]["updates"] > 20
+
+
+def test_ctrl_c_writes_a_checkpoint_and_resumes_exactly(tmp_path):
+    whole, _ = train(tmp_path)
+
+    class Interrupting(Rows):
+        """Presses Ctrl-C when the first row of losses comes."""
+
+        def log(self, metrics, *, env_steps):
+            super().log(metrics, env_steps=env_steps)
+            if "train/total" in metrics and not self.pressed:
+                self.pressed = True
+                os.kill(os.getpid(), signal.SIGINT)
+
+        pressed = False
+
+    store = Memory()
+    run = make_run(tmp_path, checkpoints=store)
+    run = type(run)(**{**vars(run), "logger": Interrupting()})
+    agent = make_agent()
+    with pytest.raises(KeyboardInterrupt):
+        agent.train(run)
+    assert store.saves == 1
+    assert 0 < store.latest["progress"]["env_steps"] < 240
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    resumed, _ = train(tmp_path, checkpoints=store)
+    assert_same_weights(whole, resumed)
+
+
+def test_ctrl_c_during_evaluation_stops_at_once(tmp_path):
+    store = Memory()
+    run = make_run(tmp_path, checkpoints=store)
+
+    def interrupted(agent):
+        os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(agent)
+
+    run = type(run)(**{**vars(run), "evaluate": interrupted})
+    with pytest.raises(KeyboardInterrupt):
+        make_agent().train(run)
+    assert store.saves == 1
+    assert store.best is None
+
+
+def test_groups_must_divide_the_environments(tmp_path):
+    with pytest.raises(ValueError, match="num_envs=4 is not a multiple of .*envs_per_group=3"):
+        train(tmp_path, envs_per_group=3)
+
+
+def test_asynchronous_needs_processes(tmp_path):
+    with pytest.raises(ValueError, match="synchronous=false needs self-play processes"):
+        train(tmp_path, synchronous=False)
+
+
+def test_weights_of_another_network_are_refused():
+    agent = make_agent()
+    state = agent.state_dict()
+    state["network"] = {k: v for k, v in state["network"].items() if "policy" not in k}
+    with pytest.raises(ValueError, match="of another network: .*policy.* is absent there"):
+        agent.load_state_dict(state)
+    with pytest.raises(ValueError, match="not weights of MuZero"):
+        agent.load_state_dict({"weights": {}})

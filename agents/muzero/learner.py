@@ -1,0 +1,254 @@
+"""The learner: one gradient step on a batch of replay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from agents.muzero.losses import Losses
+from agents.muzero.losses import TensorBatch
+from agents.muzero.losses import muzero_losses
+from agents.muzero.networks.base import MuZeroNetwork
+from agents.muzero.networks.base import Unrolled
+from agents.muzero.replay import ReplayBatch
+from agents.muzero.schedules import Schedule
+
+
+class LearnerMetrics(NamedTuple):
+    """What one update did. Losses are unweighted, but for ``total``, which was minimised."""
+
+    total: float  # weighted sum of the losses and L2
+    value: float
+    reward: float
+    policy: float  # nats
+    consistency: float
+    l2: float  # ||theta||^2, without lambda
+    grad_norm: float  # before clipping, L2 included
+    policy_target_entropy: float  # nats, mean: the floor of the policy loss at one position
+    value_target_mean: float  # of the trained positions, in the environment's units
+    clipped_targets: float  # share of value and reward targets beyond the heads' support
+    learning_rate: float
+    priorities: np.ndarray  # [B] float32, |predicted value - target| of the sampled decisions
+
+
+class Learner:
+    """Trains a network: the optimiser lives as long as the learner.
+
+    The loss is ``value_weight L_v + reward_weight L_r + policy_weight L_p + consistency_weight
+    L_c + l2 ||theta||^2``; with weights of 1, ``scale_unroll=False`` and scalar heads it is the
+    specification's, averaged over the batch. On a CPU, equal batches give equal weights.
+
+    Args:
+        network: what to train; moved to ``device``.
+        optimizer_factory: makes the optimiser from the parameters, such as
+            ``functools.partial(torch.optim.Adam, lr=1e-3)``.
+        unroll_steps: K that batches must have.
+        value_weight: weight of the value loss.
+        reward_weight: weight of the reward loss.
+        policy_weight: weight of the policy loss.
+        consistency_weight: weight of the consistency loss; 0 leaves it out.
+        l2: lambda of the L2 term, over all parameters.
+        max_grad_norm: longer gradients are scaled down to this norm; None for no limit.
+        gradient_scale: factor on the gradient that enters each dynamics step.
+        scale_unroll: count the K unrolled positions together as much as the first.
+        learning_rate: schedule of the learning rate; None keeps the optimiser's own.
+        device: a torch device.
+
+    Raises:
+        ValueError: an option is out of range, or the consistency loss is wanted of a network
+            without a projection.
+    """
+
+    def __init__(
+        self,
+        network: MuZeroNetwork,
+        optimizer_factory: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        *,
+        unroll_steps: int = 5,
+        value_weight: float = 1.0,
+        reward_weight: float = 1.0,
+        policy_weight: float = 1.0,
+        consistency_weight: float = 0.0,
+        l2: float = 0.0,
+        max_grad_norm: float | None = None,
+        gradient_scale: float = 0.5,
+        scale_unroll: bool = True,
+        learning_rate: Schedule | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        options = {
+            "value_weight": value_weight,
+            "reward_weight": reward_weight,
+            "policy_weight": policy_weight,
+            "consistency_weight": consistency_weight,
+            "l2": l2,
+            "gradient_scale": gradient_scale,
+        }
+        for name, number in options.items():
+            if not 0.0 <= number < math.inf:
+                raise ValueError(f"{name} must be finite and not negative: {number}")
+        if unroll_steps < 1:
+            raise ValueError(f"unroll_steps must be at least 1: {unroll_steps}")
+        if max_grad_norm is not None and not max_grad_norm > 0.0:
+            raise ValueError(
+                f"max_grad_norm must be positive, or None for no limit: {max_grad_norm}"
+            )
+        if consistency_weight > 0.0 and network.projector is None:
+            raise ValueError(
+                "consistency_weight needs a network with a projection: set the network's "
+                "consistency_size (such as 256), or consistency_weight to 0"
+            )
+        self.device = torch.device(device)
+        self.network = network.to(self.device)
+        self.unroll_steps = unroll_steps
+        self.loss_weights = Losses(
+            *(
+                torch.tensor(weight, device=self.device)
+                for weight in (value_weight, reward_weight, policy_weight, consistency_weight)
+            )
+        )
+        self.consistency = consistency_weight > 0.0
+        self.l2 = l2
+        self.max_grad_norm = max_grad_norm
+        self.gradient_scale = gradient_scale
+        self.scale_unroll = scale_unroll
+        self.learning_rate = learning_rate
+        self.num_updates = 0
+        self._parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimizer = optimizer_factory(self._parameters)
+
+    def update(self, batch: ReplayBatch, *, progress: float = 0.0) -> LearnerMetrics:
+        """Take one gradient step.
+
+        Args:
+            batch: what to learn from.
+            progress: share of training done, 0 to 1, for the learning rate.
+
+        Raises:
+            FloatingPointError: a loss or the gradient is not finite; the message names it and
+                the update. The weights stay as they were.
+            ValueError: the batch was made for another number of unroll steps.
+        """
+        if batch.actions.shape[1] != self.unroll_steps:
+            raise ValueError(
+                f"the batch is unrolled {batch.actions.shape[1]} steps, the learner expects "
+                f"{self.unroll_steps}: give the replay and the learner the same unroll_steps"
+            )
+        if self.learning_rate is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate(progress)
+        self.network.train()
+        tensors = self._tensors(batch)
+        unrolled = self.network.unroll(
+            tensors.observations, tensors.actions, gradient_scale=self.gradient_scale
+        )
+        losses = muzero_losses(
+            self.network,
+            tensors,
+            unrolled,
+            scale_unroll=self.scale_unroll,
+            consistency=self.consistency,
+        )
+        loss = torch.stack(losses) @ torch.stack(self.loss_weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        with torch.no_grad():
+            squared_norm = self._add_l2_gradient()
+            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            grad_norm = nn.utils.get_total_norm(gradients)
+            priorities = self._priorities(unrolled, tensors)
+            numbers = [*losses, loss + self.l2 * squared_norm, squared_norm, grad_norm]
+            *parts, total, l2, norm = torch.stack(numbers).tolist()  # one wait for the device
+            named = dict(zip(Losses._fields, parts, strict=True))
+            self._require_finite({**named, "l2": l2, "total": total, "gradient": norm})
+            if self.max_grad_norm is not None:
+                nn.utils.clip_grads_with_norm_(self._parameters, self.max_grad_norm, grad_norm)
+        self.optimizer.step()
+        self.num_updates += 1
+        return LearnerMetrics(
+            **named,
+            total=total,
+            l2=l2,
+            grad_norm=norm,
+            policy_target_entropy=_entropy(tensors),
+            value_target_mean=float(batch.values.sum() / max(int(batch.value_mask.sum()), 1)),
+            clipped_targets=self._clipped_targets(batch),
+            learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+            priorities=priorities.cpu().numpy(),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, optimiser and number of updates; tensors share this memory."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "num_updates": self.num_updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what ``state_dict`` gave.
+
+        Raises:
+            RuntimeError: the weights are of another network (torch names the difference).
+        """
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.num_updates = int(state["num_updates"])
+
+    def _tensors(self, batch: ReplayBatch) -> TensorBatch:
+        return TensorBatch(
+            *(
+                None if array is None else torch.from_numpy(array).to(self.device)
+                for array in (getattr(batch, name) for name in TensorBatch._fields)
+            )  # pyright: ignore[reportArgumentType]
+        )
+
+    def _add_l2_gradient(self) -> torch.Tensor:
+        """Add 2 lambda theta, the gradient of the L2 term; return ||theta||^2.
+
+        By hand it costs one pass over the weights; through autograd it would cost three.
+        """
+        if self.l2 > 0.0:
+            for parameter in self._parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                parameter.grad.add_(parameter, alpha=2.0 * self.l2)
+        return nn.utils.get_total_norm(self._parameters).square()
+
+    def _priorities(self, unrolled: Unrolled, tensors: TensorBatch) -> torch.Tensor:
+        predicted = self.network.value_head_codec.decode(unrolled.values[:, 0])
+        return (predicted - tensors.values[:, 0]).abs()
+
+    def _clipped_targets(self, batch: ReplayBatch) -> float:
+        value_limit = self.network.value_head_codec.limit
+        reward_limit = self.network.reward_head_codec.limit
+        if math.isinf(value_limit) and math.isinf(reward_limit):
+            return 0.0
+        beyond = np.count_nonzero(np.abs(batch.values) > value_limit)
+        beyond += np.count_nonzero(np.abs(batch.rewards) > reward_limit)
+        return float(beyond / (batch.values.size + batch.rewards.size))
+
+    def _require_finite(self, numbers: Mapping[str, float]) -> None:
+        for name, number in numbers.items():
+            if not math.isfinite(number):
+                what = "gradient norm" if name == "gradient" else f"{name} loss"
+                raise FloatingPointError(
+                    f"the {what} is {number} in update {self.num_updates + 1}: lower the learning "
+                    "rate, set max_grad_norm, or use categorical heads for large rewards"
+                )
+
+
+@torch.no_grad()
+def _entropy(tensors: TensorBatch) -> float:
+    """Return the mean entropy, in nats, of the policy targets that are trained."""
+    logarithm = tensors.policies.clamp_min(1e-30).log()
+    entropy_BT = -(tensors.policies * logarithm).sum(dim=-1)  # 0 in masked rows
+    return float(entropy_BT.sum() / tensors.policy_mask.sum().clamp_min(1))

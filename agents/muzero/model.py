@@ -1,0 +1,91 @@
+"""The learned model: a network behind the interface that searches plan in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from agents.muzero.networks.base import MuZeroNetwork
+from agents.muzero.networks.base import NetworkOutput
+from agents.muzero.search.base import ModelOutput
+
+
+class PolicyValue(NamedTuple):
+    """What a network says of B observations without any planning."""
+
+    policy_logits: np.ndarray  # [B, A] float32
+    value: np.ndarray  # [B] float32, in the environment's own units
+
+
+class LearnedModel:
+    """Plans in a network's own states.
+
+    It always reads the network's present weights: nothing is copied, so there is nothing to
+    refresh after an update. Outputs are NumPy arrays of their own, safe to keep.
+
+    Args:
+        network: the network; moved to ``device``.
+        device: a torch device, such as "cpu" or "cuda:0".
+    """
+
+    def __init__(self, network: MuZeroNetwork, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.num_actions = network.num_actions
+
+    @torch.inference_mode()
+    def root(self, observations: np.ndarray) -> ModelOutput:
+        """Return values, policy logits and states of ``observations [B, ...]``; rewards are 0.
+
+        Raises:
+            ValueError: the observations do not have the network's shape.
+        """
+        return self._output(self.network.initial_inference(self._observations(observations)))
+
+    @torch.inference_mode()
+    def step(self, states: torch.Tensor, actions: np.ndarray) -> ModelOutput:
+        """Return what follows ``actions [B]`` int64 in ``states [B, H]``."""
+        action = torch.from_numpy(actions)
+        if self.device.type != "cpu":
+            action = action.to(self.device)
+        return self._output(self.network.recurrent_inference(states, action))
+
+    @torch.inference_mode()
+    def policy_value(self, observations: np.ndarray) -> PolicyValue:
+        """Return the network's own policy and value of ``observations [B, ...]``."""
+        hidden = self.network.representation(self._observations(observations))
+        value, policy_logits = self.network.prediction(hidden)
+        decoded = self.network.value_head_codec.decode(value)
+        return PolicyValue(policy_logits.cpu().numpy(), decoded.cpu().numpy())
+
+    def _observations(self, observations: np.ndarray) -> torch.Tensor:
+        expected = self.network.observation_shape
+        if observations.shape[1:] != expected:
+            raise ValueError(
+                f"observations have shape {observations.shape}, but the network was built for "
+                f"[B, {', '.join(map(str, expected))}]: use the observation it was trained with"
+            )
+        # The learner trains the same module; evaluation mode is only lost between searches.
+        if self.network.training:
+            self.network.eval()
+        contiguous = np.ascontiguousarray(observations, dtype=np.float32)
+        return torch.from_numpy(contiguous).to(self.device)
+
+    def _output(self, output: NetworkOutput) -> ModelOutput:
+        value = self.network.value_head_codec.decode(output.value)
+        reward = self.network.reward_head_codec.decode(output.reward)
+        if self.device.type == "cpu":
+            return ModelOutput(
+                value.numpy(), reward.numpy(), output.policy_logits.numpy(), output.hidden
+            )
+        # One transfer, not three: each waits for the device.
+        packed = torch.cat((value[:, None], reward[:, None], output.policy_logits), dim=1)
+        numbers = packed.float().cpu().numpy()
+        return ModelOutput(
+            np.ascontiguousarray(numbers[:, 0]),
+            np.ascontiguousarray(numbers[:, 1]),
+            np.ascontiguousarray(numbers[:, 2:]),
+            output.hidden,
+        )

@@ -1,0 +1,356 @@
+"""Replay: what goes in comes out, bounded, with the targets of the right episode."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.muzero.policy_storage import SparsePolicies
+from agents.muzero.replay import Replay
+from agents.muzero.replay import ReplayBatch
+from agents.muzero.sum_tree import SumTree
+from agents.muzero.targets import CUT
+from agents.muzero.targets import TERMINATED
+from agents.muzero.targets import TRUNCATED
+
+ACTIONS = 6
+
+
+def make(**options: Any) -> Replay:
+    defaults: dict[str, Any] = {
+        "num_lanes": 2,
+        "capacity": 40,
+        "observation_shape": (2,),
+        "num_actions": ACTIONS,
+        "unroll_steps": 3,
+        "td_steps": 2,
+        "discount": 0.5,
+    }
+    return Replay(**{**defaults, **options})
+
+
+def put(
+    replay: Replay, lane: int, number: int, end: int = 0, final: float = 0.0, **changes: Any
+) -> None:
+    """Append the lane's decision ``number``: its fields are functions of lane and number."""
+    policy = np.zeros((1, ACTIONS), np.float32)
+    policy[0, number % ACTIONS] = 0.75
+    policy[0, (number + 1) % ACTIONS] = 0.25
+    fields: dict[str, Any] = {
+        "observation": np.array([[lane, number]], np.float32),
+        "action": np.array([number % ACTIONS]),
+        "reward": np.array([number + 0.5]),
+        "policy": policy,
+        "root_value": np.array([100.0 * number]),
+        "duration": np.array([1]),
+        "end": np.array([end]),
+        "final_value": np.array([final]),
+    }
+    replay.append(np.array([lane]), **{**fields, **changes})
+
+
+def row_of(replay: Replay, number: int, lane: int = 0, size: int = 2000) -> Any:
+    """Sample until decision ``number`` is met; return its row as a namespace of arrays."""
+    batch = replay.sample(size, np.random.default_rng(0))
+    matches = np.flatnonzero(
+        (batch.observations[:, 0] == lane) & (batch.observations[:, 1] == number)
+    )
+    assert len(matches), f"decision {number} of lane {lane} was never sampled"
+    arrays: Any = [None if array is None else array[matches[0]] for array in batch]
+    return ReplayBatch(*arrays)
+
+
+def test_targets_along_the_unroll_by_hand() -> None:
+    replay = make()
+    for number in range(10):
+        put(replay, 0, number)
+    row = row_of(replay, 2)
+    assert row.actions.tolist() == [2, 3, 4]
+    assert row.rewards.tolist() == [2.5, 3.5, 4.5]
+    # z_2 = 2.5 + 0.5 * 3.5 + 0.25 * 400, and so on
+    assert row.values.tolist() == [104.25, 130.75, 157.25, 183.75]
+    np.testing.assert_allclose(row.policies[1], [0, 0, 0, 0.75, 0.25, 0])
+    assert row.reward_mask.all() and row.value_mask.all() and row.policy_mask.all()
+    assert row.weights == 1.0
+
+
+def test_newest_decisions_bootstrap_with_the_furthest_value_there() -> None:
+    replay = make()
+    for number in range(10):
+        put(replay, 0, number)
+    row = row_of(replay, 8)  # 9 is the newest
+    assert row.values[:2].tolist() == [8.5 + 0.5 * 900, 900.0]
+    assert row.value_mask.tolist() == row.policy_mask.tolist() == [True, True, False, False]
+    assert row.reward_mask.tolist() == [True, True, False]  # the reward of 9 is known
+    assert not row.policies[2:].any() and not row.values[2:].any()
+
+
+def test_termination_is_absorbing_and_never_leads_into_the_next_episode() -> None:
+    replay = make()
+    for number in range(10):
+        put(replay, 0, number, end=TERMINATED if number == 4 else 0)
+    row = row_of(replay, 3)
+    assert row.values.tolist() == [3.5 + 0.5 * 4.5, 4.5, 0.0, 0.0]
+    assert row.rewards.tolist() == [3.5, 4.5, 0.0]
+    assert row.value_mask.all() and row.reward_mask.all()
+    assert row.policy_mask.tolist() == [True, True, False, False]
+    # The action after the end is drawn, not that of the next episode (5) each time.
+    batch = replay.sample(4000, np.random.default_rng(1))
+    drawn = batch.actions[batch.observations[:, 1] == 3, 2]
+    assert set(drawn.tolist()) == set(range(ACTIONS))
+
+
+def test_truncation_bootstraps_and_masks_the_rest() -> None:
+    replay = make()
+    for number in range(10):
+        put(replay, 0, number, end=TRUNCATED if number == 4 else 0, final=40.0)
+    row = row_of(replay, 3)
+    assert row.values[:2].tolist() == [3.5 + 0.5 * 4.5 + 0.25 * 40, 4.5 + 0.5 * 40]
+    assert row.value_mask.tolist() == [True, True, False, False]
+    assert row.reward_mask.tolist() == [True, True, False]
+
+
+def test_cut_marks_the_newest_decision_only_where_the_episode_went_on() -> None:
+    replay = make(num_lanes=3, capacity=60)
+    for number in range(5):
+        put(replay, 0, number)
+        put(replay, 1, number, end=TERMINATED if number == 4 else 0)
+    replay.cut(np.array([0, 1, 2]))  # lane 2 is empty
+    for number in range(5, 9):
+        put(replay, 0, number)
+        put(replay, 1, number)
+    assert row_of(replay, 4, lane=0).values[0] == 400.0  # its own search's value
+    assert row_of(replay, 3, lane=0).value_mask.tolist() == [True, True, False, False]
+    assert row_of(replay, 4, lane=1).values[0] == 4.5  # the termination stays
+
+
+def test_rings_overwrite_the_oldest_and_stay_bounded() -> None:
+    replay = make(capacity=20)  # ten a lane
+    reserved = replay.nbytes
+    for number in range(37):
+        put(replay, 0, number)
+    for number in range(3):
+        put(replay, 1, number)
+    assert replay.nbytes == reserved
+    assert replay.num_decisions == 13 and replay.total_appended == 40
+    batch = replay.sample(3000, np.random.default_rng(0))
+    numbers = batch.observations[:, 1].astype(int)
+    lanes = batch.observations[:, 0].astype(int)
+    assert set(numbers[lanes == 0]) == set(range(27, 37))
+    assert set(numbers[lanes == 1]) == {0, 1, 2}
+    # Uniform over decisions: 10 of 13 lie in lane 0.
+    assert np.mean(lanes == 0) == pytest.approx(10 / 13, abs=0.03)
+    # Across the ring's seam the order holds.
+    assert row_of(replay, 28).actions.tolist() == [28 % 6, 29 % 6, 30 % 6]
+    assert row_of(replay, 28).rewards.tolist() == [28.5, 29.5, 30.5]
+
+
+def test_memory_is_what_the_docstring_says() -> None:
+    dense = make(capacity=200, num_lanes=2)
+    assert dense.nbytes == 200 * (2 * 4 + 2 * ACTIONS + 21)
+    sparse = make(capacity=200, sparse_policy_size=2, store_action_masks=True)
+    assert sparse.nbytes == 200 * (2 * 4 + 4 * 2 + 21 + 1)
+    small = make(capacity=200, observation_dtype="float16", priority_alpha=1.0)
+    assert small.nbytes == 200 * (2 * 2 + 2 * ACTIONS + 21) + 2 * 256 * 8
+
+
+def test_many_lanes_in_one_append_match_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    together, apart = make(num_lanes=5, capacity=100), make(num_lanes=5, capacity=100)
+    for _ in range(30):
+        lanes = rng.permutation(5)[: rng.integers(1, 6)]
+        rows = len(lanes)
+        fields = (
+            rng.normal(size=(rows, 2)),
+            rng.integers(0, ACTIONS, rows),
+            rng.normal(size=rows),
+            rng.dirichlet(np.ones(ACTIONS), rows),
+            rng.normal(size=rows),
+            rng.integers(1, 9, rows),
+            rng.integers(0, 4, rows),
+            rng.normal(size=rows),
+        )
+        together.append(lanes, *fields)
+        for row in range(rows):
+            apart.append(lanes[row : row + 1], *(field[row : row + 1] for field in fields))
+    left = together.sample(64, np.random.default_rng(7))
+    right = apart.sample(64, np.random.default_rng(7))
+    for first, second in zip(left, right, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_sparse_policies_are_exact_for_few_visits() -> None:
+    dense, sparse = make(), make(sparse_policy_size=2)
+    for number in range(10):
+        put(dense, 0, number)
+        put(sparse, 0, number)
+    left = dense.sample(50, np.random.default_rng(0))
+    right = sparse.sample(50, np.random.default_rng(0))
+    np.testing.assert_array_equal(left.policies, right.policies)
+    with pytest.raises(ValueError, match="6 non-zero.*sparse_policy_size is 2"):
+        put(sparse, 0, 10, policy=np.full((1, ACTIONS), 1 / ACTIONS))
+    assert sparse.total_appended == 10
+    with pytest.raises(ValueError, match="sparse_policy_size"):
+        SparsePolicies(10, 5, 6)
+
+
+def test_policy_rows_sum_to_one_in_spite_of_float16() -> None:
+    replay = make(num_actions=487)
+    policy = np.random.default_rng(0).dirichlet(np.ones(487), 1)
+    for number in range(10):
+        put(replay, 0, number, policy=policy)
+    batch = replay.sample(20, np.random.default_rng(0))
+    np.testing.assert_allclose(batch.policies[batch.policy_mask].sum(-1), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(batch.policies[0, 0], policy[0], rtol=2e-3, atol=1e-6)
+
+
+def test_action_masks_and_following_observations() -> None:
+    replay = make(store_action_masks=True, unroll_observations=True)
+    for number in range(10):
+        mask = np.ones((1, ACTIONS), np.int8)
+        mask[0, number % ACTIONS - 1] = 0
+        put(replay, 0, number, action_mask=mask)
+    row = row_of(replay, 4)
+    assert row.action_masks[0].tolist() == [True, True, True, False, True, True]
+    assert row.action_masks[2].tolist() == [True, True, True, True, True, False]
+    assert row.next_observations[:, 1].tolist() == [5, 6, 7]
+    with pytest.raises(ValueError, match="action_mask"):
+        put(replay, 0, 10)
+
+
+def test_discount_per_environment_step() -> None:
+    replay = make(discount_per_step=True)
+    for number in range(10):
+        put(replay, 0, number, duration=np.array([3]))
+    assert row_of(replay, 2).values[0] == 2.5 + 0.5**3 * 3.5 + 0.5**6 * 400
+
+
+def test_prioritised_sampling_follows_the_priorities() -> None:
+    replay = make(priority_alpha=0.5, priority_beta=1.0)
+    for number in range(10):
+        put(replay, 0, number)
+    batch = replay.sample(2000, np.random.default_rng(0))
+    np.testing.assert_allclose(batch.weights, 1.0)  # all new: equal
+    numbers = batch.observations[:, 1].astype(int)
+    # Priority 16 for decision 7, 4 for 3, 0 for the rest: chances 4 to 2, and a trace.
+    priority = np.where(numbers == 7, 16.0, np.where(numbers == 3, 4.0, 0.0))
+    replay.update_priorities(batch.indices, priority)
+    batch = replay.sample(6000, np.random.default_rng(1))
+    numbers = batch.observations[:, 1].astype(int)
+    assert np.mean(numbers == 7) == pytest.approx(4 / 6, abs=0.02)
+    assert np.mean(numbers == 3) == pytest.approx(2 / 6, abs=0.02)
+    # Importance weights with beta 1 undo it: half the chance, twice the weight.
+    ratio = batch.weights[numbers == 3][0] / batch.weights[numbers == 7][0]
+    assert ratio == pytest.approx(2.0, rel=1e-4)
+    assert batch.weights.max() == 1.0
+    # A newcomer gets the highest priority so far.
+    put(replay, 1, 0)
+    batch = replay.sample(6000, np.random.default_rng(2))
+    assert np.mean(batch.observations[:, 0] == 1) == pytest.approx(0.4, abs=0.02)
+
+
+def test_priorities_of_overwritten_decisions_are_skipped() -> None:
+    replay = make(priority_alpha=1.0, capacity=20)
+    for number in range(10):
+        put(replay, 0, number)
+    old = replay.sample(50, np.random.default_rng(0))
+    for number in range(10, 20):
+        put(replay, 0, number)
+    replay.update_priorities(old.indices, np.full(50, 1e6))
+    batch = replay.sample(500, np.random.default_rng(0))
+    assert len(set(batch.observations[:, 1])) == 10
+    with pytest.raises(ValueError, match="finite"):
+        replay.update_priorities(old.indices, np.full(50, np.nan))
+
+
+@pytest.mark.parametrize("options", [{}, {"sparse_policy_size": 3, "priority_alpha": 1.0}])
+@pytest.mark.parametrize("decisions", [3, 33])
+def test_state_survives_a_weights_only_file(options: dict, decisions: int) -> None:
+    replay, restored = make(**options), make(**options)
+    for number in range(decisions):
+        put(replay, 0, number, end=TERMINATED if number % 7 == 6 else 0)
+    batch = replay.sample(9, np.random.default_rng(0))
+    replay.update_priorities(batch.indices, np.arange(9.0))
+    file = io.BytesIO()
+    torch.save(replay.state_dict(), file)
+    if decisions == 3:  # a young replay writes a small file
+        assert len(file.getvalue()) < 8000
+    file.seek(0)
+    restored.load_state_dict(torch.load(file, weights_only=True))
+    for one in (replay, restored):
+        put(one, 0, decisions)
+    for left, right in zip(
+        replay.sample(64, np.random.default_rng(5)),
+        restored.sample(64, np.random.default_rng(5)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(left, right)
+    with pytest.raises(ValueError, match="lane_capacity=20.*lane_capacity=30"):
+        make(capacity=60, **options).load_state_dict(replay.state_dict())
+
+
+def test_same_generator_same_batch() -> None:
+    replay = make()
+    for number in range(10):
+        put(replay, 0, number, end=CUT if number == 5 else 0)
+    batches = [replay.sample(32, np.random.default_rng(3)) for _ in range(2)]
+    for left, right in zip(*batches, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reward": np.array([np.nan])}, "reward of lane 1 is not finite"),
+        ({"observation": np.array([[0.0, np.inf]])}, "observation of lane 1 is not finite"),
+        ({"action": np.array([ACTIONS])}, "actions must be 0 to 5"),
+        ({"end": 4}, "end must be one of"),
+        ({"policy": np.zeros((1, ACTIONS))}, "sums to 0"),
+        ({"policy": np.ones((1, 3))}, r"policy has shape \(1, 3\), expected \(1, 6\)"),
+    ],
+)
+def test_bad_decisions_are_refused_whole(changes: dict, message: str) -> None:
+    replay = make()
+    with pytest.raises(ValueError, match=message):
+        put(replay, 1, 0, **changes)
+    assert replay.total_appended == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_lanes": 0}, "num_lanes"),
+        ({"capacity": 11}, "need at least 12"),
+        ({"td_steps": 0}, "td_steps"),
+        ({"discount": 1.1}, "discount"),
+        ({"priority_alpha": -1.0}, "priority_alpha"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+def test_lanes_out_of_range_or_named_twice_and_empty_replays_are_refused() -> None:
+    replay = make()
+    with pytest.raises(ValueError, match="empty"):
+        replay.sample(1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="lanes must be 0 to 1"):
+        put(replay, 2, 0)
+    fields = (np.zeros((2, 2)), np.zeros(2), np.zeros(2), np.full((2, ACTIONS), 1 / ACTIONS))
+    with pytest.raises(ValueError, match="one decision an append"):
+        replay.append(np.array([1, 1]), *fields, np.zeros(2), np.ones(2), np.zeros(2), np.zeros(2))
+
+
+def test_sum_tree_draws_by_weight() -> None:
+    tree = SumTree(5)
+    tree.set(np.array([0, 1, 4, 1]), np.array([1.0, 9.0, 2.0, 3.0]))  # of leaf 1 the last: 3
+    assert tree.total == 6.0 and tree.leaves.tolist() == [1, 3, 0, 0, 2]
+    shares = np.array([0.0, 0.16, 0.17, 0.66, 0.67, 0.999999])
+    assert tree.draw(shares).tolist() == [0, 0, 1, 1, 4, 4]
+    tree.set(np.array([0, 4]), 0.0)
+    assert set(tree.draw(np.linspace(0.0, 1.0, 50))) == {1}

@@ -1,25 +1,34 @@
 """Where load and generation come from: a scenario is one month, week or day of them.
 
-- ``base``: what a scenario is, what a source of scenarios offers.
+- ``base``: what a scenario is, and what a source of scenarios offers.
 - ``recombined``: months made of the real weeks inside the grid2op wheel (the default).
+- ``bundled``: the short ones that ship with a grid.
+- ``dataset``: grid2op's downloaded data sets, or a folder in their format.
 - ``chronics``, ``grids``: playing a scenario in grid2op.
+- ``files``, ``export``: reading and writing grid2op's format.
 """
 
 from envs.names import choose
 from envs.scenarios.base import SPLITS
 from envs.scenarios.base import Scenario
 from envs.scenarios.base import ScenarioSource
+from envs.scenarios.bundled import BundledSource
 from envs.scenarios.chronics import ScenarioChronics
+from envs.scenarios.dataset import DatasetSource
+from envs.scenarios.export import export
 from envs.scenarios.grids import make_grid2op
 from envs.scenarios.grids import set_scenario
 from envs.scenarios.recombined import RecombinedSource
 
 __all__ = [
     "SPLITS",
+    "BundledSource",
+    "DatasetSource",
     "RecombinedSource",
     "Scenario",
     "ScenarioChronics",
     "ScenarioSource",
+    "export",
     "make_grid2op",
     "make_source",
     "set_scenario",
@@ -32,12 +41,16 @@ def make_source(
     """Return the source of scenarios called ``name`` for ``grid``.
 
     Args:
-        name: "recombined".
+        name: "recombined", "bundled" or "dataset".
         grid: the grid that the scenarios are played on.
-        folder: not used by "recombined".
+        folder: for "dataset", a folder in grid2op's format; None for what grid2op downloaded.
 
     Raises:
         ValueError: no such source (the nearest one is named), or it does not fit the grid.
     """
-    choose("scenarios", name, ("recombined",))
-    return RecombinedSource(grid)
+    choose("scenarios", name, ("recombined", "bundled", "dataset"))
+    if name == "dataset":
+        return DatasetSource(grid, folder)
+    if folder is not None:
+        raise ValueError(f"scenarios {name!r} take no folder (got {folder!r}): use 'dataset'")
+    return RecombinedSource(grid) if name == "recombined" else BundledSource(grid)

@@ -11,6 +11,8 @@ from grid2op.Chronics import GridValue
 
 from envs.scenarios.base import Scenario
 
+MONTH = 8064  # five-minute steps of four weeks, the length of the field's scenarios
+
 
 class ScenarioChronics(GridValue):
     """Plays the ``Scenario`` handed to ``set_scenario``; grid2op's ``chronics_class``.
@@ -97,8 +99,8 @@ class ScenarioChronics(GridValue):
     @property
     def max_iter(self) -> int:
         """Steps of an episode: what is left of the scenario, or fewer if grid2op was told so."""
-        if self.scenario is None:
-            return self._max_iter
+        if self.scenario is None:  # some opponents must know a duration when the grid is made
+            return MONTH
         left = self.scenario.num_steps - self.first_row
         return left if self._max_iter < 0 else min(left, self._max_iter)
 

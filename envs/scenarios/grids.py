@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
@@ -26,7 +25,11 @@ class GridColumns(NamedTuple):
     load_names: tuple[str, ...]  # [D]
     generator_names: tuple[str, ...]  # [G]
     line_names: tuple[str, ...]  # [L]
-    chronics_names: Mapping[str, Mapping[str, str]]  # "loads", "prods", "lines": file -> grid name
+    generator_voltages: tuple[float, ...]  # [G] kV, set points of the grid file
+    names_in_files: Mapping[str, Mapping[str, str]]  # "loads", "prods", "lines": file -> grid
+
+
+_COLUMNS: dict[str, GridColumns] = {}  # of the grids that this process has opened
 
 
 def grid_folder(grid: str) -> Path:
@@ -82,6 +85,8 @@ def make_grid2op(
         warnings.filterwarnings("ignore", message="You are using a development environment")
         name = grid if grid in TEST_DEV_ENVS else str(folder)
         env = grid2op.make(name, test=grid in TEST_DEV_ENVS, **options)
+    if chronics_class is ScenarioChronics:  # it leaves the grid file's own voltages in place
+        _COLUMNS.setdefault(grid, _columns(env))
     if parameters is not None:
         parameters = _merge(env.parameters, parameters)
         env.change_parameters(parameters)
@@ -93,9 +98,16 @@ def set_scenario(env: Environment, scenario: Scenario, first_row: int = 0) -> No
     """Choose what the next ``env.reset()`` plays, from row ``first_row`` of ``scenario`` on.
 
     Raises:
-        ValueError: the scenario is of another grid, or has no step left after ``first_row``.
+        ValueError: the scenario is of another grid, or has no step left after ``first_row``; or the
+            environment is not from ``make_grid2op``.
     """
-    env.chronics_handler.real_data.set_scenario(scenario, first_row)
+    chronics = env.chronics_handler.real_data
+    if not isinstance(chronics, ScenarioChronics):
+        raise ValueError(
+            f"this environment plays {type(chronics).__name__}, not scenarios: open it with "
+            "envs.scenarios.make_grid2op"
+        )
+    chronics.set_scenario(scenario, first_row)
     # grid2op fixes this when the environment is made; without it ``max_step`` of a simulated
     # observation is not that of the scenario
     forecaster = env.observation_space.obs_env
@@ -113,15 +125,21 @@ def _merge(own: Parameters, given: Parameters | Mapping[str, Any]) -> Parameters
     return merged
 
 
-@lru_cache(maxsize=16)
 def grid_columns(grid: str) -> GridColumns:
-    """Return the names of the grid's elements, in its order (about 1 s the first time)."""
-    env = make_grid2op(grid)
-    columns = GridColumns(
+    """Return the names of the grid's elements, in its order.
+
+    Takes about 1 s, once per process, unless ``make_grid2op`` has opened the grid before.
+    """
+    if grid not in _COLUMNS:
+        make_grid2op(grid).close()
+    return _COLUMNS[grid]
+
+
+def _columns(env: Environment) -> GridColumns:
+    return GridColumns(
         load_names=tuple(str(name) for name in env.name_load),
         generator_names=tuple(str(name) for name in env.name_gen),
         line_names=tuple(str(name) for name in env.name_line),
-        chronics_names=dict(env._names_chronics_to_backend or {}),
+        generator_voltages=tuple(float(kv) for kv in env.backend.generators_info()[2]),
+        names_in_files=dict(env._names_chronics_to_backend or {}),
     )
-    env.close()
-    return columns

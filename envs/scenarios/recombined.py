@@ -55,9 +55,9 @@ PRODUCTION_OVER_LOAD = 1.019
 SECOND_SOLAR_OVER_FIRST = 1.736
 
 LOADS = (
-    "load_1_0 load_2_1 load_3_2 load_4_3 load_5_4 load_8_5 load_9_6 load_10_7 load_11_8 "
-    "load_12_9 load_13_10"
-).split()
+    *("load_1_0", "load_2_1", "load_3_2", "load_4_3", "load_5_4", "load_8_5", "load_9_6"),
+    *("load_10_7", "load_11_8", "load_12_9", "load_13_10"),
+)
 GENERATORS = ("gen_1_0", "gen_2_1", "gen_5_2", "gen_5_3", "gen_7_4", "gen_0_5")
 VOLTAGES = (142.1, 142.1, 22.0, 22.0, 13.2, 142.1)  # kV, of GENERATORS
 WIND, SECOND_SOLAR, FIRST_SOLAR = 2, 3, 4  # in GENERATORS
@@ -270,7 +270,7 @@ class RecombinedSource:
         if self.grid in GRIDS:
             return
         columns = grid_columns(self.grid)
-        if (columns.load_names, columns.generator_names) != (tuple(LOADS), GENERATORS):
+        if (columns.load_names, columns.generator_names) != (LOADS, GENERATORS):
             raise ValueError(
                 f"scenarios 'recombined' are made for the sandbox's 14 substations, and grid "
                 f"{self.grid!r} has other loads or generators: use 'bundled' (what ships with the "

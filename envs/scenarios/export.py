@@ -1,0 +1,109 @@
+"""Writing scenarios out as a grid2op environment, for grid2op's Runner, scores and other tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from datetime import datetime
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from envs.scenarios.base import Scenario
+from envs.scenarios.base import ScenarioSource
+from envs.scenarios.grids import GridColumns
+from envs.scenarios.grids import grid_columns
+from envs.scenarios.grids import grid_folder
+
+_CONFIG = """
+
+# the scenarios in this folder are plain files, whatever the grid's own were
+from grid2op.Chronics import GridStateFromFileWithForecasts, Multifolder
+
+config["chronics_class"] = Multifolder
+config["grid_value_class"] = GridStateFromFileWithForecasts
+config["names_chronics_to_grid"] = None
+config.pop("data_feeding_kwargs", None)
+"""
+
+
+def export(
+    source: ScenarioSource,
+    folder: str | Path,
+    *,
+    grid: str = "l2rpn_case14_sandbox",
+    names: Sequence[str],
+) -> Path:
+    """Write scenarios as an environment folder that ``grid2op.make(folder, ...)`` opens.
+
+    The folder gets the grid's own files and one folder of compressed tables a scenario (1 s each
+    month); it appears only when all is written.
+
+    Args:
+        source: where the scenarios come from.
+        folder: where to; must not exist, or be empty.
+        grid: the grid of the scenarios.
+        names: the scenarios, in ``source``.
+
+    Returns:
+        The folder's path.
+
+    Raises:
+        ValueError: the folder is not empty, there is no scenario to write, or a name is wrong.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is not an empty folder: give one that does not exist yet")
+    if not names:
+        raise ValueError("no scenarios to export: give the names of one or more")
+    columns = grid_columns(grid)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        shutil.copytree(
+            grid_folder(grid), partial, ignore=shutil.ignore_patterns("chronics", "__pycache__")
+        )
+        with (partial / "config.py").open("a") as config:
+            config.write(_CONFIG)
+        for name in names:
+            _write_scenario(source.load(name), partial / "chronics" / name, columns)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _write_scenario(scenario: Scenario, folder: Path, columns: GridColumns) -> None:
+    folder.mkdir(parents=True)
+    series = {
+        "load_p": scenario.load_p,
+        "load_q": scenario.load_q,
+        "prod_p": scenario.prod_p,
+        "prod_v": scenario.prod_v,
+        "load_p_forecasted": scenario.load_p_forecast,
+        "load_q_forecasted": scenario.load_q_forecast,
+        "prod_p_forecasted": scenario.prod_p_forecast,
+        "prod_v_forecasted": scenario.prod_v_forecast,
+    }
+    if scenario.maintenance is not None:
+        series["maintenance"] = scenario.maintenance.astype(np.int8)
+    if scenario.hazards is not None:
+        series["hazards"] = scenario.hazards.astype(np.int8)
+    names = {
+        "load": columns.load_names,
+        "prod": columns.generator_names,
+    }
+    for kind, values in series.items():
+        table = pd.DataFrame(values, columns=pd.Index(names.get(kind[:4], columns.line_names)))
+        table.to_csv(folder / f"{kind}.csv.bz2", sep=";", index=False)
+    interval = timedelta(minutes=scenario.minutes_per_step)
+    # grid2op's clock moves before the first row is read
+    start = scenario.start.astype("datetime64[s]").item() - interval
+    (folder / "start_datetime.info").write_text(f"{start:%Y-%m-%d %H:%M}\n")
+    clock = datetime(2000, 1, 1) + interval
+    (folder / "time_interval.info").write_text(f"{clock:%H:%M}\n")

@@ -25,7 +25,7 @@ def describe(
     """
     parts = []
     set_here = set_busbar.copy()
-    for line in np.flatnonzero(set_line):
+    for line in np.flatnonzero(set_line).tolist():
         if set_line[line] < 0:
             parts.append(f"disconnect {line_text(layout, line)}")
             continue
@@ -33,7 +33,7 @@ def describe(
         busbars = " / ".join(str(set_busbar[end]) for end in ends)
         set_here[list(ends)] = 0
         parts.append(f"reconnect {line_text(layout, line)} at busbars {busbars}")
-    for line in np.flatnonzero(switch_line):
+    for line in np.flatnonzero(switch_line).tolist():
         parts.append(f"switch {line_text(layout, line)}: disconnect if in, reconnect if out")
     names = element_names(layout)
     for substation in np.unique(layout.element_substation[set_here > 0]):

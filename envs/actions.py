@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from grid2op.Action import ActionSpace
@@ -74,12 +75,6 @@ class ActionCatalogue:
             table.setflags(write=False)
         assert (self.set_busbar >= 0).all()  # grid2op opens lines by their status only
 
-        self.texts: tuple[str, ...] = tuple(
-            describe(layout, *tables)
-            for tables in zip(
-                self.set_busbar, self.switch_busbar, self.set_line, self.switch_line, strict=True
-            )
-        )
         # [L] the action that closes an open line at its former busbars (and opens a closed one)
         self.switch_line_action = self.switch_line.argmax(axis=0)
         self._prepare_rules()
@@ -88,7 +83,13 @@ class ActionCatalogue:
     @property
     def num_actions(self) -> int:
         """A."""
-        return len(self.texts)
+        return len(self.grid2op_actions)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """What each action does, for people; A of them."""
+        tables = (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line)
+        return tuple(describe(self.layout, *rows) for rows in zip(*tables, strict=True))
 
     @property
     def sha256(self) -> str:

@@ -25,6 +25,7 @@ from envs.grid2op_state import grid_layout
 from envs.grid2op_state import grid_state
 from envs.names import choose
 from envs.observations import make_encoder
+from envs.prototypes import new_grid2op
 from envs.rewards import StepOutcome
 from envs.rewards import find_grid2op_reward
 from envs.rewards import make_reward
@@ -164,11 +165,11 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
 
         their_reward = find_grid2op_reward(reward)
         rules = {**PARAMETERS, **(parameters or {})}
-        self._grid2op = make_grid2op(
-            grid,
-            parameters=rules,
-            reward_class=their_reward or ConstantReward,
-            **(grid2op_options or {}),
+        reward_class = their_reward or ConstantReward
+        self._grid2op: Any = (
+            make_grid2op(grid, parameters=rules, reward_class=reward_class, **grid2op_options)
+            if grid2op_options
+            else new_grid2op(grid, parameters=rules, reward_class=reward_class)
         )
         self.layout: GridLayout = grid_layout(self._grid2op, name=grid)
         self._reward = None if their_reward else make_reward(reward, self.layout)
@@ -382,6 +383,7 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
     def _action_mask(self) -> np.ndarray:
         if self._mask is None:
             self._mask = self.catalogue.mask(self.mask_kind, self.state)[0]
+        assert self._mask is not None
         return self._mask
 
     def _refusal(self, action: int, before: GridState, their_info: Mapping[str, Any]) -> str:

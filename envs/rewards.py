@@ -107,6 +107,11 @@ class RedispatchCostReward:
     """
 
     def __init__(self, layout: GridLayout, *, minutes_per_step: int = 5):
+        if not layout.cost_per_mwh.max() > 0:
+            raise ValueError(
+                f"reward 'redispatch_cost' needs generators' costs, which {layout.name!r} does not "
+                "have; take another reward, such as 'l2rpn'"
+            )
         hours = minutes_per_step / 60
         capacity = layout.p_max.sum()
         worst_losses = np.float32(0.05) * capacity

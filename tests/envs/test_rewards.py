@@ -1,0 +1,106 @@
+"""Rewards against grid2op's own classes, step by step on the real grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grid2op.Reward
+import numpy as np
+import pytest
+
+from envs.actions import ActionCatalogue
+from envs.grid2op_state import grid_layout
+from envs.rewards import StepOutcome
+from envs.rewards import find_grid2op_reward
+from envs.rewards import make_reward
+from envs.scenarios import make_grid2op
+from envs.state import GridLayout
+from envs.state import GridState
+from tests.envs.conftest import ONE_AT_A_TIME
+from tests.envs.conftest import SANDBOX
+from tests.envs.conftest import stack
+from tests.envs.conftest import state_of
+
+Played = list[tuple[GridState, StepOutcome, float, float]]
+
+
+@pytest.fixture(scope="module")
+def played() -> Played:
+    """Random steps, some illegal; episodes end by blackout and by completion."""
+    env: Any = make_grid2op(
+        SANDBOX,
+        parameters=ONE_AT_A_TIME,
+        chronics_class=None,
+        reward_class=grid2op.Reward.L2RPNReward,
+        other_rewards={"redispatch": grid2op.Reward.RedispReward},
+    )
+    catalogue = ActionCatalogue(env.action_space, grid_layout(env, name=SANDBOX))
+    rng = np.random.default_rng(0)
+    steps: Played = []
+    for episode in range(12):
+        env.reset(seed=episode, options={"max step": 25})
+        done = False
+        while not done:
+            number = int(rng.integers(catalogue.num_actions)) if episode % 2 else 0
+            number = 387 + 60 if rng.random() < 0.2 else number  # illegal: the line is in
+            observation, reward, done, info = env.step(catalogue.grid2op_actions[number])
+            blackout = done and observation._is_done
+            outcome = StepOutcome(
+                action=np.array([number]),
+                illegal=np.array([info["is_illegal"]]),
+                blackout=np.array([blackout]),
+                complete=np.array([done and not blackout]),
+            )
+            state = state_of(env, observation)
+            steps.append((state, outcome, float(reward), float(info["rewards"]["redispatch"])))
+    env.close()
+    return steps
+
+
+def test_episodes_end_in_all_ways(played: Played):
+    assert sum(outcome.blackout[0] for _, outcome, *_ in played) >= 3
+    assert sum(outcome.complete[0] for _, outcome, *_ in played) >= 3
+    assert sum(outcome.illegal[0] for _, outcome, *_ in played) >= 20
+
+
+@pytest.mark.parametrize(("name", "column"), [("l2rpn", 2), ("redispatch_cost", 3)])
+def test_equal_to_grid2ops_class(name: str, column: int, played: Played, layout: GridLayout):
+    reward = make_reward(name, layout)
+    states = stack([step[0] for step in played])
+    outcomes = StepOutcome(*(np.concatenate(a) for a in zip(*[s[1] for s in played], strict=True)))
+    ours = reward(states, outcomes)
+    theirs = np.array([step[column] for step in played])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert ours.dtype == np.float32
+    assert reward.range[0] <= ours.min() and ours.max() <= reward.range[1]
+
+
+def test_survival_and_margin(played: Played, layout: GridLayout):
+    survival, margin = make_reward("survival", layout), make_reward("margin", layout)
+    for state, outcome, *_ in played:
+        blackout = bool(outcome.blackout[0])
+        assert survival(state, outcome)[0] == (0 if blackout else 1)
+        lines = zip(state.rho[0], state.line_status[0], strict=True)
+        line = [max(1 - float(rho) ** 2, -1) if closed else 0 for rho, closed in lines]
+        expected = -10 if blackout else np.mean(line)
+        assert margin(state, outcome)[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_names(layout: GridLayout):
+    assert type(make_reward("redispatch cost", layout)) is type(
+        make_reward("redispatch-cost", layout)
+    )
+    assert find_grid2op_reward("redispatch cost") is None
+    assert find_grid2op_reward("EpisodeDurationReward") is grid2op.Reward.EpisodeDurationReward
+    with pytest.raises(ValueError, match="unknown reward 'L2RPNRewards'; did you mean"):
+        find_grid2op_reward("L2RPNRewards")
+    with pytest.raises(ValueError, match="did you mean 'survival'"):
+        make_reward("surviva", layout)
+    with pytest.raises(ValueError, match="only PowerGridEnv"):
+        make_reward("EpisodeDurationReward", layout)
+
+
+def test_no_costs_no_redispatch_cost(layout: GridLayout):
+    free = layout._replace(cost_per_mwh=np.zeros_like(layout.cost_per_mwh))
+    with pytest.raises(ValueError, match="needs the costs of generators"):
+        make_reward("redispatch_cost", free)

@@ -25,8 +25,8 @@ from agents.environments import EnvironmentFactory
 from agents.muzero.learner import Learner
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
+from agents.muzero.reanalysis import reanalyse
 from agents.muzero.replay import Replay
-from agents.muzero.schedules import Schedule
 from agents.muzero.search.base import Search
 from agents.muzero.self_play import SelfPlayGroup
 from agents.muzero.trainer import LearningPlan
@@ -138,6 +138,9 @@ class MuZeroAgent(Agent):
             learner=learner,
             replay=self._make_replay(num_lanes=settings.num_envs),
             make_pool=partial(self._make_pool, run),
+            reanalyse=partial(
+                reanalyse, LearnedModel(learner.network, self._device), self._make_search()
+            ),
             num_actions=self._num_actions,
         )
         trainer.train()

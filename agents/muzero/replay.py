@@ -9,6 +9,7 @@ steps, A actions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
@@ -43,6 +44,14 @@ class ReplayBatch(NamedTuple):
     indices: np.ndarray  # [B] int64, for update_priorities
     next_observations: np.ndarray | None = None  # [B, K, ...] float32, for the consistency loss
     action_masks: np.ndarray | None = None  # [B, K+1, A] bool, True = legal
+
+
+class ReplayChunk(NamedTuple):
+    """Some of the decisions held, for reanalysis."""
+
+    slots: np.ndarray  # [n] int64, where they are, for Replay.rewrite
+    observations: np.ndarray  # [n, ...] float32
+    action_masks: np.ndarray | None  # [n, A] uint8, 1 = legal; None if the replay keeps none
 
 
 class Replay:
@@ -95,11 +104,10 @@ class Replay:
         store_action_masks: bool = False,
         unroll_observations: bool = False,
     ) -> None:
-        for name, number in (("num_lanes", num_lanes), ("unroll_steps", unroll_steps)):
+        counts = {"num_lanes": num_lanes, "unroll_steps": unroll_steps, "td_steps": td_steps}
+        for name, number in counts.items():
             if number < 1:
                 raise ValueError(f"{name} must be at least 1: {number}")
-        if td_steps < 1:
-            raise ValueError(f"td_steps must be at least 1: {td_steps}")
         if not 0.0 <= discount <= 1.0:
             raise ValueError(f"discount must be 0 to 1: {discount}")
         if priority_alpha < 0.0 or priority_beta < 0.0:
@@ -193,8 +201,7 @@ class Replay:
             action_mask: ``[n, A]``, 1 = legal; needed if the replay stores masks.
 
         Raises:
-            ValueError: a number is not finite, a code, an action or a lane is out of range, or
-                the policy does not sum to 1.
+            ValueError: see ``check_decisions``; nothing was written.
         """
         lanes = np.asarray(lane_ids, dtype=np.int64)
         numbers = {"reward": reward, "root_value": root_value, "final_value": final_value}
@@ -255,11 +262,32 @@ class Replay:
         lanes, positions, weights = self._draw(batch_size, rng, beta)
         return self._batch(lanes, positions, weights, rng)
 
+    def chunks(self, size: int) -> Iterator[ReplayChunk]:
+        """Yield everything held, ``size`` decisions at a time, for ``rewrite``."""
+        held = np.flatnonzero(self._held())
+        for start in range(0, len(held), size):
+            slots = held[start : start + size]
+            masks = None
+            if self.store_action_masks:
+                packed = self._arrays["action_mask"][slots]
+                masks = np.unpackbits(packed, axis=1, count=self.num_actions)
+            observations = self._arrays["observation"][slots].astype(np.float32, copy=False)
+            yield ReplayChunk(slots, observations, masks)
+
+    def rewrite(self, slots: np.ndarray, policy: np.ndarray, root_value: np.ndarray) -> None:
+        """Replace policy ``[n, A]`` and search value ``[n]`` of decisions that ``chunks`` gave."""
+        self._policies.write(slots, policy)
+        self._arrays["root_value"][slots] = root_value
+
+    def _held(self) -> np.ndarray:
+        """Return, per slot, whether it holds a decision: ``[slots]`` bool."""
+        rows = np.arange(self.lane_capacity)[:, None] < self._appended
+        return rows.ravel()
+
     def update_priorities(self, indices: np.ndarray, priorities: np.ndarray) -> None:
         """Give sampled decisions new priorities, such as |predicted value - target|.
 
-        Decisions overwritten since they were sampled are skipped. Without prioritised replay
-        this does nothing.
+        Decisions overwritten since are skipped. Without prioritised replay this does nothing.
 
         Raises:
             ValueError: a priority is negative or not finite.
@@ -382,8 +410,7 @@ class Replay:
         actions = arrays["action"][unroll[:, :-1]].astype(np.int64)
         over = ~real[:, :-1]
         actions[over] = rng.integers(self.num_actions, size=int(over.sum()))
-        observations = arrays["observation"]
-        masks = None
+        observations, masks = arrays["observation"], None
         if self.store_action_masks:
             packed = arrays["action_mask"][unroll]
             masks = np.unpackbits(packed, axis=-1, count=self.num_actions).astype(bool)

@@ -55,6 +55,9 @@ class Piecewise:
     values: Sequence[float]
 
     def __post_init__(self) -> None:
+        # Tuples of floats, whatever sequence a configuration gave.
+        object.__setattr__(self, "boundaries", tuple(map(float, self.boundaries)))
+        object.__setattr__(self, "values", tuple(map(float, self.values)))
         if len(self.values) != len(self.boundaries) + 1:
             raise ValueError(
                 f"{len(self.boundaries)} boundaries need {len(self.boundaries) + 1} values, "

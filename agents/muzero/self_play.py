@@ -44,6 +44,7 @@ class Experience:
     observation: np.ndarray  # [T, G, ...] float32
     action: np.ndarray  # [T, G] int64
     reward: np.ndarray  # [T, G] float32
+    action_mask: np.ndarray  # [T, G, A] int8, 1 = legal
     policy: np.ndarray  # [T, G, A] float32, the search's improved policy
     root_value: np.ndarray  # [T, G] float32, the search's value
     duration: np.ndarray  # [T, G] int32, environment steps that the decision covered
@@ -113,6 +114,7 @@ class SelfPlayGroup:
         observation = np.empty((*shape, *self._observations.shape[1:]), np.float32)
         action = np.empty(shape, np.int64)
         reward = np.empty(shape, np.float32)
+        action_mask = np.empty((*shape, num_actions), np.int8)
         policy = np.empty((*shape, num_actions), np.float32)
         root_value = np.empty(shape, np.float32)
         duration = np.empty(shape, np.int32)
@@ -122,10 +124,11 @@ class SelfPlayGroup:
         episodes: list[EpisodeSummary] = []
 
         for t in range(num_decisions):
+            action_mask[t] = full_masks(self._infos, num_envs, num_actions)
             result = self._search.run(
                 self._model,
                 self._observations,
-                full_masks(self._infos, num_envs, num_actions),
+                action_mask[t],
                 self._generators,
                 temperature=temperature,
             )
@@ -167,6 +170,7 @@ class SelfPlayGroup:
             observation=observation,
             action=action,
             reward=reward,
+            action_mask=action_mask,
             policy=policy,
             root_value=root_value,
             duration=duration,

@@ -46,6 +46,7 @@ class LearningPlan:
     decisions_per_round: int  # decisions in each environment between two exchanges of weights
     learning_starts: int  # decisions in the replay before the first update
     temperature: Schedule  # of the choice of action, by the fraction of training done
+    reanalyse_every: int | None = None  # updates between two reanalyses of the replay; None: never
 
 
 @dataclass
@@ -74,6 +75,7 @@ class MuZeroTrainer:
         learner: updates the network.
         replay: lane g * G + i holds the decisions of environment i of group g.
         make_pool: makes the self-play pool, from the groups' states or anew.
+        reanalyse: refreshes the replay's targets with the learner's network.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class MuZeroTrainer:
         learner: Learner,
         replay: Replay,
         make_pool: PoolMaker,
+        reanalyse: Callable[[Replay, np.random.Generator], None],
         num_actions: int,
     ) -> None:
         self._run = run
@@ -93,6 +96,7 @@ class MuZeroTrainer:
         self._learner = learner
         self._replay = replay
         self._make_pool = make_pool
+        self._reanalyse = reanalyse
         self._progress = _Progress()
         self._rng = np.random.default_rng([run.seed, 1_000_003])  # of replay sampling
         self._meter = Meter(num_actions)
@@ -202,6 +206,7 @@ class MuZeroTrainer:
                 duration=experience.duration[t],
                 end=experience.end[t],
                 final_value=experience.final_value[t],
+                action_mask=experience.action_mask[t],
             )
         self._meter.add_experience(experience)
         self._progress.env_steps += experience.env_steps
@@ -220,6 +225,9 @@ class MuZeroTrainer:
             metrics = self._learner.update(batch, progress=fraction)
             self._replay.update_priorities(batch.indices, metrics.priorities)
             self._progress.updates += 1
+            every = self._plan.reanalyse_every
+            if every is not None and self._progress.updates % every == 0:
+                self._reanalyse(self._replay, self._rng)
             self._meter.add_update(metrics)
 
     def _log(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,8 +142,6 @@ def full_masks(infos: Infos, num_envs: int, num_actions: int) -> np.ndarray:
         return np.ones((num_envs, num_actions), dtype=np.int8)
     mask = np.asarray(mask)
     if mask.dtype == object:  # some rows have no info this step (inactive environments)
-        rows: Sequence[Any] = mask
-        return np.stack(
-            [np.ones(num_actions, np.int8) if row is None else np.asarray(row) for row in rows]
-        )
+        blank = np.ones(num_actions, np.int8)
+        return np.stack([blank if row is None else np.asarray(row) for row in mask.tolist()])
     return mask

@@ -207,8 +207,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def check_output(output: ModelOutput, num_roots: int, num_actions: int) -> None:
     """Raise ValueError, naming head and row, unless the model returned B finite rows."""
-    shapes = {"value": (num_roots,), "reward": (num_roots,)}
-    shapes["policy_logits"] = (num_roots, num_actions)
+    shapes: dict[str, tuple[int, ...]] = {
+        "value": (num_roots,),
+        "reward": (num_roots,),
+        "policy_logits": (num_roots, num_actions),
+    }
     for head, shape in shapes.items():
         array = getattr(output, head)
         if array.shape != shape:

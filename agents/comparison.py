@@ -164,4 +164,5 @@ def _heading(results: Sequence[EvaluationResult], env: Mapping[str, Any], split:
     bare = [result.agent for result in results if result.agent in env["plain_agents"]]
     if wrappers and bare and len(bare) < len(results):
         extra += f" (but for {', '.join(bare)})"
-    return f"{env['id']}: {len(episodes)} scenarios{length}, {kwargs['scenarios']}, split {split}{extra}"
+    played = f"{len(episodes)} scenarios{length}"
+    return f"{env['id']}: {played}, {kwargs['scenarios']}, split {split}{extra}"

@@ -84,21 +84,27 @@ class EpisodePlayer:
         """
         self._make_environment = make_environment
         self._environments: dict[int, ResumableVectorEnv] = {}  # by number
+        self._warm = False
 
     def play(self, agent: Agent, group: Group) -> list[EpisodeRecord]:
         """Play the group's episodes side by side to their ends.
 
         Args:
-            agent: what plays; it is bound to the environment and may change.
+            agent: what plays; it must pickle, is bound to the environment and may change.
             group: the episodes, one environment each.
         """
         env = self._environment(len(group))
-        agent.bind(env)
         options = {"scenario": [plan.scenario for plan in group]} if group[0].scenario else None
         observations, infos = env.reset(seed=[plan.seed for plan in group], options=options)
-        calls_before = env.simulator_calls.copy()
         num_envs = len(group)
         active = np.ones(num_envs, dtype=bool)
+        if not self._warm:  # a copy compiles and allocates outside the timed decisions
+            copy = pickle.loads(pickle.dumps(agent))
+            copy.bind(env)
+            copy.act(observations, infos, active)
+            self._warm = True
+        agent.bind(env)
+        calls_before = env.simulator_calls.copy()
         completed = np.zeros(num_envs, dtype=bool)
         seconds = np.zeros(num_envs)
         decisions = np.zeros(num_envs, dtype=np.int64)
@@ -203,6 +209,14 @@ class EpisodeEvaluator:
             RuntimeError: a worker process died or failed; the message names it.
         """
         payload = pickle.dumps(agent)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as in the workers: the same sums, and no fight over few cores
+        try:
+            return EvaluationResult(agent=name, episodes=tuple(self._play_all(payload)))
+        finally:
+            torch.set_num_threads(threads)
+
+    def _play_all(self, payload: bytes) -> list[EpisodeRecord]:
         records: list[list[EpisodeRecord]] = [[] for _ in self._groups]
         if self._num_workers:
             played = _play_in_workers(
@@ -218,9 +232,7 @@ class EpisodeEvaluator:
             if self._on_episode is not None:
                 for episode in episodes:
                     self._on_episode(episode)
-        return EvaluationResult(
-            agent=name, episodes=tuple(episode for group in records for episode in group)
-        )
+        return [episode for group in records for episode in group]
 
     def close(self) -> None:
         """Close the environments of this process."""

@@ -109,7 +109,7 @@ def train(composed: DictConfig) -> float:
             )
             agent.train(training)
             evaluator.close()
-            score = final.run(run.path, checkpoints, logger, env_steps=settings.total_env_steps)
+            score = final.run(run.path, checkpoints, logger)
             failed = False
         finally:
             evaluator.close()
@@ -173,17 +173,15 @@ class FinalEvaluation:
         folder: Path,
         checkpoints: CheckpointFolder,
         logger: CompositeLogger,
-        *,
-        env_steps: int,
     ) -> float:
         """Evaluate the best weights beside the baselines; return the agent's score.
 
         Args:
             folder: of the run.
             checkpoints: of the run.
-            logger: gets the figures.
-            env_steps: at which they are logged.
+            logger: gets the figures, at the last row's env steps.
         """
+        env_steps = logger.env_steps
         best = checkpoints.folder / BEST
         if best.exists():
             restore_agent(self._entry.agent, checkpoints.load_weights("best"), origin=str(best))

@@ -8,7 +8,6 @@ import gymnasium as gym
 import numpy as np
 
 from agents.base import Infos
-from agents.base import full_masks
 from agents.baselines.base import DO_NOTHING
 from agents.baselines.base import BaselineAgent
 from agents.baselines.grid import GridBinding
@@ -40,15 +39,14 @@ class ReconnectAgent(BaselineAgent):
         """Return ``[B]`` actions."""
         grids = self._binding.grids
         actions = np.full(len(grids), DO_NOTHING, dtype=np.int64)
-        mask = full_masks(infos, len(grids), self.num_actions)
         for index, grid in enumerate(grids):
             if active is not None and not active[index]:
                 continue
-            # The action that switches a line's status is dropped from a mask of distinct effects
-            # where another does the same, so legality is asked of the grid itself.
+            # Legality is asked of the grid: a mask of distinct effects may drop this action where
+            # another does the same.
             open_lines = np.flatnonzero(~grid.state.line_status[0])
             for action in grid.catalogue.switch_line_action[open_lines]:
-                if mask[index, action] or not grid.catalogue.illegal_reason(action, grid.state):
+                if not grid.catalogue.illegal_reason(action, grid.state):
                     actions[index] = action
                     break
         return actions

@@ -57,9 +57,11 @@ class CompositeLogger(RunLogger):
     def __init__(self, loggers: Sequence[RunLogger]) -> None:
         """Use ``loggers``, in order."""
         self._loggers = tuple(loggers)
+        self.env_steps = 0  # of the latest row
 
     def log(self, metrics: Mapping[str, float], *, env_steps: int) -> None:
         """See ``RunLogger``."""
+        self.env_steps = max(self.env_steps, env_steps)
         for logger in self._loggers:
             logger.log(metrics, env_steps=env_steps)
 

@@ -43,13 +43,14 @@ class ProgressLogger(RunLogger):
 
     def log(self, metrics: Mapping[str, float], *, env_steps: int) -> None:
         """See ``RunLogger``."""
-        for label, name in self._show.items():
-            if name in metrics:
-                self._values[label] = f"{metrics[name]:.4g}"
+        news = {
+            label: f"{metrics[name]:.4g}" for label, name in self._show.items() if name in metrics
+        }
+        self._values.update(news)
         if self._bar is not None:
             self._bar.set_postfix(self._values, refresh=False)
-            self._bar.update(env_steps - self._bar.n)
-        else:
+            self._bar.update(max(env_steps - self._bar.n, 0))
+        elif news:
             values = ", ".join(f"{label} {value}" for label, value in self._values.items())
             _log.info("%d of %d steps: %s", env_steps, self._total, values)
 

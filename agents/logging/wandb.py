@@ -52,6 +52,8 @@ class WandbLogger(RunLogger):
             tags: W&B tags.
         """
         self.preflight(mode=mode)
+        # wandb takes our package `agents` for another one and would advertise a tool for it
+        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
         in_sweep = "WANDB_SWEEP_ID" in os.environ
         self._run = wandb.init(
             project=None if in_sweep else project,
@@ -65,7 +67,7 @@ class WandbLogger(RunLogger):
             dir=str(run.folder),
             config=dict(run.config),
             mode=mode,
-            settings=wandb.Settings(quiet=True, console="off"),
+            settings=wandb.Settings(silent=True, console="off"),
         )
         self._run.define_metric("env_steps")
         self._run.define_metric("*", step_metric="env_steps")

@@ -1,0 +1,245 @@
+"""Evaluation: the same outcome whatever the number of processes, and honest figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from agents.base import Infos
+from agents.baselines import DoNothingAgent
+from agents.baselines import GreedyAgent
+from agents.baselines import RandomAgent
+from agents.baselines import ReconnectAgent
+from agents.environments import EnvironmentFactory
+from agents.evaluation import EpisodeEvaluator
+from agents.evaluation import plan_episodes
+from agents.gif import record_episode
+from agents.reports import EpisodeRecord
+from agents.reports import EvaluationResult
+from agents.reports import format_table
+from agents.reports import write_results
+from envs.scenarios import make_source
+
+CARTPOLE = EnvironmentFactory("CartPole-v1")
+SCENARIOS = make_source("recombined").names("val")
+
+
+def make_agent(kind: Any, factory: EnvironmentFactory, **options: Any) -> Any:
+    env = factory.make()
+    agent = kind(observation_space=env.observation_space, action_space=env.action_space, **options)
+    env.close()
+    return agent
+
+
+def without_times(result: EvaluationResult) -> list[EpisodeRecord]:
+    return [replace(episode, seconds=0.0) for episode in result.episodes]
+
+
+class DyingAgent(RandomAgent):
+    """Ends its process, unless that is the main one."""
+
+    def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
+        if multiprocessing.parent_process() is not None:
+            os._exit(7)
+        return super().act(observations, infos, active)
+
+
+class FailingAgent(RandomAgent):
+    """Raises."""
+
+    def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
+        raise RuntimeError("the agent gave up")
+
+
+def test_cartpole_figures_are_those_of_a_plain_loop() -> None:
+    agent = make_agent(RandomAgent, CARTPOLE, seed=5)
+    plan = plan_episodes(None, episodes=3, seed=10)
+    result = EpisodeEvaluator(CARTPOLE, plan, num_envs=1).evaluate(agent, name="random")
+    env = gym.make("CartPole-v1")
+    expected = []
+    for seed in (10, 11, 12):
+        rng = np.random.default_rng(5)  # each group is played by a fresh copy of the agent
+        env.reset(seed=seed)
+        steps, over = 0, False
+        while not over:
+            action = rng.random((1, 2)).argmax()
+            _, _, terminated, truncated, _ = env.step(action)
+            steps, over = steps + 1, terminated or truncated
+        expected.append(steps)
+    assert [episode.steps for episode in result.episodes] == expected
+    assert [episode.reward for episode in result.episodes] == expected
+    assert result.mean_reward == np.mean(expected)
+    assert result.steps_percent == pytest.approx(np.mean(expected) / 5.0)
+    assert result.metrics()["score"] == np.mean(expected)
+    assert all(episode.end == "terminated" for episode in result.episodes)
+
+
+def test_workers_change_nothing_and_the_agent_stays_as_it_was() -> None:
+    agent = make_agent(RandomAgent, CARTPOLE, seed=1)
+    plan = plan_episodes(None, episodes=6)
+    seen: list[EpisodeRecord] = []
+    alone = EpisodeEvaluator(CARTPOLE, plan, num_envs=2, on_episode=seen.append)
+    helped = EpisodeEvaluator(CARTPOLE, plan, num_envs=2, num_workers=2)
+    first = alone.evaluate(agent, name="random")
+    assert len(seen) == 6
+    assert without_times(first) == without_times(helped.evaluate(agent, name="random"))
+    assert without_times(first) == without_times(alone.evaluate(agent, name="random"))
+
+
+def test_a_dead_or_failing_worker_is_named() -> None:
+    plan = plan_episodes(None, episodes=2)
+    evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=1, num_workers=1)
+    with pytest.raises(RuntimeError, match=r"evaluation worker 0 .* died with exit code 7"):
+        evaluator.evaluate(make_agent(DyingAgent, CARTPOLE), name="dying")
+    with pytest.raises(RuntimeError, match=r"(?s)evaluation worker 0 failed.*gave up"):
+        evaluator.evaluate(make_agent(FailingAgent, CARTPOLE), name="failing")
+
+
+def test_steps_and_rewards_are_the_same_under_the_idle_gate() -> None:
+    bare = EnvironmentFactory("PowerGrid-v0", {"split": "val", "max_steps": 400})
+    gated = replace(bare, kwargs={**bare.kwargs, "idle_gate": 0.9})
+    plan = plan_episodes(SCENARIOS, episodes=2)
+    agent = make_agent(DoNothingAgent, bare)
+    first = EpisodeEvaluator(bare, plan).evaluate(agent, name="bare")
+    second = EpisodeEvaluator(gated, plan).evaluate(agent, name="gated")
+    for one, two in zip(first.episodes, second.episodes, strict=True):
+        assert (one.steps, one.max_steps, one.end) == (two.steps, 400, two.end)
+        assert one.reward == pytest.approx(two.reward)
+        assert one.decisions == one.steps
+        assert two.decisions < one.decisions
+
+
+def test_greedy_outlives_doing_nothing_and_counts_its_simulations() -> None:
+    factory = EnvironmentFactory("PowerGrid-v0", {"idle_gate": 0.95, "max_steps": 700})
+    evaluator = EpisodeEvaluator(factory, plan_episodes([SCENARIOS[6]]))
+    (nothing,) = evaluator.evaluate(make_agent(DoNothingAgent, factory), name="nothing").episodes
+    assert nothing.end.startswith("blackout")
+    (greedy,) = evaluator.evaluate(make_agent(GreedyAgent, factory), name="greedy").episodes
+    assert greedy.steps == 700
+    assert greedy.completed
+    assert nothing.steps < greedy.steps
+    assert nothing.simulator_calls == 0
+    assert greedy.simulator_calls > 50 * greedy.decisions  # of some 150 distinct actions each
+
+
+def test_reconnect_closes_the_line_that_it_can() -> None:
+    rules = {"NB_TIMESTEP_COOLDOWN_LINE": 3}
+    factory = EnvironmentFactory("PowerGrid-v0", {"action_mask": "distinct", "parameters": rules})
+    env = factory(2, autoreset="disabled")
+    agent = make_agent(ReconnectAgent, factory)
+    agent.bind(env)
+    observations, infos = env.reset(seed=0, options={"scenario": list(SCENARIOS[:2])})
+    assert agent.act(observations, infos).tolist() == [0, 0]
+    grid: Any = env.envs[0].unwrapped
+    env.step(np.array([grid.catalogue.switch_line_action[4], 0]))
+    assert not grid.state.line_status[0, 4]
+    waited = 0
+    while True:  # the cooldown makes it wait
+        actions = agent.act(observations, infos)
+        assert actions[1] == 0
+        if actions[0] != 0:
+            break
+        observations, *_, infos = env.step(actions)
+        waited += 1
+        assert waited < 10
+    assert waited > 0
+    observations, *_, infos = env.step(actions)
+    assert grid.state.line_status[0, 4]
+    assert infos["illegal"].tolist() == [False, False]
+    env.close()
+
+
+def test_random_draws_legal_actions_only_and_all_of_them() -> None:
+    agent = RandomAgent(
+        observation_space=gym.spaces.Box(0, 1, (1,)), action_space=gym.spaces.Discrete(4), seed=0
+    )
+    mask = np.array([[1, 0, 1, 0], [0, 0, 0, 1]], np.int8)
+    draws = np.stack([agent.act(np.zeros((2, 1)), {"action_mask": mask}) for _ in range(200)])
+    assert set(draws[:, 0]) == {0, 2}
+    assert set(draws[:, 1]) == {3}
+    assert 60 < (draws[:, 0] == 0).sum() < 140
+
+
+def test_grid_agents_name_other_environments() -> None:
+    agent = make_agent(GreedyAgent, CARTPOLE)
+    with pytest.raises(ValueError, match=r"agent greedy plays PowerGrid-v0 only; .* CartPoleEnv"):
+        agent.bind(CARTPOLE(1))
+    with pytest.raises(ValueError, match="agent reconnect was not bound"):
+        make_agent(ReconnectAgent, CARTPOLE).act(np.zeros((1, 4)), {})
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "episodes", "message"),
+    [
+        (None, None, "episodes is None"),
+        (None, 0, "episodes is 0"),
+        ([], None, "list of scenarios is empty"),
+        (["a", "b"], 3, "expected 1 to 2"),
+    ],
+)
+def test_wrong_plans_are_named(scenarios: Any, episodes: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_episodes(scenarios, episodes=episodes)
+
+
+def test_wrong_evaluators_are_named() -> None:
+    plan = plan_episodes(None, episodes=1)
+    with pytest.raises(ValueError, match="num_envs is 0"):
+        EpisodeEvaluator(CARTPOLE, plan, num_envs=0)
+    with pytest.raises(ValueError, match="num_workers is -1"):
+        EpisodeEvaluator(CARTPOLE, plan, num_workers=-1)
+    with pytest.raises(ValueError, match="no episodes"):
+        EpisodeEvaluator(CARTPOLE, ())
+
+
+def record(**changes: Any) -> EpisodeRecord:
+    values: dict[str, Any] = {
+        "scenario": "a",
+        "seed": 1,
+        "steps": 50,
+        "max_steps": 100,
+        "completed": False,
+        "end": "blackout: island",
+        "reward": 10.0,
+        "decisions": 4,
+        "simulator_calls": 8,
+        "seconds": 0.002,
+    }
+    return EpisodeRecord(**{**values, **changes})
+
+
+def test_reports_add_up(tmp_path: Path) -> None:
+    episodes = (record(), record(scenario="b", steps=100, completed=True, reward=20.0))
+    result = EvaluationResult(agent="x", episodes=episodes)
+    assert result.steps_percent == 75.0
+    assert result.completed_percent == 50.0
+    assert result.mean_reward == 15.0
+    assert result.milliseconds_per_decision == pytest.approx(0.5)
+    assert result.metrics()["score"] == pytest.approx(0.755)
+    assert result.steps_interval() == (50.0, 100.0)
+    table = format_table([result])
+    assert "75.0" in table
+    assert "50.0 .. 100.0" in table
+    json_path, csv_path = write_results(tmp_path, [result])
+    assert json.loads(json_path.read_text())[0]["episodes"][1]["reward"] == 20.0
+    rows = list(csv.DictReader(csv_path.read_text().splitlines()))
+    assert [row["scenario"] for row in rows] == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.csv", "evaluation.json"]
+
+
+def test_an_episode_is_drawn(tmp_path: Path) -> None:
+    factory = EnvironmentFactory("PowerGrid-v0", {"max_steps": 5})
+    path = tmp_path / "episode.gif"
+    plan = plan_episodes(SCENARIOS, episodes=1)[0]
+    frames = record_episode(make_agent(DoNothingAgent, factory), factory, plan, path, max_frames=4)
+    assert 2 <= frames <= 4
+    assert path.read_bytes()[:6] == b"GIF89a"

@@ -26,8 +26,8 @@ is in the scenarios of two splits.
 
 Doing nothing survives 20 to 24 % of 8064 steps on the downloaded data set and completes none
 (published values). Measured here on the fixed lists (grid2op 1.12.6, lightsim2grid 1.2.0): 23.3 %
-on the forty of "all", none completed, 37 different ends; 24.7 % on train (two of 64 completed), 17.6 % on val, 11.5 % on
-test, whose four weeks are harder. A test keeps it so.
+on the forty of "all", none completed, 37 different ends; 24.7 % on train (two of 64 completed),
+17.6 % on val, 11.5 % on test, whose four weeks are harder. Tests keep it so.
 """
 
 from __future__ import annotations

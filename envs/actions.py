@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from grid2op.Action import ActionSpace
@@ -25,15 +26,21 @@ def unitary_actions(action_space: ActionSpace) -> list[BaseAction]:
     """Return doing nothing and every unitary topology action, in grid2op's own order.
 
     It is that of ``DiscreteActSpace(attr_to_keep=["set_bus", "change_bus", "set_line_status",
-    "change_line_status"])``, which goes through the kinds by alphabet.
+    "change_line_status"])``, which goes through the kinds by alphabet. A kind that the grid's
+    action class does not have is left out.
     """
-    return [
-        action_space({}),
-        *action_space.get_all_unitary_topologies_change(action_space),
-        *action_space.get_all_unitary_line_change(action_space),
-        *action_space.get_all_unitary_topologies_set(action_space),
-        *action_space.get_all_unitary_line_set(action_space),
-    ]
+    makers = {
+        "change_bus": action_space.get_all_unitary_topologies_change,
+        "change_line_status": action_space.get_all_unitary_line_change,
+        "set_bus": action_space.get_all_unitary_topologies_set,
+        "set_line_status": action_space.get_all_unitary_line_set,
+    }
+    offered: Any = action_space.supports_type
+    actions = [action_space({})]
+    for kind, make in makers.items():
+        if offered(kind):
+            actions += make(action_space)
+    return actions
 
 
 class ActionCatalogue:
@@ -66,11 +73,12 @@ class ActionCatalogue:
 
         # [A, E] int8 busbar to connect to, 0 for as it is; [A, E] bool other busbar;
         # [A, L] int8 1 close, -1 open, 0 as it is; [A, L] bool close if open, open if closed
+        # (the public attributes raise for kinds that the grid's action class does not have)
         acts = self.grid2op_actions
-        self.set_busbar = np.array([act.set_bus for act in acts], dtype=np.int8)
-        self.switch_busbar = np.array([act.change_bus for act in acts], dtype=np.bool_)
-        self.set_line = np.array([act.line_set_status for act in acts], dtype=np.int8)
-        self.switch_line = np.array([act.line_change_status for act in acts], dtype=np.bool_)
+        self.set_busbar = np.array([act._set_topo_vect for act in acts], dtype=np.int8)
+        self.switch_busbar = np.array([act._change_bus_vect for act in acts], dtype=np.bool_)
+        self.set_line = np.array([act._set_line_status for act in acts], dtype=np.int8)
+        self.switch_line = np.array([act._switch_line_status for act in acts], dtype=np.bool_)
         for table in (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line):
             table.setflags(write=False)
         assert (self.set_busbar >= 0).all()  # grid2op opens lines by their status only
@@ -144,6 +152,7 @@ class ActionCatalogue:
             else:
                 always[pairs[pair]] = True
 
+        self._recent: dict[tuple[bytes, bytes, bytes], np.ndarray] = {}
         self._touched = touched
         self._closes = set_end & ~touched  # [A, L] changes the status of the line if it is open
         self._touched_f = np.ascontiguousarray(touched.T, dtype=np.float32)  # [L, A]
@@ -169,6 +178,22 @@ class ActionCatalogue:
 
     def legal(self, state: GridState) -> np.ndarray:
         """Return ``[B, A]`` int8, 1 = grid2op would play the action now (limits, cooldowns)."""
+        if len(state.line_status) > 1:
+            return self._legal(state)
+        # one grid seldom changes what the rules look at, so its last masks are kept
+        key = (
+            state.line_status.tobytes(),
+            (state.line_cooldown > 0).tobytes(),
+            (state.substation_cooldown > 0).tobytes(),
+        )
+        mask = self._recent.get(key)
+        if mask is None:
+            if len(self._recent) >= 256:
+                self._recent.clear()
+            mask = self._recent[key] = self._legal(state)
+        return mask.copy()
+
+    def _legal(self, state: GridState) -> np.ndarray:
         open_lines = ~state.line_status
         closed = state.line_status.astype(np.float32)
         pairs = self._substations_changed(closed)

@@ -66,6 +66,15 @@ def grid_layout(env: Environment, *, name: str) -> GridLayout:
         cost_per_mwh=per_generator("gen_cost_per_MW", 0.0),
         nominal_voltage=_frozen(grid_file.get_bus_vn_kv()[: cls.n_sub], np.float32),
         load_reference=_frozen(reference, np.float32),
+        extras=tuple(
+            kind
+            for kind, count in (
+                ("storage units", cls.n_storage),
+                ("alarm zones", cls.dim_alarms),
+                ("lines with alerts", cls.dim_alerts),
+            )
+            if count > 0
+        ),
     )
 
 

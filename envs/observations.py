@@ -49,6 +49,11 @@ class FullEncoder:
     """
 
     def __init__(self, layout: GridLayout):
+        if layout.extras:
+            raise ValueError(
+                f"observation 'full' is for grids without {' or '.join(layout.extras)}, which grid "
+                f"{layout.name!r} has; take 'features' or 'graph'"
+            )
         self.layout = layout
         size = 17 * layout.num_lines + 12 * layout.num_generators + 4 * layout.num_loads
         size += layout.num_substations + layout.num_elements + 11

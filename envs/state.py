@@ -40,6 +40,7 @@ class GridLayout(NamedTuple):
     cost_per_mwh: np.ndarray  # [G] float32, currency per MWh
     nominal_voltage: np.ndarray  # [S] float32, kV, the base of per-unit voltages
     load_reference: np.ndarray  # [D] float32, MW, the grid file's own demand: the scale of a load
+    extras: tuple[str, ...]  # what the grid has and GridState leaves out, such as "storage units"
 
     @property
     def num_lines(self) -> int:

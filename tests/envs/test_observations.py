@@ -128,6 +128,11 @@ def test_graph_keeps_the_books(layout: GridLayout, walk: Walk):
     np.testing.assert_array_equal(graph["edges"][..., 1] == 1, states.line_status)
 
 
+def test_full_refuses_what_it_would_leave_out(layout: GridLayout):
+    with pytest.raises(ValueError, match="for grids without storage units"):
+        FullEncoder(layout._replace(extras=("storage units",)))
+
+
 def test_wrong_name_is_answered_with_the_nearest(layout: GridLayout):
     with pytest.raises(ValueError, match="unknown observation 'feature'; did you mean 'features'"):
         make_encoder("feature", layout)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from grid2op.gym_compat import BoxGymObsSpace
 from gymnasium.error import ClosedEnvironmentError
 from gymnasium.error import ResetNeeded
 
@@ -232,6 +233,28 @@ def test_grid2op_reward_by_class_name():
     lines.reset(seed=0)
     assert lines.step(0)[1] > lines.step(DISCONNECT + 3)[1]
     lines.close()
+
+
+@pytest.mark.parametrize(
+    ("grid", "num_actions"), [("rte_case5_example", 166), ("educ_case14_redisp", 21)]
+)
+def test_other_grids(grid: str, num_actions: int):
+    """Another grid; and one whose actions only switch lines."""
+    other = PowerGridEnv(grid=grid, scenarios="bundled", split="test", observation="full")
+    other.reset(seed=0)
+    assert other.catalogue.num_actions == num_actions
+    box: Any = BoxGymObsSpace(other.grid2op_env.observation_space)
+    rng = np.random.default_rng(0)
+    for _ in range(25):
+        number = int(rng.integers(num_actions))
+        legal = other.action_masks()[number]
+        observation, _, terminated, truncated, info = other.step(number)
+        assert info["illegal"] == (not legal)
+        theirs = box.to_gym(other.grid2op_observation)
+        np.testing.assert_allclose(observation, theirs, rtol=1e-5, atol=1e-5)
+        if terminated or truncated:
+            other.reset()
+    other.close()
 
 
 def test_rgb_array():

@@ -102,5 +102,5 @@ def test_names(layout: GridLayout):
 
 def test_no_costs_no_redispatch_cost(layout: GridLayout):
     free = layout._replace(cost_per_mwh=np.zeros_like(layout.cost_per_mwh))
-    with pytest.raises(ValueError, match="needs the costs of generators"):
+    with pytest.raises(ValueError, match="needs generators' costs"):
         make_reward("redispatch_cost", free)

@@ -1,10 +1,14 @@
 """Agents: baselines and MuZero, the commands that train and evaluate them, and their plumbing."""
 
-from agents.base import Agent
-from agents.base import TrainerSettings
-from agents.base import TrainingRun
-from agents.environments import EnvironmentFactory
-from agents.environments import ResumableVectorEnv
+from powergrid_muzero import check_own_packages
+
+check_own_packages("envs")  # before another project's is imported in its place
+
+from agents.base import Agent  # noqa: E402
+from agents.base import TrainerSettings  # noqa: E402
+from agents.base import TrainingRun  # noqa: E402
+from agents.environments import EnvironmentFactory  # noqa: E402
+from agents.environments import ResumableVectorEnv  # noqa: E402
 
 __all__ = [
     "Agent",

@@ -6,12 +6,10 @@ on stderr), 130 Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback of any of the
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -24,10 +22,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from agents.override_errors import explain
+from powergrid_muzero import PACKAGES
+from powergrid_muzero import ShadowedPackageError
+from powergrid_muzero import check_own_packages
 
 ENTRY_POINTS = "powergrid_muzero.conf"  # name = module with YAML files of another package
 
-_PACKAGES = ("agents", "envs", "conf")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 Task = Callable[[DictConfig], Any]
@@ -51,7 +51,7 @@ def run_command(task: Task, config_name: str) -> None:
     """
     show_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
     try:
-        check_own_packages()
+        check_own_packages(*PACKAGES)
         Plugins.instance().register(EntryPointSearchPath)
         _run_hydra(task, config_name)
     except KeyboardInterrupt as interrupt:
@@ -62,7 +62,7 @@ def run_command(task: Task, config_name: str) -> None:
             raise
         _say(explain(error, config_name, sys.argv[1:]))
         sys.exit(2)
-    except (ValueError, OmegaConfBaseException) as error:
+    except (ValueError, OmegaConfBaseException, ShadowedPackageError) as error:
         if show_traceback:
             raise
         _say(str(error))
@@ -72,29 +72,6 @@ def run_command(task: Task, config_name: str) -> None:
             raise
         _say(str(error))
         sys.exit(1)
-
-
-def check_own_packages() -> None:
-    """Refuse to run with another project's ``agents``, ``envs`` or ``conf``.
-
-    These are common names. Ours lie side by side.
-
-    Raises:
-        ValueError: one of them is another's; the message says whose and what to do.
-    """
-    home = Path(__file__).resolve().parents[1]
-    for name in _PACKAGES:
-        spec = importlib.util.find_spec(name)
-        if spec is None:
-            raise ValueError(f"package {name!r} is not beside {home / 'agents'}. Install again.")
-        origins = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
-        found = Path(origins[0] or "").resolve()
-        if home / name not in (found, *found.parents):
-            raise ValueError(
-                f"the name {name!r} is taken by {found}; powergrid-muzero's own is {home / name}. "
-                f"Start from another folder, take {found.parent.parent} off PYTHONPATH, or "
-                "uninstall or rename the other."
-            )
 
 
 class _Failure(BaseException):

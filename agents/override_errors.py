@@ -91,7 +91,7 @@ def _without(
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     assert isinstance(choices, dict)
     groups = tuple(
-        str(group) for group in choices if not str(group).startswith("hydra/") and "@" not in group
+        group for group in map(str, choices) if not group.startswith("hydra/") and "@" not in group
     )
     del_hydra = {name: node for name, node in config.items_ex(resolve=False) if name != "hydra"}
     return OmegaConf.create(del_hydra), groups

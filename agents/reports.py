@@ -137,7 +137,7 @@ def format_table(results: Sequence[EvaluationResult]) -> str:
         "simulated",
         "ms/decision",
     )
-    rows = [header]
+    rows: list[tuple[str, ...]] = [header]
     for result in results:
         steps, interval = result.steps_percent, result.steps_interval()
         rows.append(

@@ -62,9 +62,7 @@ def change_saved(
             value = OmegaConf.select(composed, target)
             if key not in _GROUPS and override[0] not in "+~":
                 _require_key(config, target)
-            if isinstance(value, (DictConfig, Mapping)):
-                value = OmegaConf.to_container(OmegaConf.create(value), resolve=False)
-            if value is not None and OmegaConf.is_config(value):
+            if OmegaConf.is_config(value):
                 value = OmegaConf.to_container(value, resolve=True)
             OmegaConf.update(config, target, value, merge=False, force_add=True)
     container = OmegaConf.to_container(config, resolve=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from agents.base import Agent
@@ -243,8 +244,9 @@ def _folder(composed: DictConfig) -> Path:
     """Return the new run's folder: the one asked for, or a free one by name and time."""
     if composed.folder is not None:
         return Path(composed.folder)
-    asked_of_hydra = Path(HydraConfig.get().runtime.output_dir)
-    if HydraConfig.get().mode.name == "RUN" and asked_of_hydra.resolve() != Path.cwd():
+    hydra = HydraConfig.get()
+    asked_of_hydra = Path(hydra.runtime.output_dir)
+    if hydra.mode is RunMode.RUN and asked_of_hydra.resolve() != Path.cwd():
         return asked_of_hydra  # hydra.run.dir=... was given
     return new_folder(Path("runs"), composed.name)
 

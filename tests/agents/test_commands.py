@@ -1,0 +1,367 @@
+"""The two commands: from the command line to the table, and one clear line for each mistake."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from agents import evaluate
+from agents import train
+from agents.checkpoints import CheckpointFolder
+from agents.checkpoints import read_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = (
+    "experiment=cartpole",
+    "logger=csv",
+    "trainer.total_env_steps=200",
+    "trainer.num_envs=2",
+    "trainer.envs_per_group=2",
+    "trainer.evaluation_interval=100",
+    "trainer.checkpoint_interval=100",
+    "trainer.log_interval=50",
+    "evaluation.num_envs=2",
+    "evaluation.interim.episodes=2",
+    "evaluation.final.episodes=2",
+    "agent.search.num_simulations=2",
+    "agent.network.hidden_size=8",
+    "agent.plan.batch_size=8",
+    "agent.plan.learning_starts=20",
+    "agent.plan.updates_per_decision=0.1",
+)
+
+
+class Outcome:
+    """How a command ended."""
+
+    def __init__(self, code: int, out: str, error: str) -> None:
+        self.code = code
+        self.out = out
+        self.error = error
+
+
+@pytest.fixture
+def command(
+    working_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Any:
+    """Run a command in this process, in an empty folder."""
+
+    def run(main: Any, *arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["powergrid", *arguments])
+        level, handlers = logging.getLogger().level, list(logging.getLogger().handlers)
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            GlobalHydra.instance().clear()
+            logging.getLogger().setLevel(level)
+            logging.getLogger().handlers[:] = handlers
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+# mistakes ------------------------------------------------------------------------------------
+
+MISTAKES = [
+    (("agent=muzeroo",), "unknown agent 'muzeroo'; did you mean 'muzero'?"),
+    (("network=mpl",), "unknown network 'mpl'; did you mean 'mlp'?"),
+    (("search=gumble",), "unknown search 'gumble'; did you mean 'gumbel'?"),
+    (("scenarios=recombine",), "unknown scenarios 'recombine'; did you mean 'recombined'?"),
+    (("reward=l2rpm",), "unknown reward 'l2rpm'; did you mean 'l2rpn'?"),
+    (("observation=feature",), "unknown observation 'feature'; did you mean 'features'?"),
+    (("experiment=quikstart",), "unknown experiment 'quikstart'; did you mean 'quickstart'?"),
+    (("agnt=muzero",), "unknown configuration key 'agnt'; did you mean 'agent'?"),
+    (("trainer.total_env_step=3",), "did you mean 'trainer.total_env_steps'?"),
+    (("env.kwargs.idle_gat=3",), "did you mean 'env.kwargs.idle_gate'?"),
+    (("env.kwargs.reward=l2rpm",), "unknown reward 'l2rpm'; did you mean 'l2rpn'?"),
+    (("env.kwargs.observation=ful",), "unknown observation 'ful'; did you mean 'full'?"),
+    (("+env.kwargs.colour=red",), "colour"),
+    (("agent.search.num_simulations=0",), "num_simulations"),
+    (("trainer.num_envs=0",), "trainer.num_envs=0"),
+    (("trainer.total_env_steps=many",), "trainer.total_env_steps='many'"),
+    (("trainer.device=gpu",), "device"),
+    (("evaluation.split=validation",), "did you mean 'val'?"),
+    (("evaluation.num_envs=0",), "num_envs is 0"),
+    (("agent._target_=agents.muzero.Agent",), "agents.muzero.Agent"),
+    (("scenarios=dataset", "env.kwargs.scenario_folder=nowhere"), "nowhere"),
+    (("resume=nowhere",), "nowhere is not the folder of a run"),
+    (("logger.mode=onlin",), "did you mean 'online'?"),
+    (("logger.mode=online",), "logger.mode=online needs a W&B key"),
+    (("seed",), "cannot read the argument 'seed'"),
+    (("seed=${nothing}",), "nothing"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda value: str(value)[:60])
+def test_a_mistake_gets_one_line_and_leaves_nothing(
+    command: Any,
+    working_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    for variable in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("NETRC", str(working_folder / "no-netrc"))
+    outcome = command(train.main, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.error
+    assert len(outcome.error.strip().splitlines()) == 1
+    assert "Traceback" not in outcome.out
+    assert files(working_folder) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "agent muzero needs the weights of a run: add run=FOLDER"),
+        (("agent=gredy",), "unknown agent 'gredy'; did you mean 'greedy'?"),
+        (("agent=random", "checkpoint=newest"), "unknown checkpoint 'newest'"),
+        (("run=nowhere",), "nowhere is not the folder of a run"),
+        (("agent=random", "evaluation.episode=1"), "did you mean 'evaluation.episodes'?"),
+        (("agent=greedy", "env=cartpole", "evaluation.episodes=1"), "plays PowerGrid-v0 only"),
+    ],
+)
+def test_mistakes_of_the_evaluation(
+    command: Any, working_folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    outcome = command(evaluate.main, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.error
+    assert len(outcome.error.strip().splitlines()) == 1
+    assert files(working_folder) == []
+
+
+def test_the_traceback_is_there_when_asked_for(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match=r"trainer\.num_envs=0"):
+        command(train.main, "trainer.num_envs=0")
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+@pytest.mark.parametrize("name", ["agents", "envs", "conf"])
+def test_another_projects_packages_are_named(working_folder: Path, name: str) -> None:
+    shadow = working_folder / name / "__init__.py"
+    shadow.parent.mkdir()
+    shadow.write_text("")
+    starts = [
+        f"import sys; sys.path.append({str(ROOT)!r}); from powergrid_muzero import train; train()"
+    ]
+    if name != "agents":  # else Python starts the other project's
+        starts.append(
+            f"import sys; sys.path.append({str(ROOT)!r}); import agents.train as t; t.main()"
+        )
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    for start in starts:
+        result = subprocess.run(
+            [sys.executable, "-c", start], capture_output=True, text=True, env=environment
+        )
+        assert result.returncode != 0
+        last = result.stderr.strip().splitlines()[-1]
+        assert f"the name {name!r} is taken by {shadow}" in last
+        assert str(ROOT / name) in last
+    assert files(working_folder) == [name, f"{name}/__init__.py"]
+
+
+# the whole way -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short, finished run."""
+    folder = tmp_path_factory.mktemp("trained")
+    subprocess.run(
+        [sys.executable, "-m", "agents.train", *TINY, "folder=run"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+    )
+    return folder / "run"
+
+
+def test_a_run_writes_everything(trained: Path) -> None:
+    for name in (
+        "config.yaml",
+        "run.json",
+        "metrics.csv",
+        "histograms.csv",
+        "evaluation.json",
+        "evaluation.csv",
+        "train.log",
+        "checkpoints/latest.pt",
+        "checkpoints/best.pt",
+    ):
+        assert (trained / name).is_file(), name
+    assert not (trained / "wandb").exists()
+    rows = list(csv.DictReader((trained / "metrics.csv").read_text().splitlines()))
+    assert any(row["val/score"] for row in rows)
+    assert any(row["train/total"] for row in rows)
+    assert any(row["final/random/reward"] for row in rows)
+    assert files(trained.parent)[0] == "run"  # nothing beside the run's own folder
+
+
+def test_a_full_folder_is_refused(command: Any, trained: Path) -> None:
+    before = files(trained)
+    outcome = command(train.main, *TINY, f"folder={trained}")
+    assert outcome.code == 2
+    assert "is not empty. Name another with folder=..." in outcome.error
+    assert f"continue the run in it with resume={trained}" in outcome.error
+    outcome = command(train.main, *TINY, f"hydra.run.dir={trained}")
+    assert outcome.code == 2
+    assert "is not empty" in outcome.error
+    assert files(trained) == before
+
+
+def test_an_interrupted_run_continues_as_if_nothing_had_been(trained: Path, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "agents.train", *TINY, "folder=run"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        arguments,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        metrics = tmp_path / "run" / "metrics.csv"
+        deadline = time.monotonic() + 120
+        while not metrics.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "Continue with: powergrid-train resume=run" in error
+    assert "Traceback" not in out + error
+    latest = tmp_path / "run" / "checkpoints" / "latest.pt"
+    stopped = read_checkpoint(latest)["progress"]["env_steps"]
+    assert stopped < 200
+    subprocess.run(
+        [sys.executable, "-m", "agents.train", "resume=run"],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    assert_same_weights(trained / "checkpoints" / "latest.pt", latest)
+    columns = ("env_steps", "train/total", "val/score")
+    ours, theirs = (
+        [
+            [row[name] for name in columns]
+            for row in csv.DictReader(path.read_text().splitlines())
+            if row["val/score"]
+        ]
+        for path in (metrics, trained / "metrics.csv")
+    )
+    assert ours == theirs
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    ours, theirs = (read_checkpoint(path)["agent"]["network"] for path in (first, second))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def test_resume_changes_only_what_may_change(
+    command: Any, trained: Path, working_folder: Path
+) -> None:
+    shutil.copytree(trained, working_folder / "run")
+    outcome = command(train.main, "resume=run", "agent.discount=0.5")
+    assert outcome.code == 2
+    assert "agent.discount=0.5: a saved run is continued as it was" in outcome.error
+    outcome = command(train.main, "resume=run", "trainer.total_env_steps=260")
+    assert outcome.code == 0, outcome.error
+    state = CheckpointFolder(working_folder / "run" / "checkpoints").load_latest()
+    assert state is not None
+    assert state["progress"]["env_steps"] >= 260
+
+
+def test_evaluation_of_a_run(command: Any, trained: Path, working_folder: Path) -> None:
+    arguments = (f"run={trained}", "folder=out", "evaluation.episodes=2")
+    outcome = command(evaluate.main, *arguments, "evaluation.baselines=true")
+    assert outcome.code == 0, outcome.error
+    table = outcome.out
+    assert "CartPole-v1: 2 episodes of 500 steps" in table
+    assert [line.split()[0] for line in table.splitlines() if line.startswith(("ran", "muz"))] == [
+        "random",
+        "muzero",
+    ]
+    assert files(working_folder) == ["out", "out/evaluation.csv", "out/evaluation.json"]
+    outcome = command(evaluate.main, *arguments)
+    assert outcome.code == 2
+    assert "out is not empty" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:500]), "best.pt is damaged"),
+        (lambda path: path.write_text("hello"), "best.pt is not a checkpoint"),
+        (lambda path: path.unlink(), "best.pt does not exist"),
+    ],
+    ids=["cut short", "not a checkpoint", "absent"],
+)
+def test_spoilt_checkpoints_are_named(
+    command: Any, trained: Path, working_folder: Path, spoil: Any, message: str
+) -> None:
+    shutil.copytree(trained, working_folder / "run")
+    spoil(working_folder / "run" / "checkpoints" / "best.pt")
+    outcome = command(evaluate.main, "run=run", "evaluation.episodes=1")
+    assert outcome.code == 2
+    assert message in outcome.error
+    assert len(outcome.error.strip().splitlines()) == 1
+
+
+def test_a_checkpoint_of_another_network_is_named(
+    command: Any, trained: Path, working_folder: Path
+) -> None:
+    outcome = command(
+        evaluate.main, f"run={trained}", "agent.network.hidden_size=16", "evaluation.episodes=1"
+    )
+    assert outcome.code == 2
+    assert "is of another network: network." in outcome.error
+    assert len(outcome.error.strip().splitlines()) == 1
+
+
+def test_multirun_makes_a_run_each(command: Any, working_folder: Path) -> None:
+    outcome = command(train.main, "--multirun", *TINY, "trainer.total_env_steps=20", "seed=1,2")
+    assert outcome.code == 0, outcome.error
+    runs = sorted((working_folder / "runs" / "cartpole").iterdir())
+    assert len(runs) == 2
+    assert all((run / "evaluation.json").is_file() for run in runs)
+
+
+def test_an_agent_that_learns_nothing_is_only_evaluated(command: Any, working_folder: Path) -> None:
+    outcome = command(
+        train.main,
+        "env=cartpole",
+        "agent=random",
+        "logger=csv",
+        "folder=run",
+        "evaluation.final.episodes=2",
+    )
+    assert outcome.code == 0, outcome.error
+    assert (working_folder / "run" / "evaluation.json").is_file()

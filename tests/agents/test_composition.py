@@ -1,0 +1,217 @@
+"""Every file of conf/ composes, and what it names can be built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import yaml
+from hydra import compose
+from hydra import initialize_config_module
+
+from agents.base import Agent
+from agents.commands import plain
+from agents.composition import build_agent
+from agents.composition import build_environment_factory
+from agents.composition import build_evaluation_factory
+from agents.composition import build_logger
+from agents.composition import build_plan
+from agents.composition import build_settings
+from agents.composition import instantiate
+from agents.composition import preflight_logger
+from agents.environments import ResumableVectorEnv
+from agents.logging import RunInfo
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+NO_GROUPS = ("sweep",)  # read by wandb
+FILES = sorted(
+    path.relative_to(CONF).with_suffix("")
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in NO_GROUPS
+)
+EXPERIMENTS = [path.name for path in FILES if path.parent.name == "experiment"]
+CARTPOLE_ONLY = {"env": "cartpole"}
+
+
+@pytest.fixture(autouse=True)
+def hydra_config() -> Iterator[None]:
+    with initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+def make(config_name: str, *overrides: str) -> dict[str, Any]:
+    return plain(compose(config_name, overrides=list(overrides)))
+
+
+def spaces_of(env: dict[str, Any]) -> dict[str, Any]:
+    made = build_environment_factory(env).make()
+    made.close()
+    return {"observation_space": made.observation_space, "action_space": made.action_space}
+
+
+@pytest.fixture(scope="module")
+def grid_spaces() -> dict[str, Any]:
+    with initialize_config_module("conf", version_base="1.3"):
+        return spaces_of(make("train")["env"])
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_option_composes(file: Path) -> None:
+    config = make("train", f"{file.parent}={file.name}")
+    build_settings(config["trainer"])
+    if file.parent.name in ("env", "agent", "scenarios", "observation", "reward", "wrappers"):
+        make("evaluate", f"{file.parent}={file.name}")
+
+
+def test_all_groups_of_the_house_are_there() -> None:
+    groups = {str(file.parent) for file in FILES}
+    assert groups == {
+        "agent",
+        "env",
+        "experiment",
+        "logger",
+        "network",
+        "observation",
+        "optimizer",
+        "replay",
+        "reward",
+        "scenarios",
+        "search",
+        "wrappers",
+    }
+
+
+def test_every_value_has_a_comment() -> None:
+    for path in CONF.rglob("*.yaml"):
+        if path.parent.name in ("experiment", "sweep"):  # they set what is explained elsewhere
+            continue
+        lines = path.read_text().partition("\nhydra:")[0].partition("\nprogress:")[0].splitlines()
+        for line in lines:
+            value = re.match(r"^\s*(?!_target_|_partial_)\w+:\s+[^#\s].*$", line)
+            assert value is None or "#" in line, f"{path.name}: {line}"
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_is_built(experiment: str) -> None:
+    config = make("train", f"experiment={experiment}")
+    assert config["name"] == experiment
+    agent = build_agent(config["agent"], **spaces_of(config["env"]), seed=config["seed"])
+    assert agent.learns
+    split = config["evaluation"]["split"]
+    for kind in ("interim", "final"):
+        settings = config["evaluation"][kind]
+        plan = build_plan(config["env"], split=split, episodes=settings["episodes"], seed=1)
+        assert len(plan) >= 1
+        build_evaluation_factory(config["env"], split=split, max_steps=settings["max_steps"])
+    preflight_logger(config["logger"])
+
+
+@pytest.mark.parametrize("agent", [p.name for p in FILES if p.parent.name == "agent"])
+def test_every_agent_is_built(agent: str, grid_spaces: dict[str, Any]) -> None:
+    config = make("evaluate", f"agent={agent}")
+    assert isinstance(build_agent(config["agent"], **grid_spaces, seed=0), Agent)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"{path.parent}={path.name}"
+        for path in FILES
+        if path.parent.name in ("network", "search", "replay", "optimizer")
+    ],
+)
+def test_every_part_of_muzero_is_built_and_acts(override: str, grid_spaces: dict[str, Any]) -> None:
+    config = make("train", override, "agent.search.num_simulations=2")
+    agent = build_agent(config["agent"], **grid_spaces, seed=0)
+    observations = np.stack([grid_spaces["observation_space"].sample() for _ in range(2)])
+    mask = np.zeros((2, int(grid_spaces["action_space"].n)), np.int8)
+    mask[0, 3] = mask[1, 5] = 1
+    actions = agent.act(np.nan_to_num(observations) * 0, {"action_mask": mask})
+    assert actions.tolist() == [3, 5]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"{path.parent}={path.name}"
+        for path in FILES
+        if path.parent.name in ("observation", "reward", "wrappers")
+        or path.name in ("recombined", "bundled")
+    ],
+)
+def test_every_environment_option_is_played(override: str) -> None:
+    factory = build_environment_factory(make("train", override, "env.kwargs.max_steps=3")["env"])
+    env = factory(1)
+    assert isinstance(env, ResumableVectorEnv)
+    observations, _ = env.reset(seed=0)
+    assert env.observation_space.contains(observations)
+    env.step(np.array([0]))
+    env.close()
+
+
+@pytest.mark.parametrize("logger", [p.name for p in FILES if p.parent.name == "logger"])
+def test_every_logger_is_built(logger: str, tmp_path: Path) -> None:
+    config = make("train", f"logger={logger}")
+    run = RunInfo(name="x", folder=tmp_path, config=config, total_env_steps=10)
+    built = build_logger(config["logger"], run=run, show=config["progress"])
+    built.log({"a": 1.0}, env_steps=1)
+    built.close()
+    assert (tmp_path / "metrics.csv").exists()
+    assert (tmp_path / "wandb").exists() == (logger == "wandb")
+
+
+def test_the_sweep_only_sets_what_there_is() -> None:
+    sweep = yaml.safe_load((CONF / "sweep" / "muzero.yaml").read_text())
+    overrides = []
+    for name, parameter in sweep["parameters"].items():
+        value = parameter.get("value", (parameter.get("values") or [parameter.get("min")])[0])
+        overrides.append(f"{name}={value}")
+    config = make("train", *overrides)
+    assert config["logger"]["mode"] == "online"
+
+
+def test_what_cannot_be_built_is_named(grid_spaces: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no _target_"):
+        instantiate({})
+    with pytest.raises(ValueError, match=r"nowhere\.Agent"):
+        instantiate({"_target_": "nowhere.Agent"}, partially=True)
+    with pytest.raises(ValueError, match="makes a dict; expected a subclass"):
+        build_agent({"_target_": "builtins.dict"}, **grid_spaces, seed=0)
+    with pytest.raises(ValueError, match=r"unexpected keyword argument 'colour'"):
+        build_agent(
+            {"_target_": "agents.baselines.RandomAgent", "colour": 1}, **grid_spaces, seed=0
+        )
+    with pytest.raises(ValueError, match="num_simulations"):
+        make_config = make("train", "agent.search.num_simulations=0")
+        build_agent(make_config["agent"], **grid_spaces, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"total_env_step": 1}, "did you mean 'total_env_steps'"),
+        ({"total_env_steps": 0}, r"trainer\.total_env_steps=0; expected a whole number"),
+        ({"num_envs": "many"}, r"trainer\.num_envs='many'"),
+        ({"num_workers": -1}, r"trainer\.num_workers=-1"),
+        ({"synchronous": "yes please"}, "expected true or false"),
+        ({"max_minutes": -3}, "minutes above 0"),
+    ],
+)
+def test_wrong_trainer_settings_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_settings({"total_env_steps": 10, **changes})
+
+
+def test_environments_without_scenarios_are_planned_by_number() -> None:
+    env = make("train", "env=cartpole")["env"]
+    assert [one.seed for one in build_plan(env, split="val", episodes=2, seed=7)] == [7, 8]
+    with pytest.raises(ValueError, match="has no list of scenarios"):
+        build_plan(env, split="val", episodes=None, seed=7)
+    with pytest.raises(ValueError, match="takes no max_steps"):
+        build_evaluation_factory(env, split="val", max_steps=5)
+    assert isinstance(build_environment_factory(env).make().action_space, gym.spaces.Discrete)

@@ -7,7 +7,9 @@ on stderr), 130 Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback of any of the
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -50,6 +52,7 @@ def run_command(task: Task, config_name: str) -> None:
         config_name: primary configuration in ``conf/``.
     """
     show_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
+    _treat_termination_as_interrupt()
     try:
         check_own_packages(*PACKAGES)
         Plugins.instance().register(EntryPointSearchPath)
@@ -72,6 +75,12 @@ def run_command(task: Task, config_name: str) -> None:
             raise
         _say(str(error))
         sys.exit(1)
+
+
+def _treat_termination_as_interrupt() -> None:
+    """Let SIGTERM (of a scheduler or a sweep) end a run as tidily as Ctrl-C does."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 class _Failure(BaseException):

@@ -1,0 +1,124 @@
+"""The wheel: what is in it, and that it works from another folder without this checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~ ;]", name)[0]).lower()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of what git tracks, so that nothing lands in the checkout."""
+    source = tmp_path_factory.mktemp("source")
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\0")
+    for name in filter(None, tracked):
+        if not (ROOT / name).is_file() or name.startswith(("tests/", "docs/")):
+            continue
+        target = source / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / name).read_bytes())
+    if not (source / "README.md").exists():
+        (source / "README.md").write_text("")
+    built = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+        + ["--no-build-isolation", "--wheel-dir", str(built), str(source)],
+        check=True,
+        capture_output=True,
+    )
+    (path,) = built.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_all_code_and_configuration_and_nothing_else(wheel: Path) -> None:
+    assert wheel.name.startswith("powergrid_muzero-")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {"powergrid_muzero.py"}
+    for package in ("agents", "conf", "envs"):
+        for path in (ROOT / package).rglob("*"):
+            if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts:
+                expected.add(str(path.relative_to(ROOT)))
+    assert {name for name in names if ".dist-info/" not in name} == expected
+
+
+def test_every_dependency_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in pins.values())
+    pinned = {normalised(name) for name in pins}
+    wanted = {normalised(PROJECT["name"])}
+    queue = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
+    while queue:
+        requirement = queue.pop()
+        name = normalised(requirement)
+        if name in wanted or "extra ==" in requirement:
+            continue
+        try:
+            queue += metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # of another platform or Python, or of the tools that tests do without
+        wanted.add(name)
+    assert wanted - {normalised(PROJECT["name"])} <= pinned
+
+
+def test_constraints_allow_what_is_required() -> None:
+    pins = (ROOT / "constraints.txt").read_text()
+    for requirement in PROJECT["dependencies"]:
+        name = re.split(r"[<>=]", requirement)[0]
+        assert re.search(rf"(?mi)^{re.escape(name)}==", pins), name
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+        + ["--target", str(site), str(wheel)],
+        check=True,
+        capture_output=True,
+    )
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    for variable in ("WANDB_MODE", "WANDB_API_KEY"):
+        environment.pop(variable, None)
+    subprocess.run(
+        [str(site / "bin" / "powergrid-train"), "experiment=debug", "folder=run"],
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    assert (folder / "run" / "evaluation.json").is_file()
+    assert list(folder.glob("run/wandb/offline-run-*/*.wandb"))
+    shown = subprocess.run(
+        [str(site / "bin" / "powergrid-evaluate"), "run=run", "evaluation.episodes=1"]
+        + ["evaluation.max_steps=20"],
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "muzero" in shown.stdout

@@ -256,10 +256,28 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
         grid_seed = int(self.np_random.integers(2**31 - 1))  # opponents, random maintenance
         self._observe(self._grid2op.reset(seed=grid_seed))
         self._over = False
-        return self._encode(), self._info()
+        return self.complete(self._info())
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Play one action for five minutes.
+
+        Raises:
+            ValueError: ``action`` is not an integer in [0, A).
+            gymnasium.error.ResetNeeded: the episode is over, or none was started.
+        """
+        reward, terminated, truncated, info = self.advance(action)
+        observation, info = self.complete(info)
+        return observation, reward, terminated, truncated, info
+
+    def complete(self, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the present observation, and ``info`` with the present action mask."""
+        return self._encode(), {"action_mask": self._action_mask().copy(), **info}
+
+    def advance(self, action: Any) -> tuple[float, bool, bool, dict[str, Any]]:
+        """Play one action as ``step`` does, without the observation and the action mask.
+
+        An idle gate plays hundreds of steps that nobody looks at; ``complete`` makes up for the
+        one that is.
 
         Raises:
             ValueError: ``action`` is not an integer in [0, A).
@@ -299,7 +317,7 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
             )
             reward = float(self._reward(self.state, outcome)[0])
         info = self._info(illegal=illegal, illegal_reason=reason, duration=1, end=end)
-        return self._encode(), reward, blackout, self._over and not blackout, info
+        return reward, blackout, self._over and not blackout, info
 
     def simulate(self, action_ids: Sequence[int] | np.ndarray) -> Lookahead:
         """Play each action on the five-minute forecast; the grid itself stays as it is.
@@ -400,7 +418,6 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
     ) -> dict[str, Any]:
         assert self._scenario is not None
         return {
-            "action_mask": self._action_mask().copy(),
             "scenario": self._scenario.name,
             "step": int(self.state.step[0]),
             "rho_max": float(self.state.rho.max()),

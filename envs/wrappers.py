@@ -48,6 +48,8 @@ class IdleGate(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, threshold=float(threshold))
         gym.Wrapper.__init__(self, env)
         self.threshold = float(threshold)
+        # Calm steps go without observation and mask, unless a wrapper below wants to see them.
+        self._unseen = _advances(env)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -60,28 +62,41 @@ class IdleGate(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             duration, total = 0, 0.0
             over = False
             while not over and info["rho_max"] < self.threshold and duration < limit:
-                observation, reward, terminated, truncated, info = self.env.step(DO_NOTHING)
-                total += float(reward)
+                observation, reward, terminated, truncated, info = self._play(DO_NOTHING)
+                total += reward
                 duration += 1
                 over = terminated or truncated
             if not over:
                 break
             seed, options, limit = None, start, duration - 1
-        info["duration"] = duration
-        info["reset_reward"] = total
+        observation, info = self._complete(observation, info)
+        info.update(duration=duration, reset_reward=total)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Play the agent's action, then calm steps up to the next decision."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, total, terminated, truncated, info = self._play(action)
         own = {key: info[key] for key in ("illegal", "illegal_reason")}
-        total, duration = float(reward), info["duration"]
+        duration = info["duration"]
         while not (terminated or truncated) and info["rho_max"] < self.threshold:
-            observation, reward, terminated, truncated, info = self.env.step(DO_NOTHING)
-            total += float(reward)
+            observation, reward, terminated, truncated, info = self._play(DO_NOTHING)
+            total += reward
             duration += info["duration"]
+        observation, info = self._complete(observation, info)
         info.update(own, duration=duration)
         return observation, total, terminated, truncated, info
+
+    def _play(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Play one step; the observation is None where ``_complete`` will make it."""
+        if isinstance(self.env, PowerGridEnv | ReconnectLines) and self._unseen:
+            return None, *self.env.advance(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, float(reward), terminated, truncated, info
+
+    def _complete(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if not self._unseen:
+            return observation, info
+        return _power_grid(self.env, "IdleGate").complete(info)
 
 
 class ReconnectLines(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -101,10 +116,23 @@ class ReconnectLines(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Play ``action``, or a reconnection in place of "do nothing"."""
+        return self.env.step(self._replace(action))
+
+    def advance(self, action: Any) -> tuple[float, bool, bool, dict[str, Any]]:
+        """``PowerGridEnv.advance`` with the same replacement."""
+        assert isinstance(self.env, PowerGridEnv)
+        return self.env.advance(self._replace(action))
+
+    def _replace(self, action: Any) -> Any:
         catalogue = self._grid.catalogue
         if check_action(action, catalogue.num_actions) == DO_NOTHING:
             state = self._grid.state
             ready = ~state.line_status[0] & (state.line_cooldown[0] == 0)
             if ready.any():
-                action = int(catalogue.switch_line_action[ready.argmax()])
-        return self.env.step(action)
+                return int(catalogue.switch_line_action[ready.argmax()])
+        return action
+
+
+def _advances(env: gym.Env[Any, Any]) -> bool:
+    """Whether ``env`` can step without being looked at: nothing foreign is in between."""
+    return isinstance(env.env if isinstance(env, ReconnectLines) else env, PowerGridEnv)

@@ -39,7 +39,9 @@ class Logger(Protocol):
 class Evaluator(Protocol):
     """Plays the agent on the fixed validation list; returns metrics, ``score`` the one to raise."""
 
-    def __call__(self, agent: Agent) -> Mapping[str, float]: ...
+    def __call__(self, agent: Agent) -> Mapping[str, float]:
+        """Play ``agent``; its own random state stays as it was."""
+        ...
 
 
 class CheckpointStore(Protocol):

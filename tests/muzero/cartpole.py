@@ -45,8 +45,8 @@ class Memory:
     """A checkpoint store in memory; copies, as a file would."""
 
     def __init__(self) -> None:
-        self.latest: dict[str, Any] | None = None
-        self.best: dict[str, Any] | None = None
+        self.latest: dict[str, Any] = {}  # empty: never saved
+        self.best: dict[str, Any] = {}
         self.saves = 0
 
     def save_latest(self, state: Mapping[str, Any]) -> None:
@@ -60,7 +60,7 @@ class Memory:
 
     def load_latest(self) -> dict[str, Any] | None:
         """Return the copy."""
-        return self.latest
+        return self.latest or None
 
 
 def evaluate(agent: Agent) -> Mapping[str, float]:
@@ -106,6 +106,7 @@ def make_run(
     *,
     total_env_steps: int = 240,
     checkpoints: Memory | None = None,
+    logger: Rows | None = None,
     make_environment: EnvironmentFactory = FACTORY,
     **settings: Any,
 ) -> TrainingRun:
@@ -122,7 +123,7 @@ def make_run(
         settings=TrainerSettings(total_env_steps=total_env_steps, **options),
         make_environment=make_environment,
         evaluate=evaluate,
-        logger=Rows(),
+        logger=logger or Rows(),
         checkpoints=checkpoints or Memory(),
         folder=folder,
         seed=0,

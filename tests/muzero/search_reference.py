@@ -86,7 +86,7 @@ def puct(
     root = Node(prior=1.0, state=root_state)
     masked = np.where(legal, model.logits[root_state], -np.inf)
     priors = softmax(masked)
-    root.children = {a: Node(prior=float(priors[a])) for a in np.flatnonzero(legal)}
+    root.children = {int(a): Node(prior=float(priors[a])) for a in np.flatnonzero(legal)}
     low, high = math.inf, -math.inf
 
     def score(parent: Node, child: Node) -> float:

@@ -120,8 +120,10 @@ def test_nan_is_named_with_head_and_row(make_search, head):
         )
 
 
-def test_unknown_options_name_the_nearest_right_one():
-    with pytest.raises(ValueError, match="unknown first_play 'parents'; did you mean 'parent'"):
-        PUCTSearch(first_play="parents")
-    with pytest.raises(ValueError, match="unknown selection 'sofmax'; did you mean 'softmax'"):
-        PUCTSearch(selection="sofmax")
+@pytest.mark.parametrize(
+    ("option", "given", "nearest"),
+    [("first_play", "parents", "parent"), ("selection", "sofmax", "softmax")],
+)
+def test_unknown_options_name_the_nearest_right_one(option, given, nearest):
+    with pytest.raises(ValueError, match=f"unknown {option} '{given}'; did you mean '{nearest}'"):
+        PUCTSearch(**{option: given})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 
@@ -17,20 +18,19 @@ from tests.muzero.cartpole import make_run
 from tests.muzero.cartpole import weights
 
 
-def train(tmp_path, **options):
+def train(tmp_path, *, store: Memory | None = None, logger: Rows | None = None, **options):
     agent = make_agent()
-    run = make_run(tmp_path, **options)
-    agent.train(run)
-    return agent, run
+    agent.train(make_run(tmp_path, checkpoints=store, logger=logger, **options))
+    return agent
 
 
 def test_training_changes_weights_logs_and_keeps(tmp_path):
     before = weights(make_agent())
-    agent, run = train(tmp_path)
+    log, store = Rows(), Memory()
+    agent = train(tmp_path, logger=log, store=store)
     assert any(not torch.equal(before[name], now) for name, now in weights(agent).items())
 
-    rows = run.logger.rows
-    train_row = next(row for row in rows if "train/total" in row)
+    train_row = next(row for row in log.rows if "train/total" in row)
     for key in (
         "train/value",
         "train/reward",
@@ -44,26 +44,26 @@ def test_training_changes_weights_logs_and_keeps(tmp_path):
         "time/decisions_per_s",
     ):
         assert key in train_row
-    assert sum("val/score" in row for row in rows) == 3  # at 100, 200 and the end
-    assert any("self_play/actions" in row for row in rows)
-    assert run.checkpoints.saves == 3
-    assert run.checkpoints.best is not None
+    assert sum("val/score" in row for row in log.rows) == 3  # at 100, 200 and the end
+    assert any("self_play/actions" in row for row in log.rows)
+    assert store.saves == 3
+    assert store.best
 
 
 def test_same_seed_same_weights(tmp_path):
-    assert_same_weights(train(tmp_path)[0], train(tmp_path)[0])
+    assert_same_weights(train(tmp_path), train(tmp_path))
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_the_number_of_processes_changes_nothing(tmp_path, num_workers):
-    alone, _ = train(tmp_path)
-    together, _ = train(tmp_path, num_workers=num_workers)
+    alone = train(tmp_path)
+    together = train(tmp_path, num_workers=num_workers)
     assert_same_weights(alone, together)
 
 
 def test_resuming_gives_the_weights_of_a_run_never_interrupted(tmp_path):
     """Stop at each checkpoint in turn, go on with fresh objects: bit for bit the same."""
-    whole, _ = train(tmp_path)
+    whole = train(tmp_path)
     store = Memory()
 
     class Killed(Exception):
@@ -78,21 +78,22 @@ def test_resuming_gives_the_weights_of_a_run_never_interrupted(tmp_path):
         dying = DiesAfterOneSave()
         dying.latest = store.latest
         with pytest.raises(Killed):
-            train(tmp_path, checkpoints=dying)
+            train(tmp_path, store=dying)
         store.latest = dying.latest
     assert store.latest["progress"]["env_steps"] < 240
-    resumed, run = train(tmp_path, checkpoints=store)
+    resumed = train(tmp_path, store=store)
     assert_same_weights(whole, resumed)
 
 
 def test_asynchronous_self_play_trains(tmp_path):
-    agent, run = train(tmp_path, num_workers=2, synchronous=False)
-    assert run.checkpoints.latest["progress"]["env_steps"] >= 240
-    assert run.checkpoints.latest["progress"]["updates"] > 20
+    store = Memory()
+    train(tmp_path, store=store, num_workers=2, synchronous=False)
+    assert store.latest["progress"]["env_steps"] >= 240
+    assert store.latest["progress"]["updates"] > 20
 
 
 def test_ctrl_c_writes_a_checkpoint_and_resumes_exactly(tmp_path):
-    whole, _ = train(tmp_path)
+    whole = train(tmp_path)
 
     class Interrupting(Rows):
         """Presses Ctrl-C when the first row of losses comes."""
@@ -106,16 +107,13 @@ def test_ctrl_c_writes_a_checkpoint_and_resumes_exactly(tmp_path):
         pressed = False
 
     store = Memory()
-    run = make_run(tmp_path, checkpoints=store)
-    run = type(run)(**{**vars(run), "logger": Interrupting()})
-    agent = make_agent()
     with pytest.raises(KeyboardInterrupt):
-        agent.train(run)
+        train(tmp_path, store=store, logger=Interrupting())
     assert store.saves == 1
     assert 0 < store.latest["progress"]["env_steps"] < 240
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    resumed, _ = train(tmp_path, checkpoints=store)
+    resumed = train(tmp_path, store=store)
     assert_same_weights(whole, resumed)
 
 
@@ -127,11 +125,10 @@ def test_ctrl_c_during_evaluation_stops_at_once(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
         return evaluate(agent)
 
-    run = type(run)(**{**vars(run), "evaluate": interrupted})
     with pytest.raises(KeyboardInterrupt):
-        make_agent().train(run)
+        make_agent().train(dataclasses.replace(run, evaluate=interrupted))
     assert store.saves == 1
-    assert store.best is None
+    assert not store.best
 
 
 def test_groups_must_divide_the_environments(tmp_path):

@@ -35,6 +35,12 @@ def make_group(group: int, factory: EnvironmentFactory = FACTORY) -> SelfPlayGro
     )
 
 
+def kill_first(pool: ProcessPool) -> None:
+    pid = pool._workers[0].process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
 @pytest.fixture
 def work():
     torch.manual_seed(0)
@@ -79,7 +85,7 @@ def test_a_killed_process_is_replaced_and_changes_nothing(work, caplog):
 
     def kill(index):
         if index in (1, 2):
-            os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+            kill_first(pool)
 
     with caplog.at_level(logging.WARNING):
         assert_same(play(pool, work, 4, between=kill), expected)
@@ -93,7 +99,7 @@ def test_a_process_that_always_dies_ends_the_run(work):
     pool.start([0], work)
     with pytest.raises(RuntimeError, match="died .* 4 times without finishing a round"):
         while True:
-            os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+            kill_first(pool)
             pool._receive(0) if pool._workers[0].connection.poll(5.0) else None
     pool.close()
 

@@ -1,0 +1,155 @@
+"""How many decisions self-play makes in a second, in all and by its parts.
+
+    python -m benchmarks.self_play [--experiment seed] [--envs 32] [--seconds 20] [OVERRIDE ...]
+
+Plays an experiment's own environments, network and search (the specification's by default: 75
+simulations, networks of 256) with fresh weights: in one process, then in two. Then times a group's
+search, its bare network calls and its environments. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose
+from hydra import initialize_config_module
+
+from agents.base import full_masks
+from agents.commands import plain
+from agents.composition import build_environment_factory
+from agents.composition import instantiate
+from agents.composition import probe_spaces
+from agents.muzero.model import LearnedModel
+from agents.muzero.self_play import SelfPlayGroup
+from agents.muzero.workers import LocalPool
+from agents.muzero.workers import ProcessPool
+from agents.muzero.workers import Round
+from agents.muzero.workers import SelfPlayPool
+
+ROUND = 4  # decisions in each environment between two looks at the clock
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Decisions of self-play per second.")
+    parser.add_argument("--experiment", default="seed")
+    parser.add_argument("--envs", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_args()
+    if options.envs < 2 or options.envs % 2:
+        parser.error(f"--envs {options.envs}: expected an even number, two groups share them")
+    torch.set_num_threads(1)
+    with initialize_config_module("conf", version_base="1.3"):
+        config = plain(compose("train", [f"experiment={options.experiment}", *options.overrides]))
+    make_environment = build_environment_factory(config["env"])
+    observation_space, action_space = probe_spaces(make_environment)
+    make_network = partial(
+        instantiate(config["agent"]["network"]),
+        observation_shape=observation_space.shape,
+        num_actions=int(action_space.n),
+    )
+    make_search = partial(
+        instantiate(config["agent"]["search"]), discount=config["agent"]["discount"]
+    )
+
+    report: dict[str, Any] = {
+        "experiment": options.experiment,
+        "simulations": make_search().num_simulations,
+        "envs": options.envs,
+        "machine": f"{platform.machine()}, {platform.python_version()}, torch {torch.__version__}",
+    }
+    make_group = partial(
+        _make_group,
+        make_environment=make_environment,
+        make_network=make_network,
+        make_search=make_search,
+        num_envs=options.envs // 2,
+    )
+    weights = make_network().state_dict()
+    pools: dict[str, Callable[[], SelfPlayPool]] = {
+        "decisions_per_s": lambda: LocalPool(make_group, 2),
+        "decisions_per_s_2_processes": lambda: ProcessPool(make_group, 2, 2),
+    }
+    for name, make_pool in pools.items():
+        pool = make_pool()
+        report[name] = round(_decisions_per_second(pool, weights, options.seconds), 1)
+        pool.close()
+        print(f"{name}: {report[name]}", flush=True)
+    report["milliseconds_per_decision"] = _parts(
+        make_environment(options.envs // 2), LearnedModel(make_network()), make_search()
+    )
+    print(json.dumps(report))
+
+
+def _make_group(
+    group: int, *, make_environment: Any, make_network: Any, make_search: Any, num_envs: int
+) -> SelfPlayGroup:
+    torch.manual_seed(0)
+    return SelfPlayGroup(
+        group=group,
+        make_environment=make_environment,
+        num_envs=num_envs,
+        network=make_network(),
+        search=make_search(),
+        seed=0,
+    )
+
+
+def _decisions_per_second(pool: SelfPlayPool, weights: Any, seconds: float) -> float:
+    work = Round(weights=weights, num_decisions=ROUND, temperature=1.0)
+    groups = range(pool.num_groups)
+    decisions, start = 0, 0.0
+    for index in range(10**9):
+        if index == 1:  # the first round makes environments and compiles
+            decisions, start = 0, time.perf_counter()
+        pool.start(groups, work)
+        finished = 0
+        while finished < len(groups):
+            for experience in pool.finished():
+                finished += 1
+                decisions += experience.action.size
+        if index and time.perf_counter() - start > seconds:
+            break
+    return decisions / (time.perf_counter() - start)
+
+
+def _parts(env: Any, model: LearnedModel, search: Any, repeats: int = 10) -> dict[str, float]:
+    """Return milliseconds per decision of a group: search, bare network calls, environment."""
+    observations, infos = env.reset(seed=0)
+    mask = full_masks(infos, env.num_envs, env.num_actions)
+    rng = np.random.default_rng(0)
+    output = model.root(observations)
+    actions = np.zeros(env.num_envs, np.int64)
+
+    def network() -> None:
+        for _ in range(search.num_simulations):
+            model.step(output.states, actions)
+
+    parts = {
+        "search": lambda: search.run(model, observations, mask, rng),
+        "network_alone": network,
+        "environment": lambda: env.step(actions),
+    }
+    milliseconds = {}
+    for name, run in parts.items():
+        run()
+        start = time.perf_counter()
+        for _ in range(repeats):
+            run()
+        elapsed = time.perf_counter() - start
+        milliseconds[name] = round(1e3 * elapsed / repeats / env.num_envs, 3)
+    env.close()
+    return milliseconds
+
+
+if __name__ == "__main__":
+    main()

@@ -19,6 +19,12 @@ class GreedyAgent(BaselineAgent):
 
     It looks at every legal action of distinct effect with the environment's ``simulate``. Doing
     nothing is chosen unless another is truly better; of equal others the first is taken.
+
+    Args:
+        observation_space: of one environment.
+        action_space: of one environment.
+        seed: not used.
+        threshold: rho below which it does nothing without looking, as operators do; 0 always looks.
     """
 
     needs_simulator = True
@@ -29,9 +35,13 @@ class GreedyAgent(BaselineAgent):
         observation_space: gym.spaces.Box,
         action_space: gym.spaces.Discrete,
         seed: int = 0,
+        threshold: float = 0.95,
     ) -> None:
-        """Make the agent; see ``BaselineAgent``."""
+        """Make the agent."""
         super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        if not threshold >= 0.0:
+            raise ValueError(f"threshold is {threshold}; expected a loading of 0 or more.")
+        self._threshold = threshold
         self._binding = GridBinding("greedy")
 
     def bind(self, env: ResumableVectorEnv) -> None:
@@ -43,7 +53,7 @@ class GreedyAgent(BaselineAgent):
         grids = self._binding.grids
         candidates: list[np.ndarray | None] = [
             np.flatnonzero(grid.catalogue.distinct(grid.state)[0])
-            if active is None or active[index]
+            if (active is None or active[index]) and grid.state.rho.max() >= self._threshold
             else None
             for index, grid in enumerate(grids)
         ]

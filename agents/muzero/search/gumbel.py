@@ -8,6 +8,7 @@ actions, completed Q-values make the improved policy, and interior nodes follow 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numba
 import numpy as np
@@ -15,15 +16,17 @@ import numpy as np
 from agents.muzero.search import tree as trees
 from agents.muzero.search.base import Model
 from agents.muzero.search.base import SearchResult
+from envs.names import choose
 
 
 @numba.njit(cache=True, nogil=True)
-def _completed_values(tree, b, node, discount, visit_offset, value_scale):
+def _completed_values(tree, b, node, discount, visit_offset, value_scale, over_tree):
     """Return what completing the Q-values of one node needs, in one walk over its children.
 
     An unvisited action gets the mixed value (appendix D, equation 33): the node's own value and the
-    prior-weighted Q of its visited children. Q-values are then rescaled to [0, 1] over the node's
-    actions and multiplied by sigma = (visit_offset + most visits) value_scale (equation 8).
+    prior-weighted Q of its visited children. Q-values are then rescaled to [0, 1], over the node's
+    actions or over all edges of the tree, and multiplied by sigma = (visit_offset + most visits)
+    value_scale (equation 8).
 
     Returns:
         low, spread: of the rescaling; sigma; mixed: the value of unvisited actions, in the
@@ -53,15 +56,18 @@ def _completed_values(tree, b, node, discount, visit_offset, value_scale):
     if tree.best_unvisited[b, node] != trees.NO_ACTION:
         low = min(low, mixed)
         high = max(high, mixed)
+    if over_tree and tree.highest[b] >= tree.lowest[b]:
+        low = tree.lowest[b]
+        high = tree.highest[b]
     sigma = (visit_offset + most) * value_scale
     return low, max(high - low, 1e-8), sigma, mixed, total, mass
 
 
 @numba.njit(cache=True, nogil=True)
-def _select_interior(tree, b, node, discount, visit_offset, value_scale):
+def _select_interior(tree, b, node, discount, visit_offset, value_scale, over_tree):
     """Return (action, child) of argmax pi'(a) - N(a) / (1 + sum N) (equation 14)."""
     low, spread, sigma, mixed, total, mass = _completed_values(
-        tree, b, node, discount, visit_offset, value_scale
+        tree, b, node, discount, visit_offset, value_scale, over_tree
     )
     best_action = tree.best_unvisited[b, node]
     best_child = trees.NO_NODE
@@ -97,10 +103,12 @@ def _select_interior(tree, b, node, discount, visit_offset, value_scale):
 
 
 @numba.njit(cache=True, nogil=True)
-def _root_scores(tree, b, discount, visit_offset, value_scale, noisy_logits, scores, visits):
+def _root_scores(
+    tree, b, discount, visit_offset, value_scale, over_tree, noisy_logits, scores, visits
+):  # fmt: skip
     """Fill ``scores [A]`` = gumbel + logits + sigma Q and ``visits [A]`` of one root."""
     low, spread, sigma, mixed, _, _ = _completed_values(
-        tree, b, 0, discount, visit_offset, value_scale
+        tree, b, 0, discount, visit_offset, value_scale, over_tree
     )
     completed = np.float32(sigma * (mixed - low) / spread)
     for action in range(scores.shape[0]):
@@ -117,8 +125,17 @@ def _root_scores(tree, b, discount, visit_offset, value_scale, noisy_logits, sco
 
 @numba.njit(cache=True, nogil=True)
 def _select(
-    tree, discount, visit_offset, value_scale, noisy_logits, candidates, wanted, parents, actions
-):  # fmt: skip
+    tree,
+    discount,
+    visit_offset,
+    value_scale,
+    over_tree,
+    noisy_logits,
+    candidates,
+    wanted,
+    parents,
+    actions,
+):
     """Write the edge to grow in every tree: sequential halving at the root, pi' below it.
 
     ``candidates [B, K]`` are the root's considered actions in order of gumbel + logits, -1 beyond
@@ -126,7 +143,7 @@ def _select(
     """
     for b in range(parents.shape[0]):
         low, spread, sigma, mixed, _, _ = _completed_values(
-            tree, b, 0, discount, visit_offset, value_scale
+            tree, b, 0, discount, visit_offset, value_scale, over_tree
         )
         action = trees.NO_ACTION
         node = trees.NO_NODE
@@ -153,17 +170,29 @@ def _select(
         parent = 0
         while node != trees.NO_NODE:
             parent = node
-            action, node = _select_interior(tree, b, parent, discount, visit_offset, value_scale)
+            action, node = _select_interior(
+                tree, b, parent, discount, visit_offset, value_scale, over_tree
+            )
         parents[b] = parent
         actions[b] = action
 
 
 @numba.njit(cache=True, nogil=True)
-def _all_root_scores(tree, discount, visit_offset, value_scale, noisy_logits, scores, visits):
+def _all_root_scores(
+    tree, discount, visit_offset, value_scale, over_tree, noisy_logits, scores, visits
+):  # fmt: skip
     """Fill ``scores [B, A]`` and ``visits [B, A]``; see ``_root_scores``."""
     for b in range(scores.shape[0]):
         _root_scores(
-            tree, b, discount, visit_offset, value_scale, noisy_logits[b], scores[b], visits[b]
+            tree,
+            b,
+            discount,
+            visit_offset,
+            value_scale,
+            over_tree,
+            noisy_logits[b],
+            scores[b],
+            visits[b],
         )
 
 
@@ -199,6 +228,9 @@ class GumbelSearch:
             legal).
         visit_offset: c_visit of sigma; value_scale: c_scale (0.1 as in mctx and LightZero, with
             Q-values rescaled to [0, 1]).
+        normalization: what Q-values are rescaled over: "siblings", the node's own actions (as in
+            mctx; of two actions one is then always 0 and the other 1), or "tree", all edges of the
+            tree as in MuZero, which keeps small differences small.
         gumbel_scale: of the root noise when exploring; evaluation plays without noise.
 
     ``temperature`` has no part in it: the Gumbel noise is the exploration.
@@ -212,6 +244,7 @@ class GumbelSearch:
         max_considered: int = 16,
         visit_offset: float = 50.0,
         value_scale: float = 0.1,
+        normalization: Literal["siblings", "tree"] = "siblings",
         gumbel_scale: float = 1.0,
     ) -> None:
         trees.require_positive("num_simulations", num_simulations)
@@ -222,6 +255,7 @@ class GumbelSearch:
         self.visit_offset = float(visit_offset)
         self.value_scale = float(value_scale)
         self.gumbel_scale = float(gumbel_scale)
+        self._over_tree = choose("normalization", normalization, ("siblings", "tree")) == "tree"
         self._forest = trees.Forest()
         self._schedules = np.stack(
             [
@@ -260,7 +294,7 @@ class GumbelSearch:
         tree = self._forest.plant(output, priors, num_nodes, root_visits=1)
         parents = np.empty(num_roots, np.int64)
         actions = np.empty(num_roots, np.int64)
-        constants = (self.discount, self.visit_offset, self.value_scale)
+        constants = (self.discount, self.visit_offset, self.value_scale, self._over_tree)
         for node in range(1, num_nodes):
             _select(
                 tree, *constants, noisy_logits, candidates, wanted[:, node - 1], parents, actions

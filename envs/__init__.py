@@ -1,6 +1,7 @@
 """Power-grid control as a Gymnasium environment: importing this registers PowerGrid-v0.
 
 - ``power_grid``: the environment, on grid2op; its docstring tells the whole contract.
+- ``vector``: many of it at once, on lightsim2grid's C++ power flow (``lightsim``); the fast one.
 - ``actions``, ``observations``, ``rewards``: what an agent does, sees and earns.
 - ``scenarios``: where load and generation come from.
 - ``wrappers``: the idle gate, putting lines back.
@@ -19,6 +20,7 @@ from envs.scenarios import make_source
 from envs.state import GridLayout
 from envs.state import GridState
 from envs.state import Lookahead
+from envs.vector import PowerGridVectorEnv
 from envs.wrappers import IdleGate
 from envs.wrappers import ReconnectLines
 
@@ -32,10 +34,15 @@ __all__ = [
     "IdleGate",
     "Lookahead",
     "PowerGridEnv",
+    "PowerGridVectorEnv",
     "ReconnectLines",
     "make_power_grid",
     "make_source",
 ]
 
 if ENV_ID not in gym.registry:  # a reload must not register twice
-    gym.register(ENV_ID, entry_point="envs.make:make_power_grid")
+    gym.register(
+        ENV_ID,
+        entry_point="envs.make:make_power_grid",
+        vector_entry_point="envs.vector:PowerGridVectorEnv",
+    )

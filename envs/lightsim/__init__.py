@@ -1,0 +1,16 @@
+"""Many grids at once on lightsim2grid's C++ power flow, by grid2op's rules.
+
+- ``template``: what all copies of a grid share, read from grid2op; grids not covered are refused.
+- ``power_flow``: a grid in C++: set it, solve it, read it.
+- ``cascade``: what overloaded lines do after a power flow.
+- ``effects``: what one action does to one grid.
+- ``simulator``: B grids that play scenarios: actions, protections, cascades, cooldowns.
+- ``calm``: stretches of steps in which nothing happens, solved in one call.
+- ``player``: rewards, ends, reconnection and the idle gate around it.
+"""
+
+from envs.lightsim.simulator import Simulator
+from envs.lightsim.template import GridTemplate
+from envs.lightsim.template import grid_template
+
+__all__ = ["GridTemplate", "Simulator", "grid_template"]

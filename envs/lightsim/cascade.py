@@ -1,0 +1,143 @@
+"""What overloaded lines do after a power flow: trip, and load the others, until all is quiet.
+
+It follows ``grid2op.Backend.Backend.next_grid_state``.
+
+Shape letters: E element ends, L lines, N numbers of a solution (``power_flow.Columns``), n grids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from envs.lightsim.power_flow import Columns
+from envs.lightsim.template import GridTemplate
+
+_VAST_ANGLE = np.float32(1e6)  # degrees; the backend takes such a solution for none
+
+
+class Cascade:
+    """Reads solutions and lets lines trip.
+
+    Args:
+        template: of the grid.
+        columns: of its solutions.
+    """
+
+    def __init__(self, template: GridTemplate, columns: Columns):
+        self._rules = template.rules
+        self._columns = columns
+        self._or_position = template.layout.line_or_position
+        self._ex_position = template.layout.line_ex_position
+
+    def convert(self, raw: np.ndarray) -> np.ndarray:
+        """Return ``[n, N]`` float32 in grid2op's units of ``[n, N]`` float64 as it was read."""
+        columns = self._columns
+        solution = raw.astype(np.float32)
+        for currents in (columns.a_or, columns.a_ex):
+            solution[:, currents] *= np.float32(1000)  # kA to A
+        if not np.isfinite(raw.sum()):
+            for part in (columns.a_or, columns.v_or, columns.a_ex, columns.v_ex):
+                values = solution[:, part]  # a view
+                values[~np.isfinite(values)] = 0
+        return solution
+
+    def dead(self, solution: np.ndarray) -> np.ndarray:
+        """Return ``[n]`` bool: a load or generator is without voltage, or angles run away."""
+        columns = self._columns
+        # all comparisons with "not a number" are false
+        live = (solution[:, columns.gen_v] > 0).all(axis=1)
+        live &= (solution[:, columns.load_v] > 0).all(axis=1)
+        live &= np.isfinite(solution[:, columns.gen_v]).all(axis=1)
+        live &= np.isfinite(solution[:, columns.load_v]).all(axis=1)
+        for angles in (columns.theta_or, columns.theta_ex):
+            live &= ~(np.abs(solution[:, angles]) >= _VAST_ANGLE).any(axis=1)
+        return ~live
+
+    def cause_of_death(self, solution: np.ndarray) -> str:
+        """Return what is wrong with ``[N]``; "" if nothing is."""
+        columns = self._columns
+        for name, short, volts in (
+            ("load", "loads", solution[columns.load_v]),
+            ("generator", "gen", solution[columns.gen_v]),
+        ):
+            cut_off = np.flatnonzero(~np.isfinite(volts) | (volts <= 0))
+            if len(cut_off):
+                return f"At least one {name} is disconnected (check {short} {cut_off})"
+        for angles in (columns.theta_or, columns.theta_ex):
+            if (np.abs(solution[angles]) >= _VAST_ANGLE).any():
+                return "Some theta are above 1e6 which should not be happening !"
+        return ""
+
+    def trips(
+        self,
+        currents: np.ndarray,
+        line_status: np.ndarray,
+        protection_steps: np.ndarray,
+        *,
+        counting: bool = True,
+    ) -> np.ndarray:
+        """Return which lines trip first, of n grids whose power flows were just solved.
+
+        Args:
+            currents: ``[n, L]`` A.
+            line_status: ``[n, L]`` bool.
+            protection_steps: ``[n, L]`` int, steps above the soft limit, without this one.
+            counting: see ``run``.
+
+        Returns:
+            ``[n, L]`` bool.
+        """
+        rules = self._rules
+        steps = protection_steps
+        if counting:
+            steps = steps + (currents > rules.soft_limit)
+        return ((currents > rules.hard_limit) | (steps > rules.overflow_allowed)) & line_status
+
+    def run(
+        self,
+        solve: Callable[[np.ndarray], tuple[str, np.ndarray]],
+        solution: np.ndarray,
+        topology: np.ndarray,
+        protection_steps: np.ndarray,
+        *,
+        counting: bool = True,
+    ) -> tuple[str, np.ndarray, np.ndarray]:
+        """Let lines of one solved grid trip, and solve it again, until nothing changes.
+
+        Args:
+            solve: returns why a topology ``[E]`` has no solution, or "", and the raw solution
+                ``[N]``.
+            solution: ``[N]`` of ``topology``.
+            topology: ``[E]`` int8.
+            protection_steps: ``[L]`` int, steps above the soft limit, without this one.
+            counting: whether what is above its soft limit now counts (not at a reset).
+
+        Returns:
+            Why there is no solution in the end, or ""; the last solution ``[N]``; the last
+            topology ``[E]``.
+        """
+        rules, columns = self._rules, self._columns
+        topology = topology.copy()
+        status = topology[self._or_position] > 0
+        steps = protection_steps.copy()
+        counted = np.zeros(len(status), dtype=np.bool_)
+        while True:
+            currents = solution[columns.a_or]
+            if counting:
+                above = (currents > rules.soft_limit) & status & ~counted
+                steps[above] += 1
+                counted |= above
+            trips = ((currents > rules.hard_limit) | (steps > rules.overflow_allowed)) & status
+            if not trips.any():
+                return "", solution, topology
+            status &= ~trips
+            topology[self._or_position[trips]] = -1
+            topology[self._ex_position[trips]] = -1
+            cause, raw = solve(topology)
+            if not cause:
+                solution = self.convert(raw[None])[0]
+                cause = self.cause_of_death(solution)
+            if cause:
+                return cause, solution, topology

@@ -1,0 +1,462 @@
+"""B grids that play scenarios by grid2op's rules, on lightsim2grid's power flow.
+
+What a step does, and in which order, follows ``grid2op.Environment.BaseEnv.step``; the tests
+compare every number of both.
+
+Shape letters: B grids, D loads, E element ends, G generators, K actions looked ahead at, L lines,
+N numbers of a solution, n grids of a call, S substations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from envs.lightsim.cascade import Cascade
+from envs.lightsim.effects import Effects
+from envs.lightsim.power_flow import Columns
+from envs.lightsim.power_flow import PowerFlow
+from envs.lightsim.power_flow import PowerFlowPool
+from envs.lightsim.template import GridTemplate
+from envs.scenarios import Scenario
+from envs.state import GridLayout
+from envs.state import GridState
+from envs.state import Lookahead
+
+
+class StepRecord(NamedTuple):
+    """What a step of n grids came to, beside the state."""
+
+    illegal: np.ndarray  # [n] bool, the action was refused
+    reasons: list[str]  # n, why, "" if legal
+    blackout: np.ndarray  # [n] bool
+    causes: list[str]  # n, of a blackout, "" without
+    complete: np.ndarray  # [n] bool, the scenario has no more rows, and no blackout
+
+
+class Simulator:
+    """B grids side by side.
+
+    Args:
+        template: of the grid.
+        num_grids: B.
+    """
+
+    def __init__(self, template: GridTemplate, num_grids: int):
+        self.template = template
+        self.num_grids = num_grids
+        self.layout: GridLayout = template.layout
+        layout = self.layout
+        L, G, D = layout.num_lines, layout.num_generators, layout.num_loads
+        self.columns = Columns(L, G, D, template.num_shunts)
+        self._cascade = Cascade(template, self.columns)
+        self._effects = Effects(template.catalogue)
+        self._pool = PowerFlowPool(template)
+        self._flows = [self._pool.of(template.topology)] * num_grids  # of each grid's topology
+        self._scratch: PowerFlow | None = None  # where look-aheads are played
+
+        def steps(size: int) -> np.ndarray:
+            return np.zeros((num_grids, size), dtype=np.int32)
+
+        self.scenarios: list[Scenario | None] = [None] * num_grids
+        self.row = np.zeros(num_grids, dtype=np.int32)  # [B] of the scenario, now on the grid
+        self.first_row = np.zeros(num_grids, dtype=np.int32)  # [B] where the episode started
+        self.last_row = np.zeros(num_grids, dtype=np.int32)  # [B] of the scenario
+        self._clock = np.zeros(num_grids, dtype="datetime64[m]")  # [B] of row 0
+        self._minutes = np.zeros(num_grids, dtype=np.int64)  # [B] per step
+        self.topology = np.tile(template.topology, (num_grids, 1))  # [B, E] int8
+        self.last_busbar = self.topology.copy()  # [B, E] int8
+        self.line_status = np.ones((num_grids, L), dtype=np.bool_)  # [B, L]
+        self.overflow_steps = steps(L)  # [B, L] above the thermal limit
+        self.protection_steps = steps(L)  # [B, L] above the soft limit
+        self.line_cooldown = steps(L)  # [B, L]
+        self.substation_cooldown = steps(layout.num_substations)  # [B, S]
+        # [B, N] the solution in grid2op's units, see Columns; [B, N] float64 as it was read
+        self.solution = np.zeros((num_grids, self.columns.count), dtype=np.float32)
+        self._raw = np.zeros((num_grids, self.columns.count))
+        self.rho = np.zeros((num_grids, L), dtype=np.float32)  # [B, L]
+        self.dark = np.ones(num_grids, dtype=np.bool_)  # [B] never started, or after a blackout
+        # [B] something that decides about legality may have changed; for the caller to clear
+        self.rules_changed = np.ones(num_grids, dtype=np.bool_)
+        self._none = np.full((num_grids, L), -1, dtype=np.int32)
+        self._zero = steps(L)
+
+    # --------------------------------------------------------------------------------- playing
+
+    def start(self, grid: int, scenario: Scenario, first_row: int) -> None:
+        """Start ``scenario`` at ``first_row`` on ``grid``, all else as the grid file has it.
+
+        Raises:
+            ValueError: the scenario is not to be played here, has no step left after
+                ``first_row``, or no solution at it.
+        """
+        self.template.check(scenario)
+        if not 0 <= first_row < scenario.num_steps:
+            raise ValueError(
+                f"scenario {scenario.name!r} has {scenario.num_steps} steps: first_row must be "
+                f"in 0..{scenario.num_steps - 1}, but is {first_row}"
+            )
+        self.scenarios[grid] = scenario
+        self.row[grid] = self.first_row[grid] = first_row
+        self.last_row[grid] = scenario.num_steps
+        self._clock[grid] = scenario.start
+        self._minutes[grid] = scenario.minutes_per_step
+        self.topology[grid] = self.last_busbar[grid] = self.template.topology
+        self.line_status[grid] = True
+        self.line_cooldown[grid] = self.substation_cooldown[grid] = 0
+        self.overflow_steps[grid] = self.protection_steps[grid] = 0
+        self.dark[grid] = False
+        self.rules_changed[grid] = True
+
+        self._flows[grid] = self._pool.of(self.template.topology)
+        grids, causes = np.array([grid]), [self._solve(grid)]
+        # at the start nothing is counted: only what is far above its limit trips
+        self._settle(grids, causes, counting=False)
+        if causes[0]:
+            self.dark[grid] = True
+            raise ValueError(
+                f"scenario {scenario.name!r} cannot start at row {first_row}: {causes[0]}"
+            )
+
+    def step(self, grids: np.ndarray, actions: np.ndarray) -> StepRecord:
+        """Play one action on each of n grids, none of which is dark or at its last row.
+
+        Args:
+            grids: ``[n]`` int, which, each at most once, in ascending order.
+            actions: ``[n]`` int, of the catalogue.
+        """
+        count = len(grids)
+        illegal = np.zeros(count, dtype=np.bool_)
+        reasons = [""] * count
+        acted: list[tuple[int, np.ndarray, np.ndarray]] = []  # grid, lines, substations
+        for place in np.flatnonzero(actions).tolist():
+            grid, action = int(grids[place]), int(actions[place])
+            reasons[place] = self._refusal(grid, action)
+            illegal[place] = bool(reasons[place])
+            if not reasons[place]:
+                acted.append((grid, *self._act(grid, action)))
+
+        self.row[grids] += 1
+        causes = [self._solve(grid) for grid in grids.tolist()]
+        tripped = self._settle(grids, causes)
+        blackout = np.zeros(count, dtype=np.bool_)
+        alive: np.ndarray | slice = grids if count < self.num_grids else slice(None)
+        if any(causes):
+            blackout = np.array([bool(cause) for cause in causes])
+            alive = grids[~blackout]
+        self._pass_time(alive, acted, tripped)
+        for grid in grids[blackout].tolist():
+            self._darken(grid)
+        complete = (self.row[grids] >= self.last_row[grids]) & ~blackout
+        return StepRecord(illegal, reasons, blackout, causes, complete)
+
+    def _refusal(self, grid: int, action: int) -> str:
+        view = _Rules(self.line_status, self.line_cooldown, self.substation_cooldown)
+        return self.template.catalogue.illegal_reason(action, view, grid)  # type: ignore[arg-type]
+
+    def _act(self, grid: int, action: int) -> tuple[np.ndarray, np.ndarray]:
+        """Change the topology; return the lines and the substations acted on."""
+        before = self.topology[grid]
+        impact = self._effects.impact(action, self.line_status[grid])
+        after = self._effects.result(action, before, self.last_busbar[grid])
+        if (after != before).any():
+            self._flows[grid] = self._pool.of(after)
+            self.topology[grid] = after
+            self.line_status[grid] = after[self.layout.line_or_position] > 0
+            self.rules_changed[grid] = True
+        return impact
+
+    def _solve(self, grid: int) -> str:
+        """Solve the present row of ``grid``; return "" or why it cannot be."""
+        flow = self._flows[grid]
+        scenario = self.scenarios[grid]
+        assert scenario is not None
+        row = self.row[grid]
+        flow.set_powers(scenario.prod_p[row], scenario.load_p[row], scenario.load_q[row])
+        flow.set_voltages(scenario.prod_v[row])
+        cause = flow.solve()
+        if cause:
+            self._pool.forget(self.topology[grid])
+        else:
+            flow.read(self._raw[grid])
+        return cause
+
+    def _solve_as(self, grid: int, topology: np.ndarray) -> tuple[str, np.ndarray]:
+        """Put ``grid`` into ``topology`` and solve it."""
+        self.topology[grid] = topology
+        self._flows[grid] = self._pool.of(topology)
+        return self._solve(grid), self._raw[grid]
+
+    def _settle(
+        self, grids: np.ndarray, causes: list[str], *, counting: bool = True
+    ) -> dict[int, np.ndarray]:
+        """Read the solutions of n solved grids and let their lines trip.
+
+        Args:
+            grids: ``[n]``.
+            causes: n, "" where there is a solution; filled in where there is none in the end.
+            counting: see ``Cascade.run``.
+
+        Returns:
+            Grid -> ``[L]`` bool, which lines tripped, where any did and the grid survived.
+        """
+        solved: np.ndarray | slice = grids if len(grids) < self.num_grids else slice(None)
+        if any(causes):
+            solved = grids[[not cause for cause in causes]]
+        columns, rules = self.columns, self.template.rules
+        solution = self._cascade.convert(self._raw[solved])
+        dead = self._cascade.dead(solution)
+        numbers = np.arange(self.num_grids)[solved]
+        places = np.searchsorted(grids, numbers)
+        for row in np.flatnonzero(dead).tolist():
+            causes[places[row]] = self._cascade.cause_of_death(solution[row])
+        tripped: dict[int, np.ndarray] = {}
+        if rules.protected:
+            trips = self._cascade.trips(
+                solution[:, columns.a_or],
+                self.line_status[solved],
+                self.protection_steps[solved],
+                counting=counting,
+            ).any(axis=1)
+            for row in np.flatnonzero(trips & ~dead).tolist():
+                grid = int(numbers[row])
+                closed = self.line_status[grid].copy()
+                acted = self.topology[grid].copy()
+                cause, solution[row], topology = self._cascade.run(
+                    partial(self._solve_as, grid),
+                    solution[row],
+                    acted,
+                    self.protection_steps[grid],
+                    counting=counting,
+                )
+                causes[places[row]] = cause
+                if cause:  # what has tripped by then is not remembered, see _darken
+                    self.topology[grid] = acted
+                    continue
+                self.line_status[grid] = topology[self.layout.line_or_position] > 0
+                tripped[grid] = closed & ~self.line_status[grid]
+                self.rules_changed[grid] = True
+        self.solution[solved] = solution
+        self.rho[solved] = solution[:, columns.a_or] / rules.limit
+        return tripped
+
+    def _pass_time(
+        self,
+        alive: np.ndarray | slice,
+        acted: list[tuple[int, np.ndarray, np.ndarray]],
+        tripped: dict[int, np.ndarray],
+    ) -> None:
+        """Count what a step lets pass on the grids that survived it."""
+        rules = self.template.rules
+        currents = self.solution[alive, self.columns.a_or]
+        above = currents > rules.limit
+        self.overflow_steps[alive] = (self.overflow_steps[alive] + 1) * above
+        above = currents > rules.soft_limit
+        self.protection_steps[alive] = (self.protection_steps[alive] + 1) * above
+        topology = self.topology[alive]
+        self.last_busbar[alive] = np.where(topology > 0, topology, self.last_busbar[alive])
+
+        cooling = self.line_cooldown[alive]
+        if cooling.any():
+            self.rules_changed[alive] |= (cooling > 0).any(axis=1)
+            self.line_cooldown[alive] = np.maximum(cooling - 1, 0)
+        for grid, lines in tripped.items():
+            self.line_cooldown[grid, lines] = rules.reconnection
+        cooling = self.substation_cooldown[alive]
+        if cooling.any():
+            self.rules_changed[alive] |= (cooling > 0).any(axis=1)
+            self.substation_cooldown[alive] = np.maximum(cooling - 1, 0)
+        for grid, lines, substations in acted:
+            if rules.line_cooldown > 0:
+                cooldown = self.line_cooldown[grid]
+                cooldown[lines] = np.maximum(cooldown[lines], rules.line_cooldown)
+            if rules.substation_cooldown > 0:
+                self.substation_cooldown[grid, substations] = rules.substation_cooldown
+            self.rules_changed[grid] = True
+
+    def _darken(self, grid: int) -> None:
+        """Leave ``grid`` as grid2op shows a lost game."""
+        self.last_busbar[grid] = np.where(
+            self.topology[grid] > 0, self.topology[grid], self.last_busbar[grid]
+        )
+        self.topology[grid] = -1
+        self.line_status[grid] = False
+        self.solution[grid] = 0
+        self.rho[grid] = 0
+        self.overflow_steps[grid] = self.protection_steps[grid] = 0
+        self.line_cooldown[grid] = self.substation_cooldown[grid] = 0
+        self.dark[grid] = True
+        self.rules_changed[grid] = True
+
+    def skip(self, grid: int, steps: int) -> None:
+        """Let time pass in which no line of ``grid`` reached a limit; its solution is left behind.
+
+        Args:
+            grid: not dark.
+            steps: that were played; fewer than are left.
+        """
+        if not steps:
+            return
+        self.row[grid] += steps
+        self.overflow_steps[grid] = self.protection_steps[grid] = 0
+        for cooldowns in (self.line_cooldown, self.substation_cooldown):
+            if cooldowns[grid].any():
+                cooldowns[grid] = np.maximum(cooldowns[grid] - steps, 0)
+                self.rules_changed[grid] = True
+
+    # -------------------------------------------------------------------------- what it shows
+
+    def state(self, grids: np.ndarray | None = None, *, foresee: bool = True) -> GridState:
+        """Return the state of n grids, all B by default; arrays may be views of the simulator's.
+
+        Args:
+            grids: ``[n]`` int.
+            foresee: with forecasts, not the present values in their place.
+        """
+        which: np.ndarray | slice = slice(None) if grids is None else grids
+        columns, solution = self.columns, self.solution[which]
+        if foresee:
+            numbers = range(self.num_grids) if grids is None else grids.tolist()
+            load_p, load_q, gen_p, gen_v = self._forecasts(numbers)
+        else:
+            load_p, load_q = solution[:, columns.load_p], solution[:, columns.load_q]
+            gen_p, gen_v = solution[:, columns.gen_p], solution[:, columns.gen_v]
+        row = self.row[which]
+        return GridState(
+            rho=self.rho[which],
+            line_status=self.line_status[which],
+            topo_vect=self.topology[which],
+            overflow_steps=self.overflow_steps[which],
+            line_cooldown=self.line_cooldown[which],
+            substation_cooldown=self.substation_cooldown[which],
+            p_or=solution[:, columns.p_or],
+            q_or=solution[:, columns.q_or],
+            v_or=solution[:, columns.v_or],
+            a_or=solution[:, columns.a_or],
+            theta_or=solution[:, columns.theta_or],
+            p_ex=solution[:, columns.p_ex],
+            q_ex=solution[:, columns.q_ex],
+            v_ex=solution[:, columns.v_ex],
+            a_ex=solution[:, columns.a_ex],
+            theta_ex=solution[:, columns.theta_ex],
+            gen_p=solution[:, columns.gen_p],
+            gen_q=solution[:, columns.gen_q],
+            gen_v=solution[:, columns.gen_v],
+            gen_theta=solution[:, columns.gen_theta],
+            load_p=solution[:, columns.load_p],
+            load_q=solution[:, columns.load_q],
+            load_v=solution[:, columns.load_v],
+            load_theta=solution[:, columns.load_theta],
+            forecast_load_p=load_p,
+            forecast_load_q=load_q,
+            forecast_gen_p=gen_p,
+            forecast_gen_v=gen_v,
+            maintenance_in=self._none[which],
+            maintenance_duration=self._zero[which],
+            clock=self._clock[which] + row * self._minutes[which],
+            step=row,
+            max_step=self.last_row[which],
+            last_busbar=self.last_busbar[which],
+        )
+
+    def _forecasts(self, grids: Sequence[int]) -> tuple[np.ndarray, ...]:
+        """Return the forecasts of n grids: load_p, load_q, gen_p, gen_v; 0 after a blackout."""
+        layout = self.layout
+        sizes = (layout.num_loads, layout.num_loads, layout.num_generators, layout.num_generators)
+        forecasts = tuple(np.zeros((len(grids), size), dtype=np.float32) for size in sizes)
+        load_p, load_q, gen_p, gen_v = forecasts
+        for place, grid in enumerate(grids):
+            scenario = self.scenarios[grid]
+            if self.dark[grid] or scenario is None:
+                continue
+            row = self.row[grid]
+            load_p[place] = scenario.load_p_forecast[row]
+            load_q[place] = scenario.load_q_forecast[row]
+            gen_p[place] = scenario.prod_p_forecast[row]
+            gen_v[place] = scenario.prod_v_forecast[row]
+        return forecasts
+
+    def lookahead(self, grid: int, actions: Sequence[int] | np.ndarray) -> Lookahead:
+        """Play each action on the five-minute forecast of ``grid``, which stays as it is.
+
+        Args:
+            grid: not dark.
+            actions: ``[K]`` int; an illegal one is looked ahead at as doing nothing.
+        """
+        if self._scratch is None:
+            self._scratch = PowerFlow(self.template, self.template.topology, foreseeing=True)
+        flow = self._scratch
+        scenario = self.scenarios[grid]
+        assert scenario is not None
+        row = self.row[grid]
+        flow.set_powers(
+            scenario.prod_p_forecast[row],
+            scenario.load_p_forecast[row],
+            scenario.load_q_forecast[row],
+        )
+        flow.set_voltages(scenario.prod_v_forecast[row])
+        # grid2op looks ahead with shunts as it reads them back, rounding and all
+        columns, now = self.columns, self.solution[grid].astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = (self.template.shunt_voltage / now[columns.shunt_v]) ** 2
+            flow.set_shunts(
+                (now[columns.shunt_p] * scale).astype(np.float32),
+                (now[columns.shunt_q] * scale).astype(np.float32),
+            )
+        catalogue = self.template.catalogue
+        one = slice(grid, grid + 1)
+        numbers = np.asarray(actions, dtype=np.int64)
+        view = _Rules(self.line_status[one], self.line_cooldown[one], self.substation_cooldown[one])
+        legal = catalogue.legal(view)[0]  # type: ignore[arg-type]
+        numbers = np.where(legal[numbers] == 1, numbers, 0)
+        results = catalogue.results(self.topology[one], self.last_busbar[one], numbers.tolist())[0]
+        # many actions lead to one topology
+        topologies, which = np.unique(results, axis=0, return_inverse=True)
+        rho_max, game_over = self._foresee(flow, topologies, self.protection_steps[grid])
+        return Lookahead(rho_max=rho_max[which], game_over=game_over[which])
+
+    def _foresee(
+        self, flow: PowerFlow, topologies: np.ndarray, protection_steps: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return highest loadings and ends of the game, [n] each, of ``[n, E]`` topologies."""
+        rules, columns, cascade = self.template.rules, self.columns, self._cascade
+        count = len(topologies)
+        raw = np.zeros((count, columns.count))
+        solved = np.zeros(count, dtype=np.bool_)
+        room = np.empty(columns.count)
+
+        def solve(topology: np.ndarray) -> tuple[str, np.ndarray]:
+            flow.set_topology(topology)
+            cause = flow.solve()
+            if not cause:
+                flow.read(room)
+            return cause, room
+
+        for place, topology in enumerate(topologies):
+            solved[place] = not solve(topology)[0]
+            if solved[place]:
+                raw[place] = room
+        solution = cascade.convert(raw)
+        solved &= ~cascade.dead(solution)
+        status = topologies[:, self.layout.line_or_position] > 0
+        if rules.protected:
+            trips = cascade.trips(solution[:, columns.a_or], status, protection_steps)
+            for place in np.flatnonzero(trips.any(axis=1) & solved).tolist():
+                cause, solution[place], _ = cascade.run(
+                    solve, solution[place], topologies[place], protection_steps
+                )
+                solved[place] = not cause
+        rho_max = (solution[:, columns.a_or] / rules.limit).max(axis=1)
+        rho_max[~solved] = np.inf
+        return rho_max, ~solved
+
+
+class _Rules(NamedTuple):
+    """The part of ``GridState`` that decides about legality."""
+
+    line_status: np.ndarray  # [B, L] bool
+    line_cooldown: np.ndarray  # [B, L] int32
+    substation_cooldown: np.ndarray  # [B, S] int32

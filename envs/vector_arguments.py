@@ -1,0 +1,100 @@
+"""What callers of the vector environment pass in, checked and split over its grids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def check_gate(threshold: Any) -> float | None:
+    """Return the idle gate's threshold as a float, None for no gate.
+
+    Raises:
+        ValueError: it is not a number above 0.
+    """
+    if threshold is None:
+        return None
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
+        raise ValueError(f"the idle gate's threshold must be a number, but is {threshold!r}")
+    if not threshold > 0:
+        raise ValueError(f"the idle gate's threshold must be above 0, but is {threshold}")
+    return float(threshold)
+
+
+def check_actions(actions: Any, count: int, num_actions: int) -> np.ndarray:
+    """Return ``[count]`` int64 actions.
+
+    Raises:
+        ValueError: another number of them, not integers, or out of [0, num_actions).
+    """
+    given = np.asarray(actions)
+    if given.shape != (count,):
+        raise ValueError(
+            f"actions have shape {given.shape}; expected ({count},), one per environment."
+        )
+    if not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(
+            f"an action is an integer from 0 to {num_actions - 1}, but actions are {given.dtype}"
+        )
+    wrong = (given < 0) | (given >= num_actions)
+    if wrong.any():
+        raise ValueError(
+            f"an action is an integer from 0 to {num_actions - 1}, but is {given[wrong][0]}"
+        )
+    return given.astype(np.int64)
+
+
+def seed_of_each(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
+    """Return a seed, or None, for each of B grids: s + i of one integer s.
+
+    Raises:
+        ValueError: a list of another length.
+    """
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, int | np.integer):
+        return [int(seed) + index for index in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"{len(seed)} seeds were given; expected {num_envs}, one per environment.")
+    return [None if one is None else int(one) for one in seed]
+
+
+def reset_mask(mask: Any, num_envs: int) -> np.ndarray:
+    """Return ``[B]`` bool, which grids to reset; all if ``mask`` is None.
+
+    Raises:
+        ValueError: it is not bool, or of another length.
+    """
+    if mask is None:
+        return np.ones(num_envs, dtype=np.bool_)
+    mask = np.asarray(mask)
+    if mask.shape != (num_envs,) or mask.dtype != np.bool_:
+        raise ValueError(
+            f"reset_mask is {mask.dtype} of shape {mask.shape}; expected bool of ({num_envs},)."
+        )
+    return mask
+
+
+def split_options(options: Mapping[str, Any], num_envs: int) -> list[dict[str, Any] | None]:
+    """Return each grid's own reset options: lists are shared out, other values are for all.
+
+    Raises:
+        ValueError: a list of another length than B.
+    """
+    result: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    for key, value in options.items():
+        values: Sequence[Any] = [value] * num_envs
+        if isinstance(value, list | tuple):
+            if len(value) != num_envs:
+                raise ValueError(
+                    f"option {key!r} has {len(value)} entries; expected {num_envs}, one per "
+                    "environment, or a single value for all."
+                )
+            values = value
+        for one, entry in zip(result, values, strict=True):
+            if entry is not None:
+                one[key] = entry
+    return [one or None for one in result]

@@ -1,0 +1,221 @@
+"""The vector environment as Gymnasium and the agents see it, beside environments side by side."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from agents.environments import EnvironmentFactory
+from agents.environments import ResumableVectorEnv
+from envs.lightsim.effects import Effects
+from envs.vector import PowerGridVectorEnv
+from tests.envs.conftest import stack
+
+OPTIONS: dict[str, Any] = {"scenarios": "bundled", "idle_gate": 0.9, "reconnect_lines": True}
+
+
+def side_by_side(count: int, **options: Any) -> ResumableVectorEnv:
+    return EnvironmentFactory("PowerGrid-v0", options)(count)
+
+
+def assert_same_infos(expected: dict[str, Any], given: dict[str, Any]) -> None:
+    assert expected.keys() == given.keys()
+    for key, value in expected.items():
+        other = given[key]
+        if isinstance(value, dict):
+            assert_same_infos(value, other)
+        elif key == "final_obs":
+            for one, two in zip(value, other, strict=True):
+                assert (one is None) == (two is None)
+                assert one is None or np.allclose(one, two, atol=1e-5)
+        else:
+            assert value.dtype == other.dtype, key
+            if value.dtype.kind == "f":
+                assert np.allclose(value, other, rtol=1e-5), key
+            else:
+                assert np.array_equal(value, other), key
+
+
+def test_make_vec():
+    env = gym.make_vec(
+        "PowerGrid-v0", num_envs=3, vectorization_mode="vector_entry_point", split="val"
+    )
+    assert isinstance(env.unwrapped, PowerGridVectorEnv)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    observations, infos = env.reset(seed=5)
+    assert env.observation_space.contains(observations)
+    assert env.action_space.contains(np.array([0, 1, 486]))
+    assert infos["action_mask"].shape == (3, 487) and infos["action_mask"].dtype == np.int8
+    assert env.spec is not None and json.loads(env.spec.to_json())["id"] == "PowerGrid-v0"
+    env.close()
+    env.close()
+    with pytest.raises(gym.error.ClosedEnvironmentError, match="closed"):
+        env.reset()
+
+
+@pytest.mark.parametrize("options", [OPTIONS, {"max_steps": 9, "start": "random"}])
+def test_a_drop_in_for_environments_side_by_side(options: dict[str, Any]):
+    slow, fast = side_by_side(3, **options), PowerGridVectorEnv(3, **options)
+    rng = np.random.default_rng(2)
+    expected, given = slow.reset(seed=[4, None, 6][0]), fast.reset(seed=4)
+    ended = 0
+    for _ in range(12):
+        assert np.allclose(expected[0], given[0], atol=1e-5)
+        assert_same_infos(expected[-1], given[-1])
+        actions = np.where(rng.random(3) < 0.5, rng.integers(487, size=3), 0)
+        expected, given = slow.step(actions), fast.step(actions)
+        assert np.allclose(expected[1], given[1], rtol=1e-5)
+        assert np.array_equal(expected[2], given[2]) and np.array_equal(expected[3], given[3])
+        ended += int((given[2] | given[3]).sum())
+    assert ended > 0
+    mask = np.array([True, False, True])
+    options = {"scenario": ["educ-2019-01-13", None, "educ-2019-01-14"], "reset_mask": mask}
+    if fast.scenarios.names("train")[0].startswith("train"):
+        options = {"first_step": [0, None, 700], "reset_mask": mask}
+    expected, given = slow.reset(options=options), fast.reset(options=options)
+    assert np.allclose(expected[0], given[0], atol=1e-5)
+    assert_same_infos(expected[1], given[1])
+    slow.close()
+
+
+def test_without_autoreset_a_finished_grid_waits():
+    env = PowerGridVectorEnv(2, autoreset="disabled", max_steps=2)
+    env.reset(seed=1)
+    env.step([0, 0])
+    *_, truncations, _ = env.step([0, 0])
+    assert truncations.all()
+    env.reset(options={"reset_mask": np.array([True, False])})
+    before = env.state.rho[1].copy()
+    observations, rewards, terminations, truncations, infos = env.step([0, 5])
+    assert truncations.tolist() == [False, True] and not terminations.any()
+    assert rewards[0] > 0 and rewards[1] == 0
+    assert infos["end"].tolist() == ["", "time limit"] and infos["step"].tolist() == [1, 2]
+    assert np.array_equal(env.state.rho[1], before)
+    assert "final_obs" not in infos
+
+
+@pytest.mark.parametrize("options", [OPTIONS, {"max_steps": 15, "observation": "graph"}])
+def test_resumes_exactly(options: dict[str, Any]):
+    first, second = PowerGridVectorEnv(3, **options), PowerGridVectorEnv(3, **options)
+    first.reset(seed=11)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        first.step(np.where(rng.random(3) < 0.3, rng.integers(487, size=3), 0))
+    first.simulate([[0, 1], None, [3]])
+    state = json.loads(json.dumps(first.state_dict()))  # plain Python only
+    _, infos = second.load_state_dict(state)
+    assert second.simulator_calls.tolist() == [2, 0, 1]
+    for _ in range(20):
+        actions = np.where(rng.random(3) < 0.3, rng.integers(487, size=3), 0)
+        expected, given = first.step(actions), second.step(actions)
+        for one, two in zip(expected[:4], given[:4], strict=True):
+            if isinstance(one, dict):
+                assert all(np.array_equal(one[key], two[key]) for key in one)
+            else:
+                assert np.array_equal(one, two)
+        assert expected[4]["scenario"].tolist() == given[4]["scenario"].tolist()
+
+
+def test_a_state_that_leads_elsewhere_is_refused():
+    env = PowerGridVectorEnv(1, scenarios="bundled")
+    env.reset(seed=0)
+    env.step([0])
+    state = env.state_dict()
+    with pytest.raises(ValueError, match="2 environments"):
+        env.load_state_dict({**state, "episodes": state["episodes"] * 2})
+    state["episodes"][0]["actions"] = [0, 0, 0]
+    with pytest.raises(ValueError, match="another observation"):
+        env.load_state_dict(state)
+
+
+def test_grids_do_not_depend_on_each_other():
+    alone, many = PowerGridVectorEnv(1, idle_gate=0.9), PowerGridVectorEnv(4, idle_gate=0.9)
+    alone.reset(seed=8)
+    many.reset(seed=[5, 6, 7, 8])
+    rng = np.random.default_rng(3)
+    for _ in range(15):
+        actions = rng.integers(487, size=4)
+        expected, given = alone.step(actions[3:]), many.step(actions)
+        assert np.array_equal(expected[0][0], given[0][3]) and expected[1][0] == given[1][3]
+
+
+def test_lookahead_leaves_the_grids_alone():
+    with_it, without = PowerGridVectorEnv(2), PowerGridVectorEnv(2)
+    with_it.reset(seed=3)
+    without.reset(seed=3)
+    for _ in range(3):
+        result = with_it.simulate([np.arange(487), None])
+        assert result[0] is not None and result[1] is None
+        assert result[0].rho_max.shape == (487,) and result[0].game_over.any()
+        assert np.array_equal(with_it.step([0, 0])[0], without.step([0, 0])[0])
+    assert with_it.simulator_calls.tolist() == [3 * 487, 0]
+
+
+def test_effects_are_the_catalogues():
+    env = PowerGridVectorEnv(1)
+    env.reset(seed=0)
+    effects = Effects(env.catalogue)
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        state = stack([env.state])
+        expected = env.catalogue.results(state.topo_vect, state.last_busbar)[0]
+        for action in rng.integers(487, size=40).tolist():
+            after = effects.result(action, state.topo_vect[0], state.last_busbar[0])
+            assert np.array_equal(after, expected[action])
+        env.step([int(rng.integers(387, 487))])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_envs": 0}, "at least 1"),
+        ({"num_envs": 2.0}, "num_envs"),
+        ({"autoreset": "next_step"}, "autoreset"),
+        ({"split": "tain"}, "did you mean 'train'"),
+        ({"observation": "featurs"}, "did you mean 'features'"),
+        ({"reward": "EpisodeDurationReward"}, "PowerGridEnv"),
+        ({"grid2op_options": {"opponent_class": object}}, "PowerGridEnv"),
+        ({"render_mode": "rgb_array"}, "PowerGridEnv"),
+        ({"grid": "educ_case14_storage"}, "storage units.*PowerGridEnv"),
+        ({"grid": "rte_case14_opponent", "scenarios": "bundled"}, "an opponent.*PowerGridEnv"),
+        ({"parameters": {"ENV_DC": True}}, "ENV_DC.*PowerGridEnv"),
+        ({"parameters": {"NB_TIMESTEP_COLDOWN_SUB": 1}}, "did you mean 'NB_TIMESTEP_COOLDOWN_SUB'"),
+        ({"idle_gate": -1}, "above 0"),
+        ({"max_steps": 0}, "max_steps"),
+    ],
+)
+def test_refuses_what_it_does_not_cover(options: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        PowerGridVectorEnv(**{"num_envs": 1, **options})
+
+
+def test_refuses_wrong_calls():
+    env = PowerGridVectorEnv(2, scenarios="bundled")
+    with pytest.raises(ValueError, match="never reset"):
+        env.step([0, 0])
+    with pytest.raises(gym.error.ResetNeeded, match="reset"):
+        env.simulate([[0], None])
+    for options, message in (
+        ({"scenario": ["sandbox-0000"]}, "1 entries; expected 2"),
+        ({"scenario": "sandbox-000"}, "did you mean 'sandbox-000"),
+        ({"scenarioo": "sandbox-0000"}, "did you mean 'scenario'"),
+        ({"scenario": "sandbox-0000", "first_step": 575}, "first_row"),
+        ({"reset_mask": [1, 0]}, "expected bool"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            env.reset(options=options)
+    with pytest.raises(ValueError, match="3 seeds"):
+        env.reset(seed=[1, 2, 3])
+    env.reset(seed=0)
+    for actions, message in (([0], "shape"), ([0, 487], "486"), ([0.0, 1.0], "integer")):
+        with pytest.raises(ValueError, match=message):
+            env.step(actions)
+    with pytest.raises(ValueError, match="2, one per"):
+        env.simulate([[0]])
+    with pytest.raises(ValueError, match="486"):
+        env.simulate([[500], None])

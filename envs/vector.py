@@ -10,6 +10,7 @@ from typing import Literal
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -19,6 +20,7 @@ from envs.actions import ActionCatalogue
 from envs.checks import check_count
 from envs.lightsim import Simulator
 from envs.lightsim import grid_template
+from envs.lightsim.lookahead import Forecaster
 from envs.lightsim.player import Player
 from envs.lightsim.template import REFERENCE
 from envs.names import choose
@@ -131,12 +133,13 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self.catalogue: ActionCatalogue = template.catalogue
         self.encoder = make_encoder(observation, self.layout)
         self._simulator = Simulator(template, self.num_envs)
+        self._forecaster = Forecaster(self._simulator)
         self._player = Player(
             self._simulator,
             make_reward(reward, self.layout),
             idle_gate=check_gate(idle_gate),
             reconnect_lines=bool(reconnect_lines),
-            max_steps=None if max_steps is None else check_count("max_steps", max_steps),
+            max_steps=self.max_steps,
         )
         self.single_observation_space = self.encoder.space
         self.single_action_space = spaces.Discrete(self.catalogue.num_actions)
@@ -272,7 +275,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                     f"environment {grid}: no episode is running: call reset() first"
                 )
             self.simulator_calls[grid] += numbers.size
-            results.append(self._simulator.lookahead(grid, numbers))
+            results.append(self._forecaster.look(grid, numbers))
         return results
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -351,7 +354,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     def _generator(self, grid: int) -> np.random.Generator:
         found = self._generators[grid]
         if found is None:
-            found, _ = gym.utils.seeding.np_random()
+            found, _ = seeding.np_random()
             self._generators[grid] = found
         return found
 
@@ -359,7 +362,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         """Start an episode as ``PowerGridEnv.reset`` and ``IdleGate.reset`` do."""
         before = None
         if seed is not None:
-            self._generators[grid], _ = gym.utils.seeding.np_random(seed)
+            self._generators[grid], _ = seeding.np_random(seed)
         else:
             before = random_state(self._generator(grid))
         self._episodes[grid] = Episode(before, seed, options, started=True)

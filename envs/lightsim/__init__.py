@@ -5,6 +5,7 @@
 - ``cascade``: what overloaded lines do after a power flow.
 - ``effects``: what one action does to one grid.
 - ``simulator``: B grids that play scenarios: actions, protections, cascades, cooldowns.
+- ``lookahead``: actions played on the forecast.
 - ``calm``: stretches of steps in which nothing happens, solved in one call.
 - ``player``: rewards, ends, reconnection and the idle gate around it.
 """

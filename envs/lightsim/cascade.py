@@ -46,14 +46,13 @@ class Cascade:
     def dead(self, solution: np.ndarray) -> np.ndarray:
         """Return ``[n]`` bool: a load or generator is without voltage, or angles run away."""
         columns = self._columns
+        volts, angles = solution[:, columns.volts], solution[:, columns.angles]
         # all comparisons with "not a number" are false
-        live = (solution[:, columns.gen_v] > 0).all(axis=1)
-        live &= (solution[:, columns.load_v] > 0).all(axis=1)
-        live &= np.isfinite(solution[:, columns.gen_v]).all(axis=1)
-        live &= np.isfinite(solution[:, columns.load_v]).all(axis=1)
-        for angles in (columns.theta_or, columns.theta_ex):
-            live &= ~(np.abs(solution[:, angles]) >= _VAST_ANGLE).any(axis=1)
-        return ~live
+        quiet = np.abs(angles).max(initial=0) < _VAST_ANGLE
+        if quiet and volts.min(initial=1) > 0 and volts.max(initial=0) < np.inf:
+            return np.zeros(len(solution), dtype=np.bool_)
+        cut_off = ~((volts > 0) & (volts < np.inf)).all(axis=1)
+        return cut_off | (np.abs(angles) >= _VAST_ANGLE).any(axis=1)
 
     def cause_of_death(self, solution: np.ndarray) -> str:
         """Return what is wrong with ``[N]``; "" if nothing is."""
@@ -65,9 +64,8 @@ class Cascade:
             cut_off = np.flatnonzero(~np.isfinite(volts) | (volts <= 0))
             if len(cut_off):
                 return f"At least one {name} is disconnected (check {short} {cut_off})"
-        for angles in (columns.theta_or, columns.theta_ex):
-            if (np.abs(solution[angles]) >= _VAST_ANGLE).any():
-                return "Some theta are above 1e6 which should not be happening !"
+        if (np.abs(solution[columns.angles]) >= _VAST_ANGLE).any():
+            return "Some theta are above 1e6 which should not be happening !"
         return ""
 
     def trips(

@@ -31,11 +31,16 @@ class Columns:
 
     def __init__(self, num_lines: int, num_generators: int, num_loads: int, num_shunts: int):
         self.count = 0
-        self.p_or, self.q_or, self.v_or, self.a_or, self.theta_or = self._next(5, num_lines)
-        self.p_ex, self.q_ex, self.v_ex, self.a_ex, self.theta_ex = self._next(5, num_lines)
-        self.gen_p, self.gen_q, self.gen_v, self.gen_theta = self._next(4, num_generators)
-        self.load_p, self.load_q, self.load_v, self.load_theta = self._next(4, num_loads)
+        self.p_or, self.q_or, self.v_or, self.a_or = self._next(4, num_lines)
+        self.p_ex, self.q_ex, self.v_ex, self.a_ex = self._next(4, num_lines)
+        self.theta_or, self.theta_ex = self._next(2, num_lines)
+        self.gen_p, self.gen_q, self.gen_theta = self._next(3, num_generators)
+        self.load_p, self.load_q, self.load_theta = self._next(3, num_loads)
+        (self.gen_v,) = self._next(1, num_generators)
+        (self.load_v,) = self._next(1, num_loads)
         self.shunt_p, self.shunt_q, self.shunt_v = self._next(3, num_shunts)
+        self.angles = slice(self.theta_or.start, self.theta_ex.stop)  # of lines
+        self.volts = slice(self.gen_v.start, self.load_v.stop)  # of generators and loads
 
     def _next(self, count: int, size: int) -> list[slice]:
         first = self.count
@@ -129,15 +134,20 @@ class PowerFlow:
         np.concatenate(self._views, out=out)
 
     def _new_views(self) -> list[np.ndarray]:
+        """Return the parts of a solution in C++ memory, in the order of ``Columns``."""
         model = self._model
         views: list[np.ndarray] = []
+        angles: list[np.ndarray] = []
         for lines, transformers in (
             (model.get_line_res1_full(), model.get_trafo_res1_full()),
             (model.get_line_res2_full(), model.get_trafo_res2_full()),
         ):
-            for of_lines, of_transformers in zip(lines, transformers, strict=True):
-                views += [of_lines, of_transformers]
-        views += [*model.get_gen_res_full(), *model.get_loads_res_full()]
+            *parts, both = zip(lines, transformers, strict=True)  # p, q, v, a, theta
+            views += [view for part in parts for view in part]
+            angles += both
+        gen_p, gen_q, gen_v, gen_theta = model.get_gen_res_full()
+        load_p, load_q, load_v, load_theta = model.get_loads_res_full()
+        views += [*angles, gen_p, gen_q, gen_theta, load_p, load_q, load_theta, gen_v, load_v]
         return [*views, *model.get_shunts_res_full()[:3]] if self._template.num_shunts else views
 
 

@@ -3,7 +3,7 @@
 What a step does, and in which order, follows ``grid2op.Environment.BaseEnv.step``; the tests
 compare every number of both.
 
-Shape letters: B grids, D loads, E element ends, G generators, K actions looked ahead at, L lines,
+Shape letters: B grids, D loads, E element ends, G generators, L lines,
 N numbers of a solution, n grids of a call, S substations.
 """
 
@@ -18,13 +18,16 @@ import numpy as np
 from envs.lightsim.cascade import Cascade
 from envs.lightsim.effects import Effects
 from envs.lightsim.power_flow import Columns
-from envs.lightsim.power_flow import PowerFlow
 from envs.lightsim.power_flow import PowerFlowPool
 from envs.lightsim.template import GridTemplate
 from envs.scenarios import Scenario
 from envs.state import GridLayout
 from envs.state import GridState
-from envs.state import Lookahead
+
+_SOLVED = (  # fields of GridState that a solution fills
+    *("p_or", "q_or", "v_or", "a_or", "theta_or", "p_ex", "q_ex", "v_ex", "a_ex", "theta_ex"),
+    *("gen_p", "gen_q", "gen_v", "gen_theta", "load_p", "load_q", "load_v", "load_theta"),
+)
 
 
 class StepRecord(NamedTuple):
@@ -52,11 +55,10 @@ class Simulator:
         layout = self.layout
         L, G, D = layout.num_lines, layout.num_generators, layout.num_loads
         self.columns = Columns(L, G, D, template.num_shunts)
-        self._cascade = Cascade(template, self.columns)
-        self._effects = Effects(template.catalogue)
+        self.cascade = Cascade(template, self.columns)
+        self.effects = Effects(template.catalogue)
         self._pool = PowerFlowPool(template)
         self._flows = [self._pool.of(template.topology)] * num_grids  # of each grid's topology
-        self._scratch: PowerFlow | None = None  # where look-aheads are played
 
         def steps(size: int) -> np.ndarray:
             return np.zeros((num_grids, size), dtype=np.int32)
@@ -81,6 +83,7 @@ class Simulator:
         self.dark = np.ones(num_grids, dtype=np.bool_)  # [B] never started, or after a blackout
         # [B] something that decides about legality may have changed; for the caller to clear
         self.rules_changed = np.ones(num_grids, dtype=np.bool_)
+        self._views: GridState | None = None  # of all grids
         self._none = np.full((num_grids, L), -1, dtype=np.int32)
         self._zero = steps(L)
 
@@ -154,14 +157,14 @@ class Simulator:
         return StepRecord(illegal, reasons, blackout, causes, complete)
 
     def _refusal(self, grid: int, action: int) -> str:
-        view = _Rules(self.line_status, self.line_cooldown, self.substation_cooldown)
+        view = LegalityState(self.line_status, self.line_cooldown, self.substation_cooldown)
         return self.template.catalogue.illegal_reason(action, view, grid)  # type: ignore[arg-type]
 
     def _act(self, grid: int, action: int) -> tuple[np.ndarray, np.ndarray]:
         """Change the topology; return the lines and the substations acted on."""
         before = self.topology[grid]
-        impact = self._effects.impact(action, self.line_status[grid])
-        after = self._effects.result(action, before, self.last_busbar[grid])
+        impact = self.effects.impact(action, self.line_status[grid])
+        after = self.effects.result(action, before, self.last_busbar[grid])
         if (after != before).any():
             self._flows[grid] = self._pool.of(after)
             self.topology[grid] = after
@@ -207,15 +210,15 @@ class Simulator:
         if any(causes):
             solved = grids[[not cause for cause in causes]]
         columns, rules = self.columns, self.template.rules
-        solution = self._cascade.convert(self._raw[solved])
-        dead = self._cascade.dead(solution)
+        solution = self.cascade.convert(self._raw[solved])
+        dead = self.cascade.dead(solution)
         numbers = np.arange(self.num_grids)[solved]
         places = np.searchsorted(grids, numbers)
         for row in np.flatnonzero(dead).tolist():
-            causes[places[row]] = self._cascade.cause_of_death(solution[row])
+            causes[places[row]] = self.cascade.cause_of_death(solution[row])
         tripped: dict[int, np.ndarray] = {}
         if rules.protected:
-            trips = self._cascade.trips(
+            trips = self.cascade.trips(
                 solution[:, columns.a_or],
                 self.line_status[solved],
                 self.protection_steps[solved],
@@ -225,7 +228,7 @@ class Simulator:
                 grid = int(numbers[row])
                 closed = self.line_status[grid].copy()
                 acted = self.topology[grid].copy()
-                cause, solution[row], topology = self._cascade.run(
+                cause, solution[row], topology = self.cascade.run(
                     partial(self._solve_as, grid),
                     solution[row],
                     acted,
@@ -316,14 +319,26 @@ class Simulator:
             grids: ``[n]`` int.
             foresee: with forecasts, not the present values in their place.
         """
-        which: np.ndarray | slice = slice(None) if grids is None else grids
-        columns, solution = self.columns, self.solution[which]
-        if foresee:
-            numbers = range(self.num_grids) if grids is None else grids.tolist()
-            load_p, load_q, gen_p, gen_v = self._forecasts(numbers)
+        if grids is None:  # the arrays are written in place, so views of them stay right
+            if self._views is None:
+                self._views = self._state(slice(None))
+            state = self._views._replace(clock=self._clock + self.row * self._minutes)
         else:
-            load_p, load_q = solution[:, columns.load_p], solution[:, columns.load_q]
-            gen_p, gen_v = solution[:, columns.gen_p], solution[:, columns.gen_v]
+            state = self._state(grids)
+        if not foresee:
+            return state
+        load_p, load_q, gen_p, gen_v = self._forecasts(
+            range(self.num_grids) if grids is None else grids.tolist()
+        )
+        return state._replace(
+            forecast_load_p=load_p,
+            forecast_load_q=load_q,
+            forecast_gen_p=gen_p,
+            forecast_gen_v=gen_v,
+        )
+
+    def _state(self, which: np.ndarray | slice) -> GridState:
+        columns, solution = self.columns, self.solution[which]
         row = self.row[which]
         return GridState(
             rho=self.rho[which],
@@ -332,28 +347,11 @@ class Simulator:
             overflow_steps=self.overflow_steps[which],
             line_cooldown=self.line_cooldown[which],
             substation_cooldown=self.substation_cooldown[which],
-            p_or=solution[:, columns.p_or],
-            q_or=solution[:, columns.q_or],
-            v_or=solution[:, columns.v_or],
-            a_or=solution[:, columns.a_or],
-            theta_or=solution[:, columns.theta_or],
-            p_ex=solution[:, columns.p_ex],
-            q_ex=solution[:, columns.q_ex],
-            v_ex=solution[:, columns.v_ex],
-            a_ex=solution[:, columns.a_ex],
-            theta_ex=solution[:, columns.theta_ex],
-            gen_p=solution[:, columns.gen_p],
-            gen_q=solution[:, columns.gen_q],
-            gen_v=solution[:, columns.gen_v],
-            gen_theta=solution[:, columns.gen_theta],
-            load_p=solution[:, columns.load_p],
-            load_q=solution[:, columns.load_q],
-            load_v=solution[:, columns.load_v],
-            load_theta=solution[:, columns.load_theta],
-            forecast_load_p=load_p,
-            forecast_load_q=load_q,
-            forecast_gen_p=gen_p,
-            forecast_gen_v=gen_v,
+            **{name: solution[:, getattr(columns, name)] for name in _SOLVED},
+            forecast_load_p=solution[:, columns.load_p],
+            forecast_load_q=solution[:, columns.load_q],
+            forecast_gen_p=solution[:, columns.gen_p],
+            forecast_gen_v=solution[:, columns.gen_v],
             maintenance_in=self._none[which],
             maintenance_duration=self._zero[which],
             clock=self._clock[which] + row * self._minutes[which],
@@ -379,82 +377,8 @@ class Simulator:
             gen_v[place] = scenario.prod_v_forecast[row]
         return forecasts
 
-    def lookahead(self, grid: int, actions: Sequence[int] | np.ndarray) -> Lookahead:
-        """Play each action on the five-minute forecast of ``grid``, which stays as it is.
 
-        Args:
-            grid: not dark.
-            actions: ``[K]`` int; an illegal one is looked ahead at as doing nothing.
-        """
-        if self._scratch is None:
-            self._scratch = PowerFlow(self.template, self.template.topology, foreseeing=True)
-        flow = self._scratch
-        scenario = self.scenarios[grid]
-        assert scenario is not None
-        row = self.row[grid]
-        flow.set_powers(
-            scenario.prod_p_forecast[row],
-            scenario.load_p_forecast[row],
-            scenario.load_q_forecast[row],
-        )
-        flow.set_voltages(scenario.prod_v_forecast[row])
-        # grid2op looks ahead with shunts as it reads them back, rounding and all
-        columns, now = self.columns, self.solution[grid].astype(np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scale = (self.template.shunt_voltage / now[columns.shunt_v]) ** 2
-            flow.set_shunts(
-                (now[columns.shunt_p] * scale).astype(np.float32),
-                (now[columns.shunt_q] * scale).astype(np.float32),
-            )
-        catalogue = self.template.catalogue
-        one = slice(grid, grid + 1)
-        numbers = np.asarray(actions, dtype=np.int64)
-        view = _Rules(self.line_status[one], self.line_cooldown[one], self.substation_cooldown[one])
-        legal = catalogue.legal(view)[0]  # type: ignore[arg-type]
-        numbers = np.where(legal[numbers] == 1, numbers, 0)
-        results = catalogue.results(self.topology[one], self.last_busbar[one], numbers.tolist())[0]
-        # many actions lead to one topology
-        topologies, which = np.unique(results, axis=0, return_inverse=True)
-        rho_max, game_over = self._foresee(flow, topologies, self.protection_steps[grid])
-        return Lookahead(rho_max=rho_max[which], game_over=game_over[which])
-
-    def _foresee(
-        self, flow: PowerFlow, topologies: np.ndarray, protection_steps: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return highest loadings and ends of the game, [n] each, of ``[n, E]`` topologies."""
-        rules, columns, cascade = self.template.rules, self.columns, self._cascade
-        count = len(topologies)
-        raw = np.zeros((count, columns.count))
-        solved = np.zeros(count, dtype=np.bool_)
-        room = np.empty(columns.count)
-
-        def solve(topology: np.ndarray) -> tuple[str, np.ndarray]:
-            flow.set_topology(topology)
-            cause = flow.solve()
-            if not cause:
-                flow.read(room)
-            return cause, room
-
-        for place, topology in enumerate(topologies):
-            solved[place] = not solve(topology)[0]
-            if solved[place]:
-                raw[place] = room
-        solution = cascade.convert(raw)
-        solved &= ~cascade.dead(solution)
-        status = topologies[:, self.layout.line_or_position] > 0
-        if rules.protected:
-            trips = cascade.trips(solution[:, columns.a_or], status, protection_steps)
-            for place in np.flatnonzero(trips.any(axis=1) & solved).tolist():
-                cause, solution[place], _ = cascade.run(
-                    solve, solution[place], topologies[place], protection_steps
-                )
-                solved[place] = not cause
-        rho_max = (solution[:, columns.a_or] / rules.limit).max(axis=1)
-        rho_max[~solved] = np.inf
-        return rho_max, ~solved
-
-
-class _Rules(NamedTuple):
+class LegalityState(NamedTuple):
     """The part of ``GridState`` that decides about legality."""
 
     line_status: np.ndarray  # [B, L] bool

@@ -1,0 +1,108 @@
+"""Actions played on the five-minute forecast, as ``obs.simulate`` of grid2op does.
+
+Shape letters: E element ends, H shunts, K actions, L lines, N numbers of a solution, n topologies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.lightsim.power_flow import PowerFlow
+from envs.lightsim.simulator import LegalityState
+from envs.lightsim.simulator import Simulator
+from envs.state import Lookahead
+
+
+class Forecaster:
+    """Looks ahead on the grids of a simulator, changing nothing in them.
+
+    Args:
+        simulator: of B grids.
+    """
+
+    def __init__(self, simulator: Simulator):
+        self._simulator = simulator
+        template = simulator.template
+        self._flow = PowerFlow(template, template.topology, foreseeing=True)
+        self._room = np.empty(simulator.columns.count)  # [N] the latest raw solution
+
+    def look(self, grid: int, actions: np.ndarray) -> Lookahead:
+        """Play each action on the forecast of ``grid``.
+
+        Args:
+            grid: not dark.
+            actions: ``[K]`` int; an illegal one is looked ahead at as what it does: nothing.
+        """
+        simulator = self._simulator
+        catalogue = simulator.template.catalogue
+        self._set_forecast(grid)
+        one = slice(grid, grid + 1)
+        rules = LegalityState(
+            simulator.line_status[one],
+            simulator.line_cooldown[one],
+            simulator.substation_cooldown[one],
+        )
+        legal = catalogue.legal(rules)[0]  # type: ignore[arg-type]
+        played = np.where(legal[actions] == 1, actions, 0)
+        results = catalogue.results(
+            simulator.topology[one], simulator.last_busbar[one], played.tolist()
+        )[0]
+        # many actions lead to one topology
+        topologies, which = np.unique(results, axis=0, return_inverse=True)
+        rho_max, game_over = self._foresee(topologies, simulator.protection_steps[grid])
+        return Lookahead(rho_max=rho_max[which], game_over=game_over[which])
+
+    def _set_forecast(self, grid: int) -> None:
+        simulator, flow = self._simulator, self._flow
+        scenario = simulator.scenarios[grid]
+        assert scenario is not None
+        row = simulator.row[grid]
+        flow.set_powers(
+            scenario.prod_p_forecast[row],
+            scenario.load_p_forecast[row],
+            scenario.load_q_forecast[row],
+        )
+        flow.set_voltages(scenario.prod_v_forecast[row])
+        # grid2op looks ahead with shunts as it reads them back, rounding and all
+        columns = simulator.columns
+        solution = simulator.solution[grid].astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = (simulator.template.shunt_voltage / solution[columns.shunt_v]) ** 2
+            flow.set_shunts(
+                (solution[columns.shunt_p] * scale).astype(np.float32),
+                (solution[columns.shunt_q] * scale).astype(np.float32),
+            )
+
+    def _foresee(
+        self, topologies: np.ndarray, protection_steps: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return highest loadings and ends of the game, [n] each, of ``[n, E]`` topologies."""
+        simulator = self._simulator
+        rules, columns, cascade = simulator.template.rules, simulator.columns, simulator.cascade
+        raw = np.zeros((len(topologies), columns.count))
+        solved = np.zeros(len(topologies), dtype=np.bool_)
+        for place, topology in enumerate(topologies):
+            cause, solution = self._solve(topology)
+            if not cause:
+                raw[place] = solution
+                solved[place] = True
+        solutions = cascade.convert(raw)
+        solved[solved] = ~cascade.dead(solutions[solved])
+        if rules.protected:
+            status = topologies[:, simulator.layout.line_or_position] > 0
+            trips = cascade.trips(solutions[:, columns.a_or], status, protection_steps)
+            for place in np.flatnonzero(trips.any(axis=1) & solved).tolist():
+                cause, solutions[place], _ = cascade.run(
+                    self._solve, solutions[place], topologies[place], protection_steps
+                )
+                solved[place] = not cause
+        rho_max = (solutions[:, columns.a_or] / rules.limit).max(axis=1)
+        rho_max[~solved] = np.inf
+        return rho_max, ~solved
+
+    def _solve(self, topology: np.ndarray) -> tuple[str, np.ndarray]:
+        self._flow.set_topology(topology)
+        cause = self._flow.solve()
+        if not cause:
+            self._flow.read(self._room)
+        return cause, self._room

@@ -43,13 +43,18 @@ from envs.vector_arguments import reset_mask
 from envs.vector_arguments import seed_of_each
 from envs.vector_arguments import split_options
 from envs.vector_episodes import Episode
+from envs.vector_episodes import as_plain
 from envs.vector_episodes import generator_from
 from envs.vector_episodes import random_state
+from envs.vector_episodes import same_observation
+from envs.vector_infos import Records
+from envs.vector_infos import as_infos
+from envs.vector_infos import row_of
+from envs.vector_infos import spread_out
 
 Autoreset = Literal["same_step", "disabled"]
 
 _MODES = {"same_step": AutoresetMode.SAME_STEP, "disabled": AutoresetMode.DISABLED}
-_REPLAY_TOLERANCE = 1e-4  # relative; a replay on another CPU may round differently
 
 
 class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
@@ -114,6 +119,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self.split = choose("split", split, SPLITS)
         self.start = choose("start", start, STARTS)
         self.mask_kind = choose("action mask", action_mask, MASKS)
+        self.max_steps = None if max_steps is None else check_count("max_steps", max_steps)
         if grid2op_options:
             raise ValueError(
                 f"the vector environment takes no grid2op_options ({', '.join(grid2op_options)}); "
@@ -150,14 +156,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self.simulator_calls = np.zeros(B, dtype=np.int64)  # [B] actions looked ahead at
         self._generators: list[np.random.Generator | None] = [None] * B
         self._episodes = [Episode() for _ in range(B)]
-        self._masks = np.zeros((B, self.catalogue.num_actions), dtype=np.int8)
-        # what infos hold, [B] each
-        self._names = np.full(B, None, dtype=object)
-        self._illegal = np.zeros(B, dtype=np.bool_)
-        self._reasons = np.full(B, "", dtype=object)
-        self._durations = np.zeros(B, dtype=np.int64)
-        self._reset_rewards = np.zeros(B)
-        self._just_reset = np.zeros(B, dtype=np.bool_)
+        self._records = Records(B, self.catalogue.num_actions)
 
     # -------------------------------------------------------------------------- what it shows
 
@@ -294,7 +293,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             "autoreset": self.autoreset_mode.value,
             "simulator_calls": self.simulator_calls.tolist(),
             "episodes": [
-                episode.to_plain(_row_as_plain(observations, grid))
+                episode.to_plain(as_plain(row_of(observations, grid)))
                 for grid, episode in enumerate(self._episodes)
                 if episode.started
             ],
@@ -336,7 +335,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             self._decide(grids, np.array([int(episodes[g]["actions"][number]) for g in grids]))
         observations = self._observe()
         for grid, saved in enumerate(episodes):
-            if not _close(_row_as_plain(observations, grid), saved["observation"]):
+            if not same_observation(as_plain(row_of(observations, grid)), saved["observation"]):
                 raise ValueError(
                     f"environment {grid}: playing its {counts[grid]} saved actions again leads to "
                     "another observation than was saved. Resume with the environment's options, "
@@ -376,10 +375,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 self._begin(grid, {"scenario": name, "first_step": first_step})
                 rewards, steps = self._player.coast(one, most=most)
             duration, reward = int(steps[0]), float(rewards[0])
-        self._names[grid] = name
-        self._illegal[grid], self._reasons[grid] = False, ""
-        self._durations[grid], self._reset_rewards[grid] = duration, reward
-        self._just_reset[grid] = True
+        self._records.note_reset(grid, scenario=name, duration=duration, reward=reward)
 
     def _begin(self, grid: int, options: Mapping[str, Any] | None) -> tuple[str, int]:
         """Put a scenario on a grid; return its name and first step."""
@@ -406,10 +402,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
     def _decide(self, grids: np.ndarray, actions: np.ndarray) -> np.ndarray:
         rewards, durations, illegal, reasons = self._player.decide(grids, actions)
-        self._durations[grids] = durations
-        self._illegal[grids] = illegal
-        self._reasons[grids] = reasons
-        self._just_reset[grids] = False
+        self._records.note_decisions(grids, durations, illegal, reasons)
         for grid, action in zip(grids.tolist(), actions.tolist(), strict=True):
             self._episodes[grid].actions.append(action)
         return rewards
@@ -418,35 +411,34 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         return self.encoder.encode(self._simulator.state())
 
     def _refresh_masks(self) -> None:
-        simulator = self._simulator
+        simulator, masks = self._simulator, self._records.action_mask
         grids = np.flatnonzero(simulator.rules_changed)
         if len(grids):
             state = simulator.state(grids if len(grids) < self.num_envs else None, foresee=False)
-            self._masks[grids] = self.catalogue.mask(self.mask_kind, state)
+            masks[grids] = self.catalogue.mask(self.mask_kind, state)
             simulator.rules_changed[grids] = False
 
     def _infos(self) -> dict[str, Any]:
         """Return the present infos of all grids, in Gymnasium's form for vectors."""
         self._refresh_masks()
+        records = self._records
         started = np.array([episode.started for episode in self._episodes])
-        result: dict[str, Any] = {}
-        for key, value in self._values(slice(None)).items():
-            result[key], result[f"_{key}"] = value, started.copy()
-        if self._player.idle_gate is not None and self._just_reset.any():
-            result["reset_reward"] = np.where(self._just_reset, self._reset_rewards, 0.0)
-            result["_reset_reward"] = self._just_reset.copy()
-        return result
+        infos = as_infos(self._values(slice(None)), started)
+        if self._player.idle_gate is not None and records.just_reset.any():
+            rewards = np.where(records.just_reset, records.reset_reward, 0.0)
+            infos |= as_infos({"reset_reward": rewards}, records.just_reset)
+        return infos
 
     def _values(self, grids: np.ndarray | slice) -> dict[str, np.ndarray]:
-        simulator = self._simulator
+        simulator, records = self._simulator, self._records
         return {
-            "action_mask": self._masks[grids].copy(),
-            "scenario": self._names[grids].copy(),
+            "action_mask": records.action_mask[grids].copy(),
+            "scenario": records.scenario[grids].copy(),
             "step": simulator.row[grids].astype(np.int64),
             "rho_max": simulator.rho[grids].max(axis=1).astype(np.float64),
-            "illegal": self._illegal[grids].copy(),
-            "illegal_reason": self._reasons[grids].copy(),
-            "duration": self._durations[grids].copy(),
+            "illegal": records.illegal[grids].copy(),
+            "illegal_reason": records.illegal_reason[grids].copy(),
+            "duration": records.duration[grids].copy(),
             "end": self._player.end[grids].copy(),
         }
 
@@ -456,40 +448,8 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         there = np.zeros(self.num_envs, dtype=np.bool_)
         there[ended] = True
         last = self.encoder.encode(self._simulator.state(ended))
-        final_obs = np.full(self.num_envs, None, dtype=object)
+        rows = np.full(self.num_envs, None, dtype=object)
         for place, grid in enumerate(ended.tolist()):
-            final_obs[grid] = (
-                {key: values[place] for key, values in last.items()}
-                if isinstance(last, dict)
-                else last[place]
-            )
-        final_info: dict[str, Any] = {}
-        for key, values in self._values(ended).items():
-            empty = None if values.dtype == object else 0
-            column = np.full((self.num_envs, *values.shape[1:]), empty, dtype=values.dtype)
-            column[ended] = values
-            final_info[key], final_info[f"_{key}"] = column, there.copy()
-        return {
-            "final_obs": final_obs,
-            "_final_obs": there.copy(),
-            "final_info": final_info,
-            "_final_info": there.copy(),
-        }
-
-
-def _row_as_plain(observations: Any, grid: int) -> Any:
-    """Return one grid's observation as nested lists, or a dict of them."""
-    if isinstance(observations, dict):
-        return {key: rows[grid].tolist() for key, rows in observations.items()}
-    return observations[grid].tolist()
-
-
-def _close(present: Any, saved: Any) -> bool:
-    if isinstance(present, dict):
-        return present.keys() == saved.keys() and all(
-            _close(value, saved[key]) for key, value in present.items()
-        )
-    there, was = np.array(present), np.array(saved)
-    return there.shape == was.shape and np.allclose(
-        there, was, rtol=_REPLAY_TOLERANCE, atol=_REPLAY_TOLERANCE, equal_nan=True
-    )
+            rows[grid] = row_of(last, place)
+        spread = {key: spread_out(values, there) for key, values in self._values(ended).items()}
+        return as_infos({"final_obs": rows, "final_info": as_infos(spread, there)}, there)

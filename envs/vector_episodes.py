@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+_TOLERANCE = 1e-4  # relative; a replay on another CPU may round differently
+
 
 @dataclass
 class Episode:
@@ -33,7 +35,7 @@ class Episode:
 
 def random_state(generator: np.random.Generator) -> dict[str, Any]:
     """Return the state of a generator as plain Python."""
-    return _plain(generator.bit_generator.state)
+    return as_plain(generator.bit_generator.state)
 
 
 def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
@@ -43,11 +45,22 @@ def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
     return np.random.Generator(bit_generator)
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """Return ``value`` with lists for arrays and Python's numbers for numpy's."""
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: as_plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()
     return value
+
+
+def same_observation(present: Any, saved: Any) -> bool:
+    """Whether a replay led to the observation that was saved, both as ``as_plain`` returns them."""
+    if isinstance(present, dict):
+        return present.keys() == saved.keys() and all(
+            same_observation(value, saved[key]) for key, value in present.items()
+        )
+    there, was = np.array(present), np.array(saved)
+    return there.shape == was.shape and np.allclose(there, was, rtol=_TOLERANCE, atol=_TOLERANCE)

@@ -51,8 +51,8 @@ class Cascade:
         quiet = np.abs(angles).max(initial=0) < _VAST_ANGLE
         if quiet and volts.min(initial=1) > 0 and volts.max(initial=0) < np.inf:
             return np.zeros(len(solution), dtype=np.bool_)
-        cut_off = ~((volts > 0) & (volts < np.inf)).all(axis=1)
-        return cut_off | (np.abs(angles) >= _VAST_ANGLE).any(axis=1)
+        cut_off = (~((volts > 0) & (volts < np.inf))).any(axis=1)
+        return np.logical_or(cut_off, (np.abs(angles) >= _VAST_ANGLE).any(axis=1))
 
     def cause_of_death(self, solution: np.ndarray) -> str:
         """Return what is wrong with ``[N]``; "" if nothing is."""

@@ -129,8 +129,8 @@ def _grid_template(grid: str, parameters: tuple[tuple[str, Any], ...]) -> GridTe
             catalogue=ActionCatalogue(
                 env.action_space,
                 layout,
-                max_lines_changed=given.MAX_LINE_STATUS_CHANGED,
-                max_substations_changed=given.MAX_SUB_CHANGED,
+                max_lines_changed=int(given.MAX_LINE_STATUS_CHANGED),
+                max_substations_changed=int(given.MAX_SUB_CHANGED),
             ),
             rules=Rules(
                 protected=not given.NO_OVERFLOW_DISCONNECTION,

@@ -20,7 +20,7 @@ OPTIONS: dict[str, Any] = {"scenarios": "bundled", "idle_gate": 0.9, "reconnect_
 
 
 def side_by_side(count: int, **options: Any) -> ResumableVectorEnv:
-    return EnvironmentFactory("PowerGrid-v0", options)(count)
+    return ResumableVectorEnv([EnvironmentFactory("PowerGrid-v0", options).make] * count)
 
 
 def assert_same_infos(expected: dict[str, Any], given: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ def test_make_vec():
 def test_a_drop_in_for_environments_side_by_side(options: dict[str, Any]):
     slow, fast = side_by_side(3, **options), PowerGridVectorEnv(3, **options)
     rng = np.random.default_rng(2)
-    expected, given = slow.reset(seed=[4, None, 6][0]), fast.reset(seed=4)
+    expected, given = slow.reset(seed=4), fast.reset(seed=4)
     ended = 0
     for _ in range(12):
         assert np.allclose(expected[0], given[0], atol=1e-5)

@@ -19,7 +19,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from agents.environments import EnvironmentFactory
-    from agents.environments import ResumableVectorEnv
+    from agents.environments import VectorEnvironment
 
 Infos = Mapping[str, Any]  # gymnasium's vector infos: key -> [B, ...] array, "_key" -> [B] bool
 
@@ -95,7 +95,7 @@ class Agent(ABC):
 
     needs_simulator: bool = False  # True if ``act`` calls ``simulate`` of the bound environment
 
-    def bind(self, env: ResumableVectorEnv) -> None:
+    def bind(self, env: VectorEnvironment) -> None:
         """Meet the vector environment about to be played; look-ahead agents keep it."""
 
     @abstractmethod

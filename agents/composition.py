@@ -30,6 +30,9 @@ from agents.logging import RunLogger
 from envs.names import choose
 from envs.scenarios import make_source
 
+SINGLE = "grid2op"  # single environments side by side
+SIMULATORS = ("lightsim2grid", SINGLE)
+
 
 def build_environment_factory(
     env: Mapping[str, Any], *, changes: Mapping[str, Any] | None = None
@@ -37,13 +40,14 @@ def build_environment_factory(
     """Return the recipe of the environment that ``env`` (the config group) describes.
 
     Args:
-        env: ``id``, ``kwargs`` and ``wrappers``.
+        env: ``id``, ``kwargs``, ``wrappers`` and, where there is a choice, ``simulator``.
         changes: keywords of ``gymnasium.make`` to change.
     """
     return EnvironmentFactory(
         env_id=env["id"],
         kwargs={**env["kwargs"], **(changes or {})},
         wrappers=tuple(instantiate(wrapper) for wrapper in env["wrappers"]),
+        vector=choose("simulator", env.get("simulator", SINGLE), SIMULATORS) != SINGLE,
     )
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -25,6 +27,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector import SyncVectorEnv
 
 from envs.state import Lookahead
+from envs.vector import PowerGridVectorEnv
 
 Autoreset = Literal["same_step", "disabled"]
 
@@ -72,7 +75,8 @@ class ResumableVectorEnv(SyncVectorEnv):
             raise ValueError(f"autoreset is {autoreset!r}; expected one of {sorted(_MODES)}.")
         super().__init__(env_fns, autoreset_mode=_MODES[autoreset])
         try:
-            _check_spaces(self.envs[0])
+            first = self.envs[0]
+            _check_spaces(_name(first), first.observation_space, first.action_space)
         except ValueError:
             self.close()
             raise
@@ -285,16 +289,21 @@ class ResumableVectorEnv(SyncVectorEnv):
         return np.array(self._observations), infos
 
 
+VectorEnvironment = ResumableVectorEnv | PowerGridVectorEnv  # what agents play: one interface
+
+
 @dataclass(frozen=True)
 class EnvironmentFactory:
     """How to make environments: a Gymnasium id with its keywords. Picklable, so workers can use it.
 
-    Calling it makes a ``ResumableVectorEnv``.
+    Calling it makes B environments side by side: single ones in a ``ResumableVectorEnv``, or, with
+    ``vector``, the id's own vector environment, which must offer the same.
     """
 
     env_id: str  # "PowerGrid-v0", "CartPole-v1"; "module:Id" imports the module that registers it
     kwargs: Mapping[str, Any] = field(default_factory=dict)  # keywords of gymnasium.make
     wrappers: tuple[Callable[[gym.Env], gym.Env], ...] = ()  # applied in order to each environment
+    vector: bool = False  # made by the id's vector_entry_point (PowerGridVectorEnv)
 
     def make(self) -> gym.Env:
         """Make one environment.
@@ -303,17 +312,13 @@ class EnvironmentFactory:
             ValueError: no environment of that id, or a keyword that it does not take.
         """
         _ensure_registered(self.env_id)
-        try:
+        with _named_mistakes(self.env_id):
             env = gym.make(self.env_id, **self.kwargs)
-        except TypeError as error:
-            if "unexpected keyword argument" not in str(error):
-                raise
-            raise ValueError(f"environment {self.env_id}: {error}") from error
         for wrapper in self.wrappers:
             env = wrapper(env)
         return env
 
-    def __call__(self, num_envs: int, *, autoreset: Autoreset = "same_step") -> ResumableVectorEnv:
+    def __call__(self, num_envs: int, *, autoreset: Autoreset = "same_step") -> VectorEnvironment:
         """Make ``num_envs`` environments side by side.
 
         Raises:
@@ -321,7 +326,29 @@ class EnvironmentFactory:
         """
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}; at least 1 environment is needed.")
-        return ResumableVectorEnv([self.make] * num_envs, autoreset=autoreset)
+        if not self.vector:
+            return ResumableVectorEnv([self.make] * num_envs, autoreset=autoreset)
+        if self.wrappers:
+            raise ValueError(
+                f"the vector environment of {self.env_id} takes no wrappers; set "
+                "env.simulator=grid2op to play single environments."
+            )
+        _ensure_registered(self.env_id)
+        with _named_mistakes(self.env_id):
+            env = gym.make_vec(
+                self.env_id,
+                num_envs=num_envs,
+                vectorization_mode="vector_entry_point",
+                autoreset=autoreset,
+                **self.kwargs,
+            )
+        assert isinstance(env, PowerGridVectorEnv)
+        try:
+            _check_spaces(self.env_id, env.single_observation_space, env.single_action_space)
+        except ValueError:
+            env.close()
+            raise
+        return env
 
 
 def final_observations(observations: np.ndarray, infos: Mapping[str, Any]) -> np.ndarray:
@@ -372,17 +399,27 @@ class _Episode:
     started: bool = False
 
 
-def _check_spaces(env: gym.Env) -> None:
-    observation, action = env.observation_space, env.action_space
+def _check_spaces(name: str, observation: gym.Space, action: gym.Space) -> None:
     if not isinstance(observation, gym.spaces.Box):
         raise ValueError(
-            f"environment {_name(env)} observes a {type(observation).__name__}; expected a Box. "
+            f"environment {name} observes a {type(observation).__name__}; expected a Box. "
             "Wrap it with gymnasium.wrappers.FlattenObservation."
         )
     if not isinstance(action, gym.spaces.Discrete) or action.start != 0:
         raise ValueError(
-            f"environment {_name(env)} takes {action} as actions; expected Discrete(n) from 0."
+            f"environment {name} takes {action} as actions; expected Discrete(n) from 0."
         )
+
+
+@contextmanager
+def _named_mistakes(env_id: str) -> Iterator[None]:
+    """Turn a keyword that the environment does not take into a ValueError."""
+    try:
+        yield
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise ValueError(f"environment {env_id}: {error}") from error
 
 
 def _name(env: gym.Env) -> str:

@@ -19,16 +19,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 
 from agents.base import Agent
 from agents.environments import EnvironmentFactory
-from agents.environments import ResumableVectorEnv
+from agents.environments import VectorEnvironment
 from agents.reports import EpisodeRecord
 from agents.reports import EvaluationResult
 from envs.power_grid import PowerGridEnv
+from envs.vector import PowerGridVectorEnv
 
 DEFAULT_SEED = 20_190_106  # of the environments' resets; the same for all agents
 
@@ -83,7 +83,7 @@ class EpisodePlayer:
             make_environment: makes the environments, when first needed.
         """
         self._make_environment = make_environment
-        self._environments: dict[int, ResumableVectorEnv] = {}  # by number
+        self._environments: dict[int, VectorEnvironment] = {}  # by number
         self._warm = False
 
     def play(self, agent: Agent, group: Group) -> list[EpisodeRecord]:
@@ -130,7 +130,7 @@ class EpisodePlayer:
                 scenario=plan.scenario,
                 seed=plan.seed,
                 steps=int(steps[index]),
-                max_steps=_episode_limit(env.envs[index]),
+                max_steps=_episode_limit(env, index),
                 completed=bool(completed[index]),
                 end=ends[index],
                 reward=float(rewards[index]),
@@ -147,7 +147,7 @@ class EpisodePlayer:
             env.close()
         self._environments.clear()
 
-    def _environment(self, num_envs: int) -> ResumableVectorEnv:
+    def _environment(self, num_envs: int) -> VectorEnvironment:
         if num_envs not in self._environments:
             self._environments[num_envs] = self._make_environment(num_envs, autoreset="disabled")
         return self._environments[num_envs]
@@ -314,10 +314,14 @@ def _end(infos: Mapping[str, Any], index: int, *, terminated: bool) -> str:
     return str(end) if end else ("terminated" if terminated else "time limit")
 
 
-def _episode_limit(env: gym.Env) -> int | None:
+def _episode_limit(env: VectorEnvironment, index: int) -> int | None:
     """Return the steps that the episode just played could have lasted, None where unknown."""
-    grid = env.unwrapped
-    if isinstance(grid, PowerGridEnv):
-        whole = int(grid.state.max_step[0])
-        return whole if grid.max_steps is None else min(whole, grid.max_steps)
-    return env.spec.max_episode_steps if env.spec is not None else None
+    if isinstance(env, PowerGridVectorEnv):
+        whole, cap = int(env.state.max_step[index]), env.max_steps
+    else:
+        one = env.envs[index]
+        grid = one.unwrapped
+        if not isinstance(grid, PowerGridEnv):
+            return one.spec.max_episode_steps if one.spec is not None else None
+        whole, cap = int(grid.state.max_step[0]), grid.max_steps
+    return whole if cap is None else min(whole, cap)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from agents.base import Agent
 from agents.environments import EnvironmentFactory
+from agents.environments import ResumableVectorEnv
 from agents.evaluation import EpisodePlan
 from agents.files import atomic_write
 
@@ -40,9 +41,12 @@ def record_episode(
         ValueError: the environment draws nothing.
     """
     drawn = replace(
-        make_environment, kwargs={**make_environment.kwargs, "render_mode": "rgb_array"}
+        make_environment,
+        kwargs={**make_environment.kwargs, "render_mode": "rgb_array"},
+        vector=False,  # single environments draw; they play the same
     )
     env = drawn(1, autoreset="disabled")
+    assert isinstance(env, ResumableVectorEnv)
     try:
         agent.bind(env)
         options = {"scenario": [plan.scenario]} if plan.scenario else None

@@ -11,7 +11,8 @@ from agents.base import Infos
 from agents.baselines.base import DO_NOTHING
 from agents.baselines.base import BaselineAgent
 from agents.baselines.grid import GridBinding
-from agents.environments import ResumableVectorEnv
+from agents.environments import VectorEnvironment
+from envs.state import GridState
 
 
 class GreedyAgent(BaselineAgent):
@@ -44,20 +45,26 @@ class GreedyAgent(BaselineAgent):
         self._threshold = threshold
         self._binding = GridBinding("greedy")
 
-    def bind(self, env: ResumableVectorEnv) -> None:
+    def bind(self, env: VectorEnvironment) -> None:
         """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
         self._binding.meet(env)
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""
-        grids = self._binding.grids
-        candidates: list[np.ndarray | None] = [
-            np.flatnonzero(grid.catalogue.distinct(grid.state)[0])
-            if (active is None or active[index]) and grid.state.rho.max() >= self._threshold
-            else None
-            for index, grid in enumerate(grids)
-        ]
-        actions = np.full(len(grids), DO_NOTHING, dtype=np.int64)
+        state = self._binding.state
+        num_envs = len(state.rho)
+        looking = state.rho.max(axis=1) >= self._threshold
+        if active is not None:
+            looking &= active
+        actions = np.full(num_envs, DO_NOTHING, dtype=np.int64)
+        if not looking.any():
+            return actions
+        candidates: list[np.ndarray | None] = [None] * num_envs
+        stressed = GridState(*(rows[looking] for rows in state))
+        for index, mask in zip(
+            np.flatnonzero(looking), self._binding.catalogue.distinct(stressed), strict=True
+        ):
+            candidates[index] = np.flatnonzero(mask)
         outlooks = self._binding.env.simulate(candidates)
         for index, (ids, outlook) in enumerate(zip(candidates, outlooks, strict=True)):
             if ids is None or outlook is None:

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from agents.environments import ResumableVectorEnv
+import numpy as np
+
+from agents.environments import VectorEnvironment
+from envs.actions import ActionCatalogue
 from envs.power_grid import PowerGridEnv
-
-
-def bound_grids(env: ResumableVectorEnv, agent: str) -> list[PowerGridEnv]:
-    """Return the grids under a vector environment.
-
-    Args:
-        env: the vector environment.
-        agent: who asks, for the message.
-
-    Raises:
-        ValueError: it is not of PowerGrid-v0.
-    """
-    grids = []
-    for one in env.envs:
-        grid = one.unwrapped
-        if not isinstance(grid, PowerGridEnv):
-            raise ValueError(
-                f"agent {agent} plays PowerGrid-v0 only; this environment is "
-                f"{type(grid).__name__}. Elsewhere, random is a baseline."
-            )
-        grids.append(grid)
-    return grids
+from envs.state import GridState
+from envs.vector import PowerGridVectorEnv
 
 
 class GridBinding:
@@ -38,20 +21,25 @@ class GridBinding:
             agent: whose binding it is, for messages.
         """
         self._agent = agent
-        self._env: ResumableVectorEnv | None = None
-        self._grids: list[PowerGridEnv] = []
+        self._env: VectorEnvironment | None = None
 
-    def meet(self, env: ResumableVectorEnv) -> None:
+    def meet(self, env: VectorEnvironment) -> None:
         """Bind ``env``.
 
         Raises:
             ValueError: it is not of PowerGrid-v0.
         """
-        self._grids = bound_grids(env, self._agent)
+        if not isinstance(env, PowerGridVectorEnv):
+            for one in env.envs:
+                if not isinstance(one.unwrapped, PowerGridEnv):
+                    raise ValueError(
+                        f"agent {self._agent} plays PowerGrid-v0 only; this environment is "
+                        f"{type(one.unwrapped).__name__}. Elsewhere, random is a baseline."
+                    )
         self._env = env
 
     @property
-    def env(self) -> ResumableVectorEnv:
+    def env(self) -> VectorEnvironment:
         """The bound vector environment.
 
         Raises:
@@ -62,10 +50,19 @@ class GridBinding:
         return self._env
 
     @property
-    def grids(self) -> list[PowerGridEnv]:
-        """The B grids of the bound vector environment; ValueError if there is none."""
-        assert self.env is not None
-        return self._grids
+    def catalogue(self) -> ActionCatalogue:
+        """The actions of every grid."""
+        if isinstance(self.env, PowerGridVectorEnv):
+            return self.env.catalogue
+        return _grid(self.env, 0).catalogue
+
+    @property
+    def state(self) -> GridState:
+        """The present state of all B grids."""
+        if isinstance(self.env, PowerGridVectorEnv):
+            return self.env.state
+        states = [_grid(self.env, index).state for index in range(self.env.num_envs)]
+        return GridState(*(np.concatenate(rows) for rows in zip(*states, strict=True)))
 
     def __getstate__(self) -> dict[str, str]:
         """Leave the environments behind."""
@@ -74,3 +71,10 @@ class GridBinding:
     def __setstate__(self, state: dict[str, str]) -> None:
         """Bind nothing."""
         self.__init__(state["_agent"])
+
+
+def _grid(env: VectorEnvironment, index: int) -> PowerGridEnv:
+    assert not isinstance(env, PowerGridVectorEnv)
+    grid = env.envs[index].unwrapped
+    assert isinstance(grid, PowerGridEnv)
+    return grid

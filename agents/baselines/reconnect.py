@@ -11,7 +11,7 @@ from agents.base import Infos
 from agents.baselines.base import DO_NOTHING
 from agents.baselines.base import BaselineAgent
 from agents.baselines.grid import GridBinding
-from agents.environments import ResumableVectorEnv
+from agents.environments import VectorEnvironment
 
 
 class ReconnectAgent(BaselineAgent):
@@ -31,22 +31,21 @@ class ReconnectAgent(BaselineAgent):
         super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
         self._binding = GridBinding("reconnect")
 
-    def bind(self, env: ResumableVectorEnv) -> None:
+    def bind(self, env: VectorEnvironment) -> None:
         """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
         self._binding.meet(env)
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""
-        grids = self._binding.grids
-        actions = np.full(len(grids), DO_NOTHING, dtype=np.int64)
-        for index, grid in enumerate(grids):
-            if active is not None and not active[index]:
-                continue
+        state, catalogue = self._binding.state, self._binding.catalogue
+        actions = np.full(len(state.rho), DO_NOTHING, dtype=np.int64)
+        open_lines = ~state.line_status
+        if active is not None:
+            open_lines &= active[:, None]
+        for index, line in np.argwhere(open_lines):
             # Legality is asked of the grid: a mask of distinct effects may drop this action where
             # another does the same.
-            open_lines = np.flatnonzero(~grid.state.line_status[0])
-            for action in grid.catalogue.switch_line_action[open_lines]:
-                if not grid.catalogue.illegal_reason(action, grid.state):
-                    actions[index] = action
-                    break
+            action = catalogue.switch_line_action[line]
+            if actions[index] == DO_NOTHING and not catalogue.illegal_reason(action, state, index):
+                actions[index] = action
         return actions

@@ -124,6 +124,7 @@ class SelfPlayGroup:
         episodes: list[EpisodeSummary] = []
 
         for t in range(num_decisions):
+            assert self._observations is not None
             action_mask[t] = full_masks(self._infos, num_envs, num_actions)
             result = self._search.run(
                 self._model,

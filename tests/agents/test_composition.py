@@ -24,7 +24,7 @@ from agents.composition import build_plan
 from agents.composition import build_settings
 from agents.composition import instantiate
 from agents.composition import preflight_logger
-from agents.environments import ResumableVectorEnv
+from agents.environments import VectorEnvironment
 from agents.logging import RunInfo
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -147,7 +147,7 @@ def test_every_part_of_muzero_is_built_and_acts(override: str, grid_spaces: dict
 def test_every_environment_option_is_played(override: str) -> None:
     factory = build_environment_factory(make("train", override, "env.kwargs.max_steps=3")["env"])
     env = factory(1)
-    assert isinstance(env, ResumableVectorEnv)
+    assert isinstance(env, VectorEnvironment)
     observations, _ = env.reset(seed=0)
     assert env.observation_space.contains(observations)
     env.step(np.array([0]))

@@ -10,7 +10,6 @@ from typing import Literal
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -25,9 +24,7 @@ from envs.lightsim.player import Player
 from envs.lightsim.template import REFERENCE
 from envs.names import choose
 from envs.observations import make_encoder
-from envs.power_grid import LEAST_STEPS
 from envs.power_grid import PARAMETERS
-from envs.power_grid import RESET_OPTIONS
 from envs.power_grid import STARTS
 from envs.rewards import find_grid2op_reward
 from envs.rewards import make_reward
@@ -44,13 +41,12 @@ from envs.vector_arguments import seed_of_each
 from envs.vector_arguments import split_options
 from envs.vector_episodes import Episode
 from envs.vector_episodes import as_plain
-from envs.vector_episodes import generator_from
-from envs.vector_episodes import random_state
 from envs.vector_episodes import same_observation
 from envs.vector_infos import Records
 from envs.vector_infos import as_infos
 from envs.vector_infos import row_of
 from envs.vector_infos import spread_out
+from envs.vector_starts import Starts
 
 Autoreset = Literal["same_step", "disabled"]
 
@@ -154,7 +150,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
         B = self.num_envs
         self.simulator_calls = np.zeros(B, dtype=np.int64)  # [B] actions looked ahead at
-        self._generators: list[np.random.Generator | None] = [None] * B
+        self._starts = Starts(scenarios, split=split, start=start, num_grids=B)
         self._episodes = [Episode() for _ in range(B)]
         self._records = Records(B, self.catalogue.num_actions)
 
@@ -327,7 +323,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             )
         for grid, saved in enumerate(episodes):
             if saved["random_state"] is not None:
-                self._generators[grid] = generator_from(saved["random_state"])
+                self._starts.set_random_state(grid, saved["random_state"])
             self._reset_one(grid, seed=saved["seed"], options=saved["options"])
         counts = np.array([len(saved["actions"]) for saved in episodes])
         for number in range(counts.max()):
@@ -350,22 +346,13 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         if self.closed:
             raise gym.error.ClosedEnvironmentError("this environment is closed; make a new one")
 
-    def _generator(self, grid: int) -> np.random.Generator:
-        found = self._generators[grid]
-        if found is None:
-            found, _ = seeding.np_random()
-            self._generators[grid] = found
-        return found
-
     def _reset_one(self, grid: int, *, seed: int | None, options: dict[str, Any] | None) -> None:
         """Start an episode as ``PowerGridEnv.reset`` and ``IdleGate.reset`` do."""
-        before = None
+        before = None if seed is not None else self._starts.random_state(grid)
         if seed is not None:
-            self._generators[grid], _ = seeding.np_random(seed)
-        else:
-            before = random_state(self._generator(grid))
-        self._episodes[grid] = Episode(before, seed, options, started=True)
+            self._starts.seed(grid, seed)
         name, first_step = self._begin(grid, options)
+        self._episodes[grid] = Episode(before, seed, options, started=True)
         duration, reward = 0, 0.0
         if self._player.idle_gate is not None:
             one = np.array([grid])
@@ -379,25 +366,9 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
     def _begin(self, grid: int, options: Mapping[str, Any] | None) -> tuple[str, int]:
         """Put a scenario on a grid; return its name and first step."""
-        generator = self._generator(grid)
-        options = options or {}
-        for key in options:
-            choose("reset option", key, RESET_OPTIONS)
-        name = options.get("scenario")
-        if name is None:
-            name = self.scenarios.draw(self.split, generator)
-        elif not isinstance(name, str):
-            raise ValueError(f"the reset option 'scenario' must be a name, but is {name!r}")
-        scenario = self.scenarios.load(name)
-        first_step = options.get("first_step")
-        if first_step is None:
-            latest = scenario.num_steps - LEAST_STEPS
-            random = self.start == "random" and latest > 0
-            first_step = int(generator.integers(latest + 1)) if random else 0
-        else:
-            first_step = check_count("the reset option 'first_step'", first_step, least=0)
+        scenario, first_step = self._starts.draw(grid, options)
         self._player.start(grid, scenario, first_step)
-        generator.integers(2**31 - 1)  # what the reference draws for grid2op's own generators
+        self._starts.draw_grid_seed(grid)
         return scenario.name, first_step
 
     def _decide(self, grids: np.ndarray, actions: np.ndarray) -> np.ndarray:

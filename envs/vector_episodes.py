@@ -33,18 +33,6 @@ class Episode:
         }
 
 
-def random_state(generator: np.random.Generator) -> dict[str, Any]:
-    """Return the state of a generator as plain Python."""
-    return as_plain(generator.bit_generator.state)
-
-
-def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
-    """Return a generator in ``state``."""
-    bit_generator = getattr(np.random, state["bit_generator"])()
-    bit_generator.state = state
-    return np.random.Generator(bit_generator)
-
-
 def as_plain(value: Any) -> Any:
     """Return ``value`` with lists for arrays and Python's numbers for numpy's."""
     if isinstance(value, Mapping):

@@ -1,0 +1,212 @@
+"""Speed of the power grids: the reference on grid2op beside the vector environment.
+
+    python -m benchmarks.grid [--seconds 3]
+
+Every step is a whole one: observation, reward, action mask and infos are built, but for the calm
+steps under an idle gate, which nobody looks at. Rates of one process are per second of its
+processor time, so that other programs on the machine do not count; those of two processes are by
+the clock. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import multiprocessing
+import pstats
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import envs  # noqa: F401  (registers PowerGrid-v0)
+from envs.power_grid import PowerGridEnv
+from envs.vector import PowerGridVectorEnv
+
+GRIDS = (1, 16, 64, 256)
+GATE = 0.95  # rho from which on the agent decides
+BURST = 10  # steps between two looks at the clock, which takes its time too
+SHARE = 0.1  # of decisions that are a random legal action, where not all do nothing
+
+
+def pick_nothing(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return ``[B]`` zeros for ``[B, A]`` masks."""
+    del rng
+    return np.zeros(len(masks), dtype=np.int64)
+
+
+def pick_now_and_then(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return ``[B]`` actions, one in ten of them random and legal."""
+    actions = np.zeros(len(masks), dtype=np.int64)
+    for grid in np.flatnonzero(rng.random(len(masks)) < SHARE):
+        actions[grid] = rng.choice(np.flatnonzero(masks[grid]))
+    return actions
+
+
+Pick = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def reference_rate(pick: Pick, seconds: float, **options: Any) -> float:
+    """Return grid steps per second of the reference."""
+    env = gym.make("PowerGrid-v0", disable_env_checker=True, **options)
+    rng = np.random.default_rng(0)
+    _, info = env.reset(seed=0)
+    steps, start = 0, time.process_time()
+    while time.process_time() - start < seconds:
+        for _ in range(BURST):
+            _, _, terminated, truncated, info = env.step(pick(info["action_mask"][None], rng)[0])
+            steps += 1
+            if terminated or truncated:
+                _, info = env.reset()
+    rate = steps / (time.process_time() - start)
+    env.close()
+    return rate
+
+
+def vector_rate(
+    num_grids: int,
+    pick: Pick,
+    seconds: float,
+    *,
+    clock: Callable[[], float] = time.process_time,
+    **options: Any,
+) -> float:
+    """Return grid steps per second of the vector environment."""
+    env = PowerGridVectorEnv(num_grids, **options)
+    rng = np.random.default_rng(0)
+    _, infos = env.reset(seed=0)
+    steps, start = 0, clock()
+    while clock() - start < seconds:
+        for _ in range(BURST):
+            *_, infos = env.step(pick(infos["action_mask"], rng))
+            steps += int(infos["duration"].sum())
+            if "final_info" in infos:  # there, infos["duration"] is what the reset played
+                steps += int(infos["final_info"]["duration"].sum())
+    rate = steps / (clock() - start)
+    env.close()
+    return rate
+
+
+def lookahead_ms(seconds: float) -> tuple[float, float, int]:
+    """Return milliseconds for all distinct actions of the first step: both, and their number."""
+    reference = PowerGridEnv()
+    reference.reset(seed=0)
+    actions = np.flatnonzero(reference.catalogue.distinct(reference.state)[0])
+    reference.simulate(actions[:2])
+    start = time.process_time()
+    reference.simulate(actions)
+    slow = time.process_time() - start
+    reference.close()
+    env = PowerGridVectorEnv(1)
+    env.reset(seed=0)
+    env.simulate([actions])
+    count, start = 0, time.process_time()
+    while time.process_time() - start < seconds:
+        for _ in range(BURST):
+            env.simulate([actions])
+        count += BURST
+    return 1000 * (time.process_time() - start) / count, 1000 * slow, len(actions)
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
+
+
+def _memory(num_grids: int) -> float:
+    """Return MiB that ``num_grids`` grids of one scenario add to those of one."""
+    one = PowerGridVectorEnv(1, split="val")
+    name = one.scenarios.names("val")[0]
+    one.reset(options={"scenario": name})
+    one.step([0])
+    before = _resident_mb()
+    env = PowerGridVectorEnv(num_grids, split="val")
+    _, infos = env.reset(options={"scenario": name})
+    rng = np.random.default_rng(0)
+    for _ in range(30):  # into some hundred topologies, whose power flows are kept
+        *_, infos = env.step(pick_now_and_then(infos["action_mask"], rng))
+    return _resident_mb() - before
+
+
+def _apart(function: Callable[..., float], count: int, *arguments: Any, **options: Any) -> float:
+    """Return the sum of what ``count`` processes of their own return."""
+    with multiprocessing.get_context("spawn").Pool(count) as pool:
+        results = [pool.apply_async(function, arguments, options) for _ in range(count)]
+        return sum(result.get() for result in results)
+
+
+def where_the_time_goes(num_grids: int, steps: int, **options: Any) -> str:
+    """Return the functions that take most of the time, a line each."""
+    env = PowerGridVectorEnv(num_grids, **options)
+    env.reset(seed=0)
+    profile = cProfile.Profile()
+    profile.enable()
+    for _ in range(steps):
+        env.step(np.zeros(num_grids, dtype=np.int64))
+    profile.disable()
+    stats: Any = pstats.Stats(profile)
+    total = stats.total_tt
+    rows = sorted(stats.stats.items(), key=lambda item: -item[1][2])[:8]
+    lines = []
+    for (path, _, name), (_, calls, own, _, _) in rows:
+        where = "" if path == "~" else f" ({Path(path).name})"
+        lines.append(f"  {100 * own / total:4.1f} %  {calls:7d} calls  {name}{where}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    seconds = parser.parse_args().seconds
+
+    rates: dict[str, dict[str, float]] = {}
+    options: dict[str, Any]
+    for name, pick, options in (
+        ("do nothing", pick_nothing, {}),
+        # episodes are short, so scenarios that need not be built anew for each
+        ("one random in ten", pick_now_and_then, {"scenarios": "bundled"}),
+    ):
+        reference = reference_rate(pick, seconds, **options)
+        print(f"{name}: reference {reference:.0f} grid steps/s")
+        rates[name] = {"reference": reference}
+        for num_grids in GRIDS:
+            rate = rates[name][str(num_grids)] = vector_rate(num_grids, pick, seconds, **options)
+            print(f"{name}: {num_grids:3d} grids {rate:.0f} grid steps/s, {rate / reference:.1f} x")
+    gated = {
+        reward: vector_rate(16, pick_nothing, seconds, idle_gate=GATE, reward=reward)
+        for reward in ("survival", "l2rpn")
+    }
+    print(f"gated at {GATE}, 16 grids:", {key: round(rate) for key, rate in gated.items()})
+    two = _apart(vector_rate, 2, 64, pick_nothing, seconds, clock=time.perf_counter)
+    print(f"two processes, 64 grids each: {two:.0f} grid steps/s by the clock")
+    fast_ms, slow_ms, count = lookahead_ms(seconds)
+    print(f"looking ahead at {count} actions: {fast_ms:.1f} ms, reference {slow_ms:.0f} ms")
+    mb_per_grid = _apart(_memory, 1, 256) / 256
+    print(f"memory: {mb_per_grid:.2f} MiB a grid beyond the shared series")
+    print("where the time goes, 64 grids doing nothing:")
+    print(where_the_time_goes(64, 60))
+    print("where the time goes, 16 grids under the gate:")
+    print(where_the_time_goes(16, 60, idle_gate=GATE))
+
+    nothing = rates["do nothing"]
+    result = {
+        "reference_steps_per_s": round(nothing["reference"]),
+        "vector_steps_per_s": {str(count): round(nothing[str(count)]) for count in GRIDS},
+        "ratio": round(nothing["64"] / nothing["reference"], 1),
+        "vector_steps_per_s_2_workers": round(two),
+        "gated_steps_per_s": {reward: round(rate) for reward, rate in gated.items()},
+        "lookahead_ms": round(fast_ms, 1),
+        "reference_lookahead_ms": round(slow_ms, 1),
+        "lookahead_ratio": round(slow_ms / fast_ms, 1),
+        "mb_per_grid": round(mb_per_grid, 3),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -182,6 +182,13 @@ def main() -> None:
         for reward in ("survival", "l2rpn")
     }
     print(f"gated at {GATE}, 16 grids:", {key: round(rate) for key, rate in gated.items()})
+    threads = {
+        count: vector_rate(
+            16, pick_nothing, seconds, idle_gate=GATE, threads=count, clock=time.perf_counter
+        )
+        for count in (1, 2)
+    }
+    print("the same by the clock, threads:", {key: round(rate) for key, rate in threads.items()})
     two = _apart(vector_rate, 2, 64, pick_nothing, seconds, clock=time.perf_counter)
     print(f"two processes, 64 grids each: {two:.0f} grid steps/s by the clock")
     fast_ms, slow_ms, count = lookahead_ms(seconds)
@@ -200,6 +207,7 @@ def main() -> None:
         "ratio": round(nothing["64"] / nothing["reference"], 1),
         "vector_steps_per_s_2_workers": round(two),
         "gated_steps_per_s": {reward: round(rate) for reward, rate in gated.items()},
+        "gated_steps_per_s_2_threads": round(threads[2]),
         "lookahead_ms": round(fast_ms, 1),
         "reference_lookahead_ms": round(slow_ms, 1),
         "lookahead_ratio": round(slow_ms / fast_ms, 1),

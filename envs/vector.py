@@ -74,6 +74,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     ## Arguments
     - ``num_envs``: B.
     - ``autoreset``: "same_step" or "disabled".
+    - ``threads``: that share the calm steps under an idle gate; the result does not depend on it.
     - all others: of ``gymnasium.make("PowerGrid-v0")``.
     """
 
@@ -84,6 +85,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         num_envs: int = 1,
         *,
         autoreset: Autoreset = "same_step",
+        threads: int = 1,
         grid: str = "l2rpn_case14_sandbox",
         scenarios: str | ScenarioSource = "recombined",
         scenario_folder: str | None = None,
@@ -142,6 +144,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             idle_gate=check_gate(idle_gate),
             reconnect_lines=bool(reconnect_lines),
             max_steps=self.max_steps,
+            threads=check_count("threads", threads),
         )
         self.single_observation_space = self.encoder.space
         self.single_action_space = spaces.Discrete(self.catalogue.num_actions)
@@ -274,7 +277,8 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         return results
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Nothing is to be freed."""
+        """End the threads."""
+        self._player.close()
 
     # ------------------------------------------------------------------------------ snapshots
 

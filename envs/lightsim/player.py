@@ -8,6 +8,8 @@ Shape letters: B grids, L lines, m calm rows, n grids of a call.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from envs.lightsim.calm import CHUNK
@@ -37,6 +39,8 @@ class Player:
         idle_gate: rho from which on the agent decides; None for every step.
         reconnect_lines: close lines that are out where the agent does nothing.
         max_steps: of an episode; None for the whole scenario.
+        threads: that solve the calm stretches of different grids side by side; results do not
+            depend on their number.
     """
 
     def __init__(
@@ -47,8 +51,10 @@ class Player:
         idle_gate: float | None = None,
         reconnect_lines: bool = False,
         max_steps: int | None = None,
+        threads: int = 1,
     ):
         self.simulator = simulator
+        self._threads = ThreadPoolExecutor(threads) if threads > 1 else None
         # float64 as info["rho_max"] is, so that both sides of the gate agree to the last bit
         self.idle_gate = None if idle_gate is None else np.float64(idle_gate)
         self._reward = reward
@@ -81,6 +87,11 @@ class Player:
             self._steady[grid] = self._stretches and steady_voltages(scenario)
         self.over[grid] = self.blackout[grid] = False
         self.end[grid] = ""
+
+    def close(self) -> None:
+        """End the threads, if any."""
+        if self._threads is not None:
+            self._threads.shutdown()
 
     # ------------------------------------------------------------------------------- one step
 
@@ -178,9 +189,11 @@ class Player:
             if not len(places):
                 return total, duration
             if self._stretches:
-                for place in places.tolist():
-                    left = None if most is None else most - int(duration[place])
-                    reward, steps = self._stretch(int(grids[place]), left)
+                left = [None if most is None else most - steps for steps in duration[places]]
+                # C++ frees the interpreter while it solves
+                side_by_side = map if self._threads is None else self._threads.map
+                stretches = side_by_side(self._stretch, grids[places].tolist(), left)
+                for place, (reward, steps) in zip(places.tolist(), stretches, strict=True):
                     total[place] += reward
                     duration[place] += steps
             rewards, _, _ = self.play(grids[places], np.zeros(len(places), dtype=np.int64))
@@ -198,7 +211,7 @@ class Player:
         if self._max_steps is not None:
             left = min(left, self._max_steps - row + int(simulator.first_row[grid]))
         if most is not None:
-            left = min(left, most)
+            left = min(left, int(most))
         left -= 1
         status = simulator.line_status[grid]
         if self._reconnect_lines and not status.all():

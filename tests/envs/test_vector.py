@@ -144,6 +144,16 @@ def test_grids_do_not_depend_on_each_other():
         assert np.array_equal(expected[0][0], given[0][3]) and expected[1][0] == given[1][3]
 
 
+def test_threads_change_nothing():
+    one, two = PowerGridVectorEnv(4, **OPTIONS), PowerGridVectorEnv(4, threads=2, **OPTIONS)
+    expected, given = one.reset(seed=2), two.reset(seed=2)
+    for _ in range(8):
+        assert np.array_equal(expected[0], given[0])
+        expected, given = one.step([0, 1, 2, 3]), two.step([0, 1, 2, 3])
+        assert np.array_equal(expected[1], given[1])
+    two.close()
+
+
 def test_lookahead_leaves_the_grids_alone():
     with_it, without = PowerGridVectorEnv(2), PowerGridVectorEnv(2)
     with_it.reset(seed=3)

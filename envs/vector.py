@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import Literal
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -21,6 +22,7 @@ from envs.lightsim import Simulator
 from envs.lightsim import grid_template
 from envs.lightsim.lookahead import Forecaster
 from envs.lightsim.player import Player
+from envs.lightsim.player import PlayerSnapshot
 from envs.lightsim.template import REFERENCE
 from envs.names import choose
 from envs.observations import make_encoder
@@ -51,6 +53,14 @@ from envs.vector_starts import Starts
 Autoreset = Literal["same_step", "disabled"]
 
 _MODES = {"same_step": AutoresetMode.SAME_STEP, "disabled": AutoresetMode.DISABLED}
+
+
+class GridSave(NamedTuple):
+    """One grid of a vector environment at one decision, see ``save_state``."""
+
+    episode: PlayerSnapshot
+    history: Episode
+    records: dict[str, Any]
 
 
 class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
@@ -343,6 +353,22 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 )
         self.simulator_calls[:] = state["simulator_calls"]
         return observations, self._infos()
+
+    def save_state(self, grid: int) -> GridSave:
+        """Return where grid number ``grid`` stands, in microseconds, for planning ahead.
+
+        Unlike ``state_dict`` it lives in this process only, and holds no generator: after an
+        autoreset, episodes go on with the present one.
+        """
+        return GridSave(
+            self._player.save(grid), self._episodes[grid].copy(), self._records.row(grid)
+        )
+
+    def load_state(self, grid: int, saved: GridSave) -> None:
+        """Put grid number ``grid`` where ``save_state`` found it, or another one of this env."""
+        self._player.load(grid, saved.episode)
+        self._episodes[grid] = saved.history.copy()
+        self._records.set_row(grid, saved.records)
 
     # -------------------------------------------------------------------------------- helpers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ class Episode:
     options: dict[str, Any] | None = None
     actions: list[int] = field(default_factory=list)
     started: bool = False
+
+    def copy(self) -> Episode:
+        """Return one that goes on by itself."""
+        return replace(self, actions=list(self.actions))
 
     def to_plain(self, observation: Any) -> dict[str, Any]:
         """Return it as plain Python, with the observation that it led to."""

@@ -29,6 +29,15 @@ class Records:
         self.reset_reward = np.zeros(num_grids)  # [B] of the calm steps after a reset
         self.just_reset = np.zeros(num_grids, dtype=np.bool_)  # [B] no decision since
 
+    def row(self, grid: int) -> dict[str, Any]:
+        """Return what is remembered of ``grid``, but for its mask."""
+        return {name: column[grid] for name, column in vars(self).items() if name != "action_mask"}
+
+    def set_row(self, grid: int, values: Mapping[str, Any]) -> None:
+        """Remember of ``grid`` what ``row`` returned."""
+        for name, value in values.items():
+            getattr(self, name)[grid] = value
+
     def note_reset(self, grid: int, *, scenario: str, duration: int, reward: float) -> None:
         """Remember a reset and the calm steps that it played."""
         self.scenario[grid] = scenario

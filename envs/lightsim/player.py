@@ -9,6 +9,7 @@ Shape letters: B grids, L lines, m calm rows, n grids of a call.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from envs.lightsim.calm import CHUNK
 from envs.lightsim.calm import MARGIN
 from envs.lightsim.calm import CalmStretch
 from envs.lightsim.calm import steady_voltages
+from envs.lightsim.simulator import GridSnapshot
 from envs.lightsim.simulator import Simulator
 from envs.rewards import L2RPNReward
 from envs.rewards import MarginReward
@@ -28,6 +30,16 @@ from envs.state import GridState
 DO_NOTHING = 0
 # rewards that look at nothing but currents and line status, which is all a calm stretch solves
 _OF_CURRENTS = (L2RPNReward, MarginReward, SurvivalReward)
+
+
+class PlayerSnapshot(NamedTuple):
+    """An episode at one decision, to go back to."""
+
+    grid: GridSnapshot
+    over: bool
+    blackout: bool
+    end: str
+    steady: bool
 
 
 class Player:
@@ -92,6 +104,23 @@ class Player:
         """End the threads, if any."""
         if self._threads is not None:
             self._threads.shutdown()
+
+    def save(self, grid: int) -> PlayerSnapshot:
+        """Return a snapshot of the episode on ``grid``."""
+        return PlayerSnapshot(
+            self.simulator.save(grid),
+            bool(self.over[grid]),
+            bool(self.blackout[grid]),
+            self.end[grid],
+            self._steady[grid],
+        )
+
+    def load(self, grid: int, snapshot: PlayerSnapshot) -> None:
+        """Put the episode on ``grid`` back where ``snapshot`` was taken."""
+        self.simulator.load(grid, snapshot.grid)
+        self._scenarios[grid] = snapshot.grid.scenario
+        self.over[grid], self.blackout[grid] = snapshot.over, snapshot.blackout
+        self.end[grid], self._steady[grid] = snapshot.end, snapshot.steady
 
     # ------------------------------------------------------------------------------- one step
 

@@ -30,6 +30,20 @@ _SOLVED = (  # fields of GridState that a solution fills
 )
 
 
+_KEPT = (  # arrays of a simulator that make up a grid's state
+    *("row", "first_row", "last_row", "_clock", "_minutes", "topology", "last_busbar"),
+    *("line_status", "overflow_steps", "protection_steps", "line_cooldown"),
+    *("substation_cooldown", "solution", "rho", "dark"),
+)
+
+
+class GridSnapshot(NamedTuple):
+    """One grid at one step, to go back to: 4 kB on 14 substations."""
+
+    scenario: Scenario | None
+    arrays: tuple[np.ndarray, ...]  # a row of each of the simulator's
+
+
 class StepRecord(NamedTuple):
     """What a step of n grids came to, beside the state."""
 
@@ -309,6 +323,21 @@ class Simulator:
             if cooldowns[grid].any():
                 cooldowns[grid] = np.maximum(cooldowns[grid] - steps, 0)
                 self.rules_changed[grid] = True
+
+    def save(self, grid: int) -> GridSnapshot:
+        """Return a snapshot of ``grid``."""
+        return GridSnapshot(
+            self.scenarios[grid], tuple(getattr(self, name)[grid].copy() for name in _KEPT)
+        )
+
+    def load(self, grid: int, snapshot: GridSnapshot) -> None:
+        """Put ``grid`` back, or another one there, where ``snapshot`` was taken."""
+        self.scenarios[grid] = snapshot.scenario
+        for name, values in zip(_KEPT, snapshot.arrays, strict=True):
+            getattr(self, name)[grid] = values
+        if not self.dark[grid]:
+            self._flows[grid] = self._pool.of(self.topology[grid])
+        self.rules_changed[grid] = True
 
     # -------------------------------------------------------------------------- what it shows
 

@@ -144,6 +144,24 @@ def test_grids_do_not_depend_on_each_other():
         assert np.array_equal(expected[0][0], given[0][3]) and expected[1][0] == given[1][3]
 
 
+@pytest.mark.parametrize("options", [OPTIONS, {"start": "random"}])
+def test_goes_back_to_where_a_grid_stood(options: dict[str, Any]):
+    env = PowerGridVectorEnv(2, autoreset="disabled", **options)
+    env.reset(seed=9)
+    env.step([0, 400])
+    saved = env.save_state(1)
+    first = [env.step([0, action]) for action in (300, 0, 420, 0)]
+    env.load_state(1, saved)
+    again = [env.step([0, action]) for action in (300, 0, 420, 0)]
+    env.load_state(0, saved)  # and elsewhere
+    elsewhere = [env.step([action, 0]) for action in (300, 0, 420, 0)]
+    for one, two, three in zip(first, again, elsewhere, strict=True):
+        assert np.array_equal(one[0][1], two[0][1]) and np.array_equal(one[0][1], three[0][0])
+        assert one[1][1] == two[1][1] == three[1][0]
+        assert one[4]["end"][1] == two[4]["end"][1] == three[4]["end"][0]
+        assert np.array_equal(one[4]["action_mask"][1], three[4]["action_mask"][0])
+
+
 def test_threads_change_nothing():
     one, two = PowerGridVectorEnv(4, **OPTIONS), PowerGridVectorEnv(4, threads=2, **OPTIONS)
     expected, given = one.reset(seed=2), two.reset(seed=2)

@@ -9,6 +9,7 @@ from agents.base import TrainerSettings  # noqa: E402
 from agents.base import TrainingRun  # noqa: E402
 from agents.environments import EnvironmentFactory  # noqa: E402
 from agents.environments import ResumableVectorEnv  # noqa: E402
+from agents.environments import VectorEnvironment  # noqa: E402
 
 __all__ = [
     "Agent",
@@ -16,4 +17,5 @@ __all__ = [
     "ResumableVectorEnv",
     "TrainerSettings",
     "TrainingRun",
+    "VectorEnvironment",
 ]

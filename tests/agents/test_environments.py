@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from agents.environments import EnvironmentFactory
-from agents.environments import ResumableVectorEnv
+from agents.environments import VectorEnvironment
 from agents.environments import final_observations
 from agents.environments import final_values
 
@@ -42,7 +43,7 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     return torch.load(buffer, weights_only=True)
 
 
-def random_actions(env: ResumableVectorEnv, infos: dict, rng: np.random.Generator) -> np.ndarray:
+def random_actions(env: VectorEnvironment, infos: dict, rng: np.random.Generator) -> np.ndarray:
     keys = rng.random((env.num_envs, env.num_actions))
     if "action_mask" in infos:
         keys = np.where(infos["action_mask"], keys, -1)
@@ -51,20 +52,26 @@ def random_actions(env: ResumableVectorEnv, infos: dict, rng: np.random.Generato
 
 @pytest.mark.parametrize(
     ("factory", "before", "after"),
-    [(CARTPOLE, 57, 200), (GRID, 17, 20), (GATED, 3, 3)],
-    ids=["cartpole", "grid", "gated"],
+    [
+        (CARTPOLE, 57, 200),
+        (GRID, 17, 20),
+        (GATED, 3, 3),
+        (replace(GRID, vector=True), 17, 20),
+        (replace(GATED, vector=True), 3, 3),
+    ],
+    ids=["cartpole", "grid", "gated", "vector", "vector gated"],
 )
 def test_restored_environments_continue_exactly(
     factory: EnvironmentFactory, before: int, after: int
 ) -> None:
     rng = np.random.default_rng(0)
     env, other = factory(2), factory(2)
-    _, infos = env.reset(seed=3)
+    observations, infos = env.reset(seed=3)
     ended = 0
     for _ in range(before):
-        *_, infos = env.step(random_actions(env, infos, rng))
+        observations, *_, infos = env.step(random_actions(env, infos, rng))
         ended += int("final_obs" in infos)
-    observations, infos = env._collect({})
+    infos = {key: value for key, value in infos.items() if "final_" not in key}
     restored, restored_infos = other.load_state_dict(through_a_file(env.state_dict()))
     assert_same(observations, restored)
     assert_same(infos, restored_infos)

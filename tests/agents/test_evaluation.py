@@ -131,17 +131,35 @@ def test_greedy_outlives_doing_nothing_and_counts_its_simulations() -> None:
     assert greedy.simulator_calls > 50 * greedy.decisions  # of some 150 distinct actions each
 
 
-def test_reconnect_closes_the_line_that_it_can() -> None:
+@pytest.mark.parametrize("kind", [GreedyAgent, ReconnectAgent])
+def test_both_simulators_tell_the_same(kind: Any) -> None:
+    """Records agree episode by episode: single grids on grid2op, and many on lightsim2grid."""
+    single = EnvironmentFactory(
+        "PowerGrid-v0", {"scenarios": "bundled", "split": "val", "idle_gate": 0.95}
+    )
+    names = make_source("bundled").names("val")
+    plan = plan_episodes([name for name in names if name.startswith("educ")][2:5])
+    agent = make_agent(kind, single)
+    first = EpisodeEvaluator(single, plan).evaluate(agent, name="single")
+    second = EpisodeEvaluator(replace(single, vector=True), plan).evaluate(agent, name="many")
+    for one, two in zip(first.episodes, second.episodes, strict=True):
+        assert two.reward == pytest.approx(one.reward, rel=1e-5)
+        assert replace(two, reward=0.0, seconds=0.0) == replace(one, reward=0.0, seconds=0.0)
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_reconnect_closes_the_line_that_it_can(vector: bool) -> None:
     rules = {"NB_TIMESTEP_COOLDOWN_LINE": 3}
-    factory = EnvironmentFactory("PowerGrid-v0", {"action_mask": "distinct", "parameters": rules})
+    factory = EnvironmentFactory(
+        "PowerGrid-v0", {"action_mask": "distinct", "parameters": rules}, vector=vector
+    )
     env = factory(2, autoreset="disabled")
     agent = make_agent(ReconnectAgent, factory)
     agent.bind(env)
     observations, infos = env.reset(seed=0, options={"scenario": list(SCENARIOS[:2])})
     assert agent.act(observations, infos).tolist() == [0, 0]
-    grid: Any = env.envs[0].unwrapped
-    env.step(np.array([grid.catalogue.switch_line_action[4], 0]))
-    assert not grid.state.line_status[0, 4]
+    env.step(np.array([agent._binding.catalogue.switch_line_action[4], 0]))
+    assert not agent._binding.state.line_status[0, 4]
     waited = 0
     while True:  # the cooldown makes it wait
         actions = agent.act(observations, infos)
@@ -153,7 +171,7 @@ def test_reconnect_closes_the_line_that_it_can() -> None:
         assert waited < 10
     assert waited > 0
     observations, *_, infos = env.step(actions)
-    assert grid.state.line_status[0, 4]
+    assert agent._binding.state.line_status[0, 4]
     assert infos["illegal"].tolist() == [False, False]
     env.close()
 

@@ -27,6 +27,7 @@ from agents.muzero.learner import Learner
 from agents.muzero.meter import Meter
 from agents.muzero.replay import Replay
 from agents.muzero.schedules import Schedule
+from agents.muzero.search.tree import require_positive
 from agents.muzero.self_play import EpisodeSummary
 from agents.muzero.self_play import Experience
 from agents.muzero.workers import Round
@@ -47,6 +48,17 @@ class LearningPlan:
     learning_starts: int  # decisions in the replay before the first update
     temperature: Schedule  # of the choice of action, by the fraction of training done
     reanalyse_every: int | None = None  # updates between two reanalyses of the replay; None: never
+
+    def __post_init__(self) -> None:
+        counts = ["batch_size", "decisions_per_round", "learning_starts"]
+        if self.reanalyse_every is not None:
+            counts.append("reanalyse_every")
+        for name in counts:
+            require_positive(f"plan.{name}", getattr(self, name))
+        if not 0.0 <= self.updates_per_decision < float("inf"):
+            raise ValueError(
+                f"plan.updates_per_decision must be 0 or more, got {self.updates_per_decision}"
+            )
 
 
 @dataclass
@@ -193,6 +205,15 @@ class MuZeroTrainer:
         return Round(weights, self._plan.decisions_per_round, self._plan.temperature(fraction))
 
     def _take_in(self, experience: Experience) -> None:
+        if (
+            self._plan.reanalyse_every is not None
+            and not self._replay.store_action_masks
+            and not experience.action_mask.all()
+        ):
+            raise ValueError(
+                "agent.plan.reanalyse_every would search illegal actions: the environment has "
+                "some, and the replay keeps no masks; set agent.replay.store_action_masks=true"
+            )
         num_envs = experience.action.shape[1]
         lanes = experience.group * num_envs + np.arange(num_envs)
         for t in range(len(experience.action)):

@@ -6,9 +6,12 @@ import dataclasses
 import os
 import signal
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
+from agents.environments import EnvironmentFactory
 from tests.muzero.cartpole import Memory
 from tests.muzero.cartpole import Rows
 from tests.muzero.cartpole import assert_same_weights
@@ -129,6 +132,46 @@ def test_ctrl_c_during_evaluation_stops_at_once(tmp_path):
         make_agent().train(dataclasses.replace(run, evaluate=interrupted))
     assert store.saves == 1
     assert not store.best
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("batch_size", 0),
+        ("decisions_per_round", 0),
+        ("learning_starts", 0),
+        ("reanalyse_every", 0),
+        ("updates_per_decision", -0.5),
+        ("updates_per_decision", float("nan")),
+    ],
+)
+def test_a_plan_out_of_range_is_named(option, value):
+    good = make_agent()._plan
+    with pytest.raises(ValueError, match=f"plan.{option} must be .*, got {value}"):
+        dataclasses.replace(good, **{option: value})
+
+
+def test_reanalysis_needs_the_masks_of_illegal_actions(tmp_path):
+    """Without them it would teach actions that the environment refuses."""
+    agent = make_agent()
+    agent._plan = dataclasses.replace(agent._plan, reanalyse_every=5)
+    agent.train(make_run(tmp_path, total_env_steps=60))  # CartPole has no illegal actions
+
+    masked = EnvironmentFactory("CartPole-v1", wrappers=(OneLegalAction,))
+    with pytest.raises(ValueError, match="set agent.replay.store_action_masks=true"):
+        agent.train(make_run(tmp_path, total_env_steps=60, make_environment=masked))
+
+
+class OneLegalAction(gym.Wrapper):
+    """CartPole whose mask allows action 1 only."""
+
+    def reset(self, **options):
+        observation, info = self.env.reset(**options)
+        return observation, {**info, "action_mask": np.array([0, 1], np.int8)}
+
+    def step(self, action):
+        *outcome, info = self.env.step(action)
+        return *outcome, {**info, "action_mask": np.array([0, 1], np.int8)}
 
 
 def test_groups_must_divide_the_environments(tmp_path):

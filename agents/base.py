@@ -93,8 +93,6 @@ class TrainingRun:
 class Agent(ABC):
     """Acts on B environments at once."""
 
-    needs_simulator: bool = False  # True if ``act`` calls ``simulate`` of the bound environment
-
     def bind(self, env: VectorEnvironment) -> None:
         """Meet the vector environment about to be played; look-ahead agents keep it."""
 

@@ -26,6 +26,7 @@ from envs.vector_arguments import seed_of_each
 from envs.vector_arguments import split_options
 from envs.vector_episodes import Episode
 from envs.vector_episodes import as_plain
+from envs.vector_episodes import saved_episodes
 
 Autoreset = Literal["same_step", "disabled"]
 
@@ -226,17 +227,7 @@ class ResumableVectorEnv(SyncVectorEnv):
             ValueError: another B or autoreset mode, or the replay arrives somewhere else, which
                 means that the environment's recipe or data changed.
         """
-        episodes = state["episodes"]
-        if len(episodes) != self.num_envs:
-            raise ValueError(
-                f"the saved state is of {len(episodes)} environments; this has {self.num_envs}. "
-                "Resume with the same num_envs."
-            )
-        if state["autoreset"] != self.autoreset_mode.value:
-            raise ValueError(
-                f"the saved state is of autoreset {state['autoreset']}; this has "
-                f"{self.autoreset_mode.value}."
-            )
+        episodes = saved_episodes(state, self.num_envs, self.autoreset_mode.value)
         for index, saved in enumerate(episodes):
             self._terminations[index] = False
             self._truncations[index] = False

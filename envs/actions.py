@@ -18,6 +18,7 @@ from envs.action_text import describe
 from envs.names import choose
 from envs.state import GridLayout
 from envs.state import GridState
+from envs.state import LegalityState
 
 MASKS = ("legal", "distinct")
 
@@ -176,7 +177,7 @@ class ActionCatalogue:
         """Return ``[B, P]`` bool: does the pair's action change the pair's substation."""
         return self._pair_always | (closed @ self._pair_while_closed > 0)
 
-    def legal(self, state: GridState) -> np.ndarray:
+    def legal(self, state: GridState | LegalityState) -> np.ndarray:
         """Return ``[B, A]`` int8, 1 = grid2op would play the action now (limits, cooldowns)."""
         if len(state.line_status) > 1:
             return self._legal(state)
@@ -193,7 +194,7 @@ class ActionCatalogue:
             mask = self._recent[key] = self._legal(state)
         return mask.copy()
 
-    def _legal(self, state: GridState) -> np.ndarray:
+    def _legal(self, state: GridState | LegalityState) -> np.ndarray:
         open_lines = ~state.line_status
         closed = state.line_status.astype(np.float32)
         pairs = self._substations_changed(closed)
@@ -216,7 +217,7 @@ class ActionCatalogue:
                 legal &= ~pairs[:, numbers]
         return legal.view(np.int8)
 
-    def illegal_reason(self, action: int, state: GridState, row: int = 0) -> str:
+    def illegal_reason(self, action: int, state: GridState | LegalityState, row: int = 0) -> str:
         """Return why grid2op would refuse ``action`` in grid ``row``, "" if it would not."""
         layout = self.layout
         open_lines = ~state.line_status[row]

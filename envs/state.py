@@ -107,6 +107,14 @@ class GridState(NamedTuple):
     last_busbar: np.ndarray  # [B, E] int8, topo_vect, but where last connected for what is out now
 
 
+class LegalityState(NamedTuple):
+    """The part of ``GridState`` that decides about legality."""
+
+    line_status: np.ndarray  # [B, L] bool
+    line_cooldown: np.ndarray  # [B, L] int32
+    substation_cooldown: np.ndarray  # [B, S] int32
+
+
 class Lookahead(NamedTuple):
     """What the five-minute forecast says of K actions, without changing the state."""
 

@@ -44,6 +44,7 @@ from envs.vector_arguments import split_options
 from envs.vector_episodes import Episode
 from envs.vector_episodes import as_plain
 from envs.vector_episodes import same_observation
+from envs.vector_episodes import saved_episodes
 from envs.vector_infos import Records
 from envs.vector_infos import as_infos
 from envs.vector_infos import row_of
@@ -324,17 +325,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 means that the options or the data changed.
         """
         self._need_open()
-        episodes = state["episodes"]
-        if len(episodes) != self.num_envs:
-            raise ValueError(
-                f"the saved state is of {len(episodes)} environments; this has {self.num_envs}. "
-                "Resume with the same num_envs."
-            )
-        if state["autoreset"] != self.autoreset_mode.value:
-            raise ValueError(
-                f"the saved state is of autoreset {state['autoreset']}; this has "
-                f"{self.autoreset_mode.value}."
-            )
+        episodes = saved_episodes(state, self.num_envs, self.autoreset_mode.value)
         for grid, saved in enumerate(episodes):
             if saved["random_state"] is not None:
                 self._starts.set_random_state(grid, saved["random_state"])

@@ -57,3 +57,22 @@ def same_observation(present: Any, saved: Any) -> bool:
         )
     there, was = np.array(present), np.array(saved)
     return there.shape == was.shape and np.allclose(there, was, rtol=_TOLERANCE, atol=_TOLERANCE)
+
+
+def saved_episodes(state: Mapping[str, Any], num_envs: int, autoreset: str) -> list[Any]:
+    """Return the episodes in the ``state_dict`` of a vector environment, B of them.
+
+    Raises:
+        ValueError: it is of another number of environments or another autoreset mode.
+    """
+    episodes = state["episodes"]
+    if len(episodes) != num_envs:
+        raise ValueError(
+            f"the saved state is of {len(episodes)} environments; this has {num_envs}. "
+            "Resume with the same num_envs."
+        )
+    if state["autoreset"] != autoreset:
+        raise ValueError(
+            f"the saved state is of autoreset {state['autoreset']}; this has {autoreset}."
+        )
+    return episodes

@@ -28,8 +28,6 @@ class GreedyAgent(BaselineAgent):
         threshold: rho below which it does nothing without looking, as operators do; 0 always looks.
     """
 
-    needs_simulator = True
-
     def __init__(
         self,
         *,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.lightsim.power_flow import PowerFlow
-from envs.lightsim.simulator import LegalityState
 from envs.lightsim.simulator import Simulator
+from envs.state import LegalityState
 from envs.state import Lookahead
 
 
@@ -42,7 +42,7 @@ class Forecaster:
             simulator.line_cooldown[one],
             simulator.substation_cooldown[one],
         )
-        legal = catalogue.legal(rules)[0]  # type: ignore[arg-type]
+        legal = catalogue.legal(rules)[0]
         played = np.where(legal[actions] == 1, actions, 0)
         results = catalogue.results(
             simulator.topology[one], simulator.last_busbar[one], played.tolist()

@@ -23,6 +23,7 @@ from envs.lightsim.template import GridTemplate
 from envs.scenarios import Scenario
 from envs.state import GridLayout
 from envs.state import GridState
+from envs.state import LegalityState
 
 _SOLVED = (  # fields of GridState that a solution fills
     *("p_or", "q_or", "v_or", "a_or", "theta_or", "p_ex", "q_ex", "v_ex", "a_ex", "theta_ex"),
@@ -172,7 +173,7 @@ class Simulator:
 
     def _refusal(self, grid: int, action: int) -> str:
         view = LegalityState(self.line_status, self.line_cooldown, self.substation_cooldown)
-        return self.template.catalogue.illegal_reason(action, view, grid)  # type: ignore[arg-type]
+        return self.template.catalogue.illegal_reason(action, view, grid)
 
     def _act(self, grid: int, action: int) -> tuple[np.ndarray, np.ndarray]:
         """Change the topology; return the lines and the substations acted on."""
@@ -405,11 +406,3 @@ class Simulator:
             gen_p[place] = scenario.prod_p_forecast[row]
             gen_v[place] = scenario.prod_v_forecast[row]
         return forecasts
-
-
-class LegalityState(NamedTuple):
-    """The part of ``GridState`` that decides about legality."""
-
-    line_status: np.ndarray  # [B, L] bool
-    line_cooldown: np.ndarray  # [B, L] int32
-    substation_cooldown: np.ndarray  # [B, S] int32

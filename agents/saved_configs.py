@@ -16,7 +16,7 @@ from envs.names import choose
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "env": ("env",),
     "scenarios": ("env.kwargs.scenarios", "env.kwargs.scenario_folder"),
-    "observation": ("env.kwargs.observation", "env.wrappers"),
+    "observation": ("env.kwargs.observation", "env.simulator", "env.wrappers"),
     "reward": ("env.kwargs.reward",),
     "wrappers": ("env.kwargs.idle_gate", "env.kwargs.reconnect_lines"),
     "agent": ("agent",),

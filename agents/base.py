@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from agents.environments import EnvironmentFactory
     from agents.environments import VectorEnvironment
+    from agents.muzero.search.record import TreeRecord
 
 Infos = Mapping[str, Any]  # gymnasium's vector infos: key -> [B, ...] array, "_key" -> [B] bool
 
@@ -133,6 +135,28 @@ class Agent(ABC):
     def statistics(self) -> Mapping[str, float]:
         """Return figures of the last ``act`` worth logging, such as search depth."""
         return {}
+
+    def explain(self, texts: Sequence[str] | None = None) -> Mapping[int, TreeRecord]:
+        """Return the search behind each action of the last ``act``.
+
+        Args:
+            texts: ``[A]`` what each action does; None where there are no words.
+
+        Returns:
+            Number of the environment -> its search; only of environments that were active.
+
+        Raises:
+            ValueError: this agent searches no trees.
+        """
+        raise ValueError(
+            f"{type(self).__name__} searches no tree that could be shown; choose an agent that "
+            "plans, such as agent=muzero"
+        )
+
+    @property
+    def explains(self) -> bool:
+        """Whether ``explain`` shows anything."""
+        return type(self).explain is not Agent.explain
 
 
 def full_masks(infos: Infos, num_envs: int, num_actions: int) -> np.ndarray:

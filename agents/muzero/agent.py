@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,10 @@ from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.reanalysis import reanalyse
 from agents.muzero.replay import Replay
 from agents.muzero.search.base import Search
+from agents.muzero.search.base import SearchResult
+from agents.muzero.search.record import TreeRecord
+from agents.muzero.search.record import last_tree
+from agents.muzero.search.record import record_tree
 from agents.muzero.self_play import SelfPlayGroup
 from agents.muzero.trainer import LearningPlan
 from agents.muzero.trainer import MuZeroTrainer
@@ -95,6 +100,7 @@ class MuZeroAgent(Agent):
         self._model = LearnedModel(self.network, device=self._device)
         self._search = self._make_search()
         self._statistics: dict[str, float] = {}
+        self._searched: tuple[np.ndarray, SearchResult] | None = None  # environments [B], result
 
     def act(
         self, observations: np.ndarray, infos: Infos, active: np.ndarray | None = None
@@ -102,6 +108,7 @@ class MuZeroAgent(Agent):
         """See ``Agent.act``: plans for the active environments, without exploration."""
         rows = np.arange(len(observations)) if active is None else np.flatnonzero(active)
         actions = np.zeros(len(observations), np.int64)
+        self._searched = None
         if not len(rows):
             return actions
         masks = full_masks(infos, len(observations), self._num_actions)
@@ -112,6 +119,7 @@ class MuZeroAgent(Agent):
             np.random.default_rng(self._seed),
             explore=False,
         )
+        self._searched = rows, result
         actions[rows] = result.action
         self._statistics = {
             "search/depth": float(result.statistics.depth.mean()),
@@ -178,6 +186,21 @@ class MuZeroAgent(Agent):
     def statistics(self) -> Mapping[str, float]:
         """See ``Agent.statistics``: means over the last batch of searches."""
         return self._statistics
+
+    def explain(self, texts: Sequence[str] | None = None) -> Mapping[int, TreeRecord]:
+        """See ``Agent.explain``; {} before the first ``act``.
+
+        Raises:
+            ValueError: the search keeps no trees.
+        """
+        if self._searched is None:
+            return {}
+        tree = last_tree(self._search)
+        rows, result = self._searched
+        return {
+            int(env): record_tree(tree, row, result, discount=self._search.discount, texts=texts)
+            for row, env in enumerate(rows)
+        }
 
 
 def _make_group(

@@ -1,0 +1,410 @@
+"""One finished search written down for people: its tree, its candidates and its figures.
+
+The flat arrays of a search are overwritten by the next one; a ``TreeRecord`` is a copy of one row
+of them in plain Python, with the actions in words. ``drawing`` turns it into a picture.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import fields
+from functools import cached_property
+from types import NoneType
+from typing import Any
+from typing import get_args
+from typing import get_origin
+from typing import get_type_hints
+
+import numpy as np
+
+from agents.muzero.search.base import Search
+from agents.muzero.search.base import SearchResult
+from agents.muzero.search.tree import Tree
+
+FORMAT = "powergrid-muzero search tree"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeRecord:
+    """A node, and the edge that leads into it."""
+
+    index: int  # position in TreeRecord.nodes: the root is 0, a parent comes before its children
+    parent: int | None  # index of the parent; None for the root
+    depth: int  # edges from the root
+    action: int | None  # of the edge into the node; None for the root
+    text: str  # what the action does, "" where it has no words
+    visits: int  # times that a simulation passed through or ended here
+    value: float  # mean discounted return from here on, the environment's units
+    reward: float  # of the edge into the node, the environment's units
+    prior: float  # of the action in the parent, by the model, noise included
+    raw_value: float  # the model's own value of the node, before any look-ahead
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateRecord:
+    """An action that the search tried at the root."""
+
+    action: int
+    text: str  # what it does, "" where it has no words
+    visits: int
+    q: float  # reward + discount * value: what the search expects of it, the environment's units
+    prior: float  # before the search
+    weight: float  # in the improved policy, after the search
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeSummary:
+    """What a person asks first of a search."""
+
+    depth: int  # of the deepest node
+    mean_depth: float  # over the nodes below the root
+    width: int  # actions tried at the root
+    nodes_per_depth: tuple[int, ...]  # [depth + 1], from the root (1) to the deepest
+    visit_entropy: float  # nats, of the visits of the candidates
+    policy_entropy: float  # nats, of the improved policy over all A actions
+    lowest_q: float  # of the candidates
+    highest_q: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeRecord:
+    """A finished search. ``record_tree`` makes it; ``to_json`` and ``from_json`` keep it."""
+
+    action: int  # chosen; under exploration it need not be the most visited, nor a candidate
+    text: str  # what it does, "" where it has no words
+    value: float  # of the root after the search, the environment's units
+    num_simulations: int  # visits of all candidates together
+    discount: float  # gamma per decision
+    summary: TreeSummary
+    candidates: tuple[CandidateRecord, ...]  # most visited first, then by weight, then by action
+    nodes: tuple[NodeRecord, ...]  # [N]; without reuse of subtrees in order of the simulations
+
+    def q(self, node: NodeRecord) -> float:
+        """Return reward + discount * value of the edge into ``node``."""
+        return _edge_value(node, self.discount)
+
+    @cached_property
+    def children(self) -> tuple[tuple[NodeRecord, ...], ...]:
+        """Children of each node ``[N]``, most visited first, then by q, then by action."""
+        return _children(self.nodes, self.discount)
+
+    def to_json(self, *, indent: int | None = 1) -> str:
+        """Return the record as JSON text; ``from_json`` gives the same record back.
+
+        Args:
+            indent: spaces a level; None for one line.
+        """
+        document = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        return json.dumps(document, indent=indent, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> TreeRecord:
+        """Return the record that ``to_json`` wrote.
+
+        Raises:
+            ValueError: it is cut short, of another format or version, or contradicts itself; the
+                message names where.
+        """
+        try:
+            document = json.loads(text, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"the search tree is damaged: not JSON at line {error.lineno} ({error.msg}). "
+                "Write it again"
+            ) from error
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise ValueError(
+                f"not a search tree: expected an object with 'format': {FORMAT!r}, as "
+                "TreeRecord.to_json writes it"
+            )
+        version = document.get("version")
+        if version != VERSION:
+            raise ValueError(
+                f"the search tree is of version {version!r}; this release reads version {VERSION}. "
+                "Write it again with this release, or read it with the one that wrote it"
+            )
+        del document["format"], document["version"]
+        record = _read(document, cls, "tree")
+        _check_whole(record)
+        return record
+
+
+def last_tree(search: Search) -> Tree:
+    """Return the trees of the last run of ``search``.
+
+    Raises:
+        ValueError: it has not run yet, or keeps none.
+    """
+    forest = getattr(search, "_forest", None)  # a Search of another package need not have one
+    if forest is None:
+        raise ValueError(
+            f"{type(search).__name__} keeps no trees to look at; choose search=gumbel or puct"
+        )
+    tree = forest.tree
+    if tree is None:
+        raise ValueError("no tree yet: run the search first")
+    return tree
+
+
+def record_tree(
+    tree: Tree,
+    row: int,
+    result: SearchResult,
+    *,
+    discount: float,
+    texts: Sequence[str] | None = None,
+) -> TreeRecord:
+    """Write down one of the B searches that ``tree`` and ``result`` are the outcome of.
+
+    Args:
+        tree: the searches' trees, not yet overwritten by another run.
+        row: which of the B.
+        result: of the same run.
+        discount: gamma per decision, of the search.
+        texts: ``[A]`` what each action does; None where there are no words.
+
+    Raises:
+        ValueError: no such row, fewer texts than actions, or ``result`` is of another run.
+    """
+    num_roots, num_actions = result.visit_counts.shape
+    if len(tree.lowest) != num_roots:
+        raise ValueError(
+            f"the tree holds {len(tree.lowest)} searches and the result {num_roots}; give both of "
+            "the same run"
+        )
+    if not 0 <= row < num_roots:
+        raise ValueError(f"row is {row}; expected 0 to {num_roots - 1}, one per search")
+    if texts is not None and len(texts) != num_actions:
+        raise ValueError(f"{len(texts)} texts given for {num_actions} actions; give one for each")
+
+    nodes = _nodes(tree, row, texts)
+    policy = result.policy[row]
+    candidates = _candidates(nodes, discount, policy)
+    visits = np.zeros(num_actions, np.int64)
+    visits[[candidate.action for candidate in candidates]] = [c.visits for c in candidates]
+    if not np.array_equal(visits, result.visit_counts[row]):
+        raise ValueError(
+            f"row {row} of the tree and of the result differ in visits; the search has run again: "
+            "record a tree before the next run"
+        )
+    action = int(result.action[row])
+    return TreeRecord(
+        action=action,
+        text="" if texts is None else str(texts[action]),
+        value=float(result.value[row]),
+        num_simulations=int(visits.sum()),
+        discount=float(discount),
+        summary=_summarise(nodes, candidates, _entropy(policy)),
+        candidates=candidates,
+        nodes=nodes,
+    )
+
+
+def _columns(tree: Tree, row: int) -> Mapping[str, np.ndarray]:
+    """Return the fields of the N nodes of one tree, ``[N]`` each."""
+    names = ("visits", "value_sum", "raw_value", "reward", "prior", "parent", "action", "depth")
+    nodes = getattr(tree, "nodes", None)
+    if nodes is not None:
+        return {name: nodes[name][row] for name in names}
+    return {name: getattr(tree, name)[row] for name in names}
+
+
+def _nodes(tree: Tree, row: int, texts: Sequence[str] | None) -> tuple[NodeRecord, ...]:
+    columns = _columns(tree, row)
+    used = columns["visits"] > 0
+    used[0] = True  # a root without a visit of its own
+    kept = np.flatnonzero(used)
+    new_index = np.cumsum(used) - 1
+    nodes = []
+    for index, old in enumerate(kept.tolist()):
+        root = index == 0
+        action = int(columns["action"][old])
+        visits = int(columns["visits"][old])
+        nodes.append(
+            NodeRecord(
+                index=index,
+                parent=None if root else int(new_index[columns["parent"][old]]),
+                depth=int(columns["depth"][old]),
+                action=None if root else action,
+                text="" if root or texts is None else str(texts[action]),
+                visits=visits,
+                value=float(columns["value_sum"][old]) / max(visits, 1),
+                reward=float(columns["reward"][old]),
+                prior=float(columns["prior"][old]),
+                raw_value=float(columns["raw_value"][old]),
+            )
+        )
+    return tuple(nodes)
+
+
+def _edge_value(node: NodeRecord, discount: float) -> float:
+    return node.reward + discount * node.value
+
+
+def _children(nodes: Sequence[NodeRecord], discount: float) -> tuple[tuple[NodeRecord, ...], ...]:
+    families: list[list[NodeRecord]] = [[] for _ in nodes]
+    for node in nodes[1:]:
+        assert node.parent is not None
+        families[node.parent].append(node)
+    return tuple(
+        tuple(sorted(family, key=lambda n: (-n.visits, -_edge_value(n, discount), n.action)))
+        for family in families
+    )
+
+
+def _candidates(
+    nodes: Sequence[NodeRecord], discount: float, policy: np.ndarray
+) -> tuple[CandidateRecord, ...]:
+    """Return the children of the root; ``policy [A]`` is the improved one."""
+    candidates = []
+    for node in nodes:
+        if node.parent == 0:
+            assert node.action is not None
+            candidates.append(
+                CandidateRecord(
+                    action=node.action,
+                    text=node.text,
+                    visits=node.visits,
+                    q=_edge_value(node, discount),
+                    prior=node.prior,
+                    weight=float(policy[node.action]),
+                )
+            )
+    return tuple(sorted(candidates, key=lambda c: (-c.visits, -c.weight, c.action)))
+
+
+def _summarise(
+    nodes: Sequence[NodeRecord], candidates: Sequence[CandidateRecord], policy_entropy: float
+) -> TreeSummary:
+    depths = np.array([node.depth for node in nodes])
+    values = [candidate.q for candidate in candidates]
+    return TreeSummary(
+        depth=int(depths.max()),
+        mean_depth=float(depths[1:].mean()),
+        width=len(candidates),
+        nodes_per_depth=tuple(np.bincount(depths).tolist()),
+        visit_entropy=_entropy(np.array([candidate.visits for candidate in candidates])),
+        policy_entropy=policy_entropy,
+        lowest_q=min(values),
+        highest_q=max(values),
+    )
+
+
+def _entropy(weights: np.ndarray) -> float:
+    """Return the entropy, nats, of what is proportional to ``weights``."""
+    share = weights[weights > 0].astype(np.float64)
+    share /= share.sum()
+    return max(0.0, -float((share * np.log(share)).sum()))
+
+
+# ----------------------------------------------------------------------------------- reading
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"the search tree is damaged: {name} is not a finite number. Write it again")
+
+
+def _read(value: Any, kind: Any, where: str) -> Any:
+    """Return the JSON ``value`` as ``kind``, a type of this module's fields.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if kind is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise _damaged(where, f"expected a number, found {_short(value)}")
+        if not math.isfinite(value):
+            raise _damaged(where, f"{value} is not a finite number")
+        return float(value)
+    if kind in (int, str):
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise _damaged(where, f"expected {kind.__name__}, found {_short(value)}")
+        return value
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise _damaged(where, f"expected a list, found {_short(value)}")
+        return tuple(
+            _read(one, get_args(kind)[0], f"{where}[{number}]") for number, one in enumerate(value)
+        )
+    if NoneType in get_args(kind):
+        return None if value is None else _read(value, get_args(kind)[0], where)
+    return _read_record(value, kind, where)
+
+
+def _read_record(value: Any, kind: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise _damaged(where, f"expected an object, found {_short(value)}")
+    known = [one.name for one in fields(kind)]
+    missing = [name for name in known if name not in value]
+    if missing:
+        raise _damaged(where, f"{missing[0]} is missing")
+    unknown = [name for name in value if name not in known]
+    if unknown:
+        raise _damaged(where, f"unknown entry {unknown[0]!r}; known are {', '.join(known)}")
+    hints = get_type_hints(kind)
+    return kind(**{name: _read(value[name], hints[name], f"{where}.{name}") for name in known})
+
+
+def _check_whole(record: TreeRecord) -> None:
+    """Raise ValueError unless the record's parts agree with one another."""
+    if len(record.nodes) < 2:
+        raise _damaged("tree.nodes", f"{len(record.nodes)} nodes; a search has at least 2")
+    for index, node in enumerate(record.nodes):
+        where = f"tree.nodes[{index}]"
+        if node.index != index:
+            raise _damaged(where, f"index is {node.index}, expected {index}")
+        if index == 0:
+            if (node.parent, node.action, node.depth) != (None, None, 0):
+                raise _damaged(where, "the root has no parent, no action and depth 0")
+            continue
+        if node.parent is None or not 0 <= node.parent < index:
+            raise _damaged(where, f"parent is {node.parent}, expected one of the nodes before")
+        if node.action is None or node.action < 0:
+            raise _damaged(where, f"action is {node.action}, expected 0 or more")
+        if node.depth != record.nodes[node.parent].depth + 1:
+            raise _damaged(where, f"depth is {node.depth}, not one more than its parent's")
+        if node.visits < 1:
+            raise _damaged(where, f"visits is {node.visits}, expected 1 or more")
+    if record.action < 0:
+        raise _damaged("tree.action", f"it is {record.action}, expected 0 or more")
+    weights = {candidate.action: candidate.weight for candidate in record.candidates}
+    tried = {node.action for node in record.nodes if node.parent == 0}
+    if weights.keys() != tried or len(record.candidates) != len(tried):
+        raise _damaged("tree.candidates", "they are not the actions below the root")
+    policy = np.zeros(max(weights) + 1)
+    policy[list(weights)] = list(weights.values())
+    candidates = _candidates(record.nodes, record.discount, policy)
+    _check_same("tree.candidates", record.candidates, candidates)
+    summary = _summarise(record.nodes, candidates, record.summary.policy_entropy)
+    _check_same("tree.summary", (record.summary,), (summary,))
+    if record.num_simulations != sum(candidate.visits for candidate in candidates):
+        raise _damaged("tree.num_simulations", "it is not the sum of the candidates' visits")
+
+
+def _check_same(where: str, found: Sequence[Any], derived: Sequence[Any]) -> None:
+    """Raise ValueError unless records read agree with those derived from the nodes."""
+    for one, other in zip(found, derived, strict=True):
+        for name, value in asdict(one).items():
+            expected = getattr(other, name)
+            same = (
+                math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-9)
+                if isinstance(expected, float)
+                else value == expected
+            )
+            if not same:
+                raise _damaged(f"{where}: {name}", f"{value}, but the nodes give {expected}")
+
+
+def _damaged(where: str, problem: str) -> ValueError:
+    return ValueError(f"the search tree is damaged: {where}: {problem}. Write it again")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

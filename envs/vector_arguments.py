@@ -8,6 +8,32 @@ from typing import Any
 
 import numpy as np
 
+from envs.checks import is_integer
+
+
+def check_num_envs(num_envs: Any) -> int:
+    """Return B as an int.
+
+    Raises:
+        ValueError: it is not an integer, or less than 1.
+    """
+    if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer):
+        raise ValueError(f"num_envs must be an integer of at least 1, but is {num_envs!r}")
+    if num_envs < 1:
+        raise ValueError(f"num_envs is {num_envs}; at least 1 environment is needed.")
+    return int(num_envs)
+
+
+def check_grid(grid: Any, num_envs: int) -> int:
+    """Return the number of a grid as an int.
+
+    Raises:
+        ValueError: it is not an integer in [0, B).
+    """
+    if not is_integer(grid) or not 0 <= grid < num_envs:
+        raise ValueError(f"grid must be a number from 0 to {num_envs - 1}, but is {grid!r}")
+    return int(grid)
+
 
 def check_gate(threshold: Any) -> float | None:
     """Return the idle gate's threshold as a float, None for no gate.

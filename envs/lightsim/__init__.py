@@ -8,6 +8,7 @@
 - ``lookahead``: actions played on the forecast.
 - ``calm``: stretches of steps in which nothing happens, solved in one call.
 - ``player``: rewards, ends, reconnection and the idle gate around it.
+- ``planning``: copies of grids that play on, on what is foreseen.
 """
 
 from envs.lightsim.simulator import Simulator

@@ -115,6 +115,27 @@ class Player:
             self._steady[grid],
         )
 
+    def beside(self, simulator: Simulator) -> Player:
+        """Return a player of ``simulator`` by the same rules, but without an idle gate."""
+        return Player(
+            simulator,
+            self._reward,
+            reconnect_lines=self._reconnect_lines,
+            max_steps=self._max_steps,
+        )
+
+    def take(self, other: Player, grids: np.ndarray, places: np.ndarray) -> None:
+        """Put copies of n episodes of ``other``, which may be this player, on n places of this one.
+
+        See ``Simulator.take``.
+        """
+        self.simulator.take(other.simulator, grids, places)
+        for name in ("over", "blackout", "end"):
+            getattr(self, name)[places] = getattr(other, name)[grids]
+        for grid, place in zip(grids.tolist(), places.tolist(), strict=True):
+            self._scenarios[place] = other._scenarios[grid]
+            self._steady[place] = other._steady[grid]
+
     def load(self, grid: int, snapshot: PlayerSnapshot) -> None:
         """Put the episode on ``grid`` back where ``snapshot`` was taken."""
         self.simulator.load(grid, snapshot.grid)

@@ -18,6 +18,7 @@ import numpy as np
 from envs.lightsim.cascade import Cascade
 from envs.lightsim.effects import Effects
 from envs.lightsim.power_flow import Columns
+from envs.lightsim.power_flow import PowerFlow
 from envs.lightsim.power_flow import PowerFlowPool
 from envs.lightsim.template import GridTemplate
 from envs.scenarios import Scenario
@@ -129,7 +130,7 @@ class Simulator:
         self.dark[grid] = False
         self.rules_changed[grid] = True
 
-        self._flows[grid] = self._pool.of(self.template.topology)
+        self._meet_topology(grid)
         grids, causes = np.array([grid]), [self._solve(grid)]
         # at the start nothing is counted: only what is far above its limit trips
         self._settle(grids, causes, counting=False)
@@ -181,15 +182,15 @@ class Simulator:
         impact = self.effects.impact(action, self.line_status[grid])
         after = self.effects.result(action, before, self.last_busbar[grid])
         if (after != before).any():
-            self._flows[grid] = self._pool.of(after)
             self.topology[grid] = after
+            self._meet_topology(grid)
             self.line_status[grid] = after[self.layout.line_or_position] > 0
             self.rules_changed[grid] = True
         return impact
 
     def _solve(self, grid: int) -> str:
         """Solve the present row of ``grid``; return "" or why it cannot be."""
-        flow = self._flows[grid]
+        flow = self._flow(grid)
         scenario = self.scenarios[grid]
         assert scenario is not None
         row = self.row[grid]
@@ -197,7 +198,7 @@ class Simulator:
         flow.set_voltages(scenario.prod_v[row])
         cause = flow.solve()
         if cause:
-            self._pool.forget(self.topology[grid])
+            self._discard_flow(grid)
         else:
             flow.read(self._raw[grid])
         return cause
@@ -205,8 +206,22 @@ class Simulator:
     def _solve_as(self, grid: int, topology: np.ndarray) -> tuple[str, np.ndarray]:
         """Put ``grid`` into ``topology`` and solve it."""
         self.topology[grid] = topology
-        self._flows[grid] = self._pool.of(topology)
+        self._meet_topology(grid)
         return self._solve(grid), self._raw[grid]
+
+    # what solves a grid: here one power flow for each topology, shared by all grids in it
+
+    def _meet_topology(self, grid: int) -> None:
+        """Get ready to solve ``grid`` in its present topology."""
+        self._flows[grid] = self._pool.of(self.topology[grid])
+
+    def _flow(self, grid: int) -> PowerFlow:
+        """Return a power flow in the topology of ``grid``."""
+        return self._flows[grid]
+
+    def _discard_flow(self, grid: int) -> None:
+        """Forget the power flow of ``grid``, which found no solution."""
+        self._pool.forget(self.topology[grid])
 
     def _settle(
         self, grids: np.ndarray, causes: list[str], *, counting: bool = True
@@ -337,8 +352,24 @@ class Simulator:
         for name, values in zip(_KEPT, snapshot.arrays, strict=True):
             getattr(self, name)[grid] = values
         if not self.dark[grid]:
-            self._flows[grid] = self._pool.of(self.topology[grid])
+            self._meet_topology(grid)
         self.rules_changed[grid] = True
+
+    def take(self, other: Simulator, grids: np.ndarray, places: np.ndarray) -> None:
+        """Put copies of grids of ``other``, which may be this simulator, on grids of this one.
+
+        Args:
+            other: of the same template.
+            grids: ``[n]`` int, of ``other``.
+            places: ``[n]`` int, of this one, each at most once.
+        """
+        for name in _KEPT:
+            getattr(self, name)[places] = getattr(other, name)[grids]
+        for grid, place in zip(grids.tolist(), places.tolist(), strict=True):
+            self.scenarios[place] = other.scenarios[grid]
+            if not self.dark[place]:
+                self._meet_topology(place)
+        self.rules_changed[places] = True
 
     # -------------------------------------------------------------------------- what it shows
 

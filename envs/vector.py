@@ -17,11 +17,14 @@ from gymnasium.vector.utils import batch_space
 from envs.actions import MASKS
 from envs.actions import ActionCatalogue
 from envs.checks import check_count
+from envs.lightsim.planning import ForecastPlanner
 from envs.lightsim.template import REFERENCE
+from envs.lightsim.template import grid_template
 from envs.names import choose
 from envs.power_grid import PARAMETERS
 from envs.power_grid import STARTS
 from envs.rewards import find_grid2op_reward
+from envs.rewards import make_reward
 from envs.scenarios import SPLITS
 from envs.scenarios import ScenarioSource
 from envs.scenarios import make_source
@@ -135,6 +138,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             same_step=self.autoreset_mode is AutoresetMode.SAME_STEP,
             threads=check_count("threads", threads),
         )
+        self._recipe = recipe
         self._grids = Grids(recipe, self.num_envs)
         self.layout: GridLayout = self._grids.layout
         self.catalogue: ActionCatalogue = self._grids.catalogue
@@ -249,6 +253,23 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 )
         self.simulator_calls += [0 if actions is None else actions.size for actions in asked]
         return self._grids.simulate(asked)
+
+    def planner(self) -> ForecastPlanner:
+        """Return what plays copies of the grids on, many steps ahead, on what is foreseen now.
+
+        What it simulates counts in ``simulator_calls``. Planners do not disturb each other.
+        """
+        self._need_open()
+        recipe = self._recipe
+        return ForecastPlanner(
+            grid_template(recipe.grid, recipe.parameters),
+            lambda grid: self._grids.save(grid).episode,
+            encoder=self.encoder,
+            reward=make_reward(recipe.reward, self.layout),
+            reconnect_lines=recipe.reconnect_lines,
+            max_steps=recipe.max_steps,
+            calls=self.simulator_calls,
+        )
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the threads."""

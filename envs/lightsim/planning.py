@@ -15,6 +15,7 @@ Shape letters: A actions, n copies of a call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from typing import NamedTuple
@@ -23,10 +24,12 @@ import gymnasium as gym
 import numpy as np
 
 from envs.lightsim.player import Player
+from envs.lightsim.player import PlayerSnapshot
 from envs.lightsim.power_flow import PowerFlow
 from envs.lightsim.simulator import Simulator
 from envs.lightsim.template import GridTemplate
 from envs.observations import ObservationEncoder
+from envs.rewards import Reward
 from envs.scenarios import Scenario
 from envs.state import GridState
 from envs.state import LegalityState
@@ -50,19 +53,35 @@ class ForecastPlanner:
     power of two times its roots: n of its beginning and one for each step of each copy.
 
     Args:
-        player: of the environment's grids; its reward, reconnection and time limit hold here too.
+        template: of the grid.
+        save: returns where grid number i of the environment stands.
         encoder: of observations.
+        reward: what steps pay.
+        reconnect_lines: as in the environment.
+        max_steps: of an episode, as in the environment.
         calls: ``[B]`` int64, of the environment's grids: steps simulated are added to it.
     """
 
-    def __init__(self, player: Player, encoder: ObservationEncoder, calls: np.ndarray):
-        self._source = player
+    def __init__(
+        self,
+        template: GridTemplate,
+        save: Callable[[int], PlayerSnapshot],
+        *,
+        encoder: ObservationEncoder,
+        reward: Reward,
+        reconnect_lines: bool,
+        max_steps: int | None,
+        calls: np.ndarray,
+    ):
+        self._save = save
         self._encoder = encoder
         self._calls = calls
-        self._catalogue = player.simulator.template.catalogue
+        self._catalogue = template.catalogue
         self._used = 0
-        self._simulator = ForecastSimulator(player.simulator.template, len(calls))
-        self._player = player.beside(self._simulator)
+        self._simulator = ForecastSimulator(template, len(calls))
+        self._player = Player(
+            self._simulator, reward, reconnect_lines=reconnect_lines, max_steps=max_steps
+        )
         self._origin = np.zeros(len(calls), dtype=np.int64)  # of each slot, the grid it is from
 
     @property
@@ -97,7 +116,7 @@ class ForecastPlanner:
         slots = self._take_slots(len(grids))
         simulator = self._simulator
         for slot, grid in zip(slots.tolist(), grids.tolist(), strict=True):
-            saved = self._source.save(grid)
+            saved = self._save(grid)
             scenario = saved.grid.scenario
             if saved.over or scenario is None:
                 raise gym.error.ResetNeeded(

@@ -26,6 +26,9 @@ from agents.composition import probe_spaces
 from agents.runs import RunFolder
 from agents.runs import new_folder
 from agents.saved_configs import change_saved
+from agents.search_trees import record_searches
+from agents.search_trees import write_searches
+from envs.checks import check_count
 from envs.names import choose
 
 _OWN_KEYS = ("run", "checkpoint", "folder", "seed", "evaluation")
@@ -48,6 +51,7 @@ def evaluate(composed: DictConfig) -> float:
     config = plain(composed)
     evaluation = config["evaluation"]
     choose("checkpoint", config["checkpoint"], ("best", "latest"))
+    decisions = check_count("evaluation.trees", evaluation["trees"], least=0)
     run = None if config["run"] is None else RunFolder.open_existing(Path(config["run"]))
     if run is not None:
         config = _config_of_run(run, composed, config)
@@ -67,6 +71,9 @@ def evaluate(composed: DictConfig) -> float:
         baselines = baseline_entries(env, **limits, **spaces, seed=config["seed"])
         entries = [*(entry for entry in baselines if entry.name != name), *entries]
     folder = _folder(config["folder"], run)
+    searched = (
+        record_searches(agent, make_environment, plan[0], decisions=decisions) if decisions else []
+    )
 
     results = compare(
         entries, plan, num_envs=evaluation["num_envs"], num_workers=evaluation["num_workers"]
@@ -75,6 +82,10 @@ def evaluate(composed: DictConfig) -> float:
     report(results, env, split=evaluation["split"], folder=folder)
     if evaluation["gif"]:
         draw(entries[-1], plan[0], folder / "evaluation.gif")
+    if searched:
+        episode = plan[0].scenario or f"{env['id']}, seed {plan[0].seed}"
+        write_searches(searched, folder / "trees", episode=episode)
+        print(f"Drew the searches of {len(searched)} decisions into {folder / 'trees'}")
     return results[-1].metrics()["score"]
 
 

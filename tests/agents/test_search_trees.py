@@ -1,0 +1,209 @@
+"""The searches behind an episode's decisions, from the command line, on the real grid."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hydra import compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+from agents import evaluate
+from agents.base import Agent
+from agents.baselines import DoNothingAgent
+from agents.commands import plain
+from agents.composition import build_agent
+from agents.composition import build_evaluation_factory
+from agents.composition import build_plan
+from agents.composition import probe_spaces
+from agents.environments import EnvironmentFactory
+from agents.evaluation import EpisodePlan
+from agents.muzero.search import TreeRecord
+from agents.runs import RunFolder
+from agents.search_trees import action_texts
+from agents.search_trees import record_searches
+
+OVERRIDES = (
+    "network=mlp",
+    "agent.network.hidden_size=16",
+    "agent.network.state_size=16",
+    "agent.search.num_simulations=12",
+    "agent.search.max_considered=4",
+    "wrappers=gated",
+    "env.kwargs.idle_gate=0.85",
+    "trainer.device=cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def config() -> dict[str, Any]:
+    """Of an agent with a small network and search, on the grid."""
+    with initialize_config_module("conf", version_base="1.3"):
+        return plain(compose("train", overrides=list(OVERRIDES)))
+
+
+@pytest.fixture(scope="module")
+def factory(config: dict[str, Any]) -> EnvironmentFactory:
+    return build_evaluation_factory(config["env"], split="val", max_steps=600)
+
+
+@pytest.fixture(scope="module")
+def agent(config: dict[str, Any], factory: EnvironmentFactory) -> Agent:
+    observation, action = probe_spaces(factory)
+    return build_agent(config["agent"], observation_space=observation, action_space=action, seed=3)
+
+
+@pytest.fixture(scope="module")
+def plan(config: dict[str, Any]) -> EpisodePlan:
+    return build_plan(config["env"], split="val", episodes=1, seed=20190106)[0]
+
+
+@pytest.fixture(scope="module")
+def run(config: dict[str, Any], agent: Agent, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run whose agent has learned nothing yet."""
+    folder = RunFolder.create(tmp_path_factory.mktemp("search") / "run", config)
+    folder.checkpoints.save_best(agent.state_dict())
+    return folder.path
+
+
+@pytest.fixture
+def command(
+    working_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Evaluate in this process, in an empty folder; return the exit code and what was printed."""
+
+    def evaluate_with(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["powergrid-evaluate", *arguments])
+        code = 0
+        try:
+            evaluate.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            GlobalHydra.instance().clear()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return evaluate_with
+
+
+def test_the_command_writes_trees_and_pictures(
+    command: Any, run: Path, factory: EnvironmentFactory, working_folder: Path
+) -> None:
+    code, out, error = command(
+        f"run={run}",
+        "folder=out",
+        "evaluation.episodes=1",
+        "evaluation.max_steps=600",
+        "evaluation.trees=2",
+    )
+    assert code == 0, error
+    assert "Drew the searches of 2 decisions into out/trees" in out
+    written = sorted((working_folder / "out" / "trees").iterdir())
+    assert [path.suffix for path in written] == [".json", ".svg"] * 2
+    assert written[0].name.startswith("decision_001_step_")
+    env = factory(1)
+    texts = action_texts(env)
+    env.close()
+    assert texts is not None
+    for path in written:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            tree = TreeRecord.from_json(text)
+            assert tree.num_simulations == 12
+            assert tree.summary.width == 4
+            assert tree.text == texts[tree.action]
+            assert all(c.text == texts[c.action] for c in tree.candidates)
+        else:
+            words = "".join(ElementTree.fromstring(text).itertext())
+            assert f"after {path.stem.rpartition('_')[2]} steps" in words
+            assert texts[tree.action] in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("agent=greedy", "evaluation.trees=2"),
+            "GreedyAgent searches no tree that could be shown; choose an agent that plans",
+        ),
+        (("agent=random", "evaluation.trees=-1"), "evaluation.trees must be an integer of at"),
+        (("agent=random", "evaluation.trees=true"), "evaluation.trees must be an integer of at"),
+        (("agent=random", "evaluation.tree=1"), "did you mean 'evaluation.trees'?"),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing(
+    command: Any, working_folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    code, _, error = command(*arguments)
+    assert code == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert list(working_folder.iterdir()) == []
+
+
+def test_decisions_are_those_of_the_episode(
+    agent: Agent, factory: EnvironmentFactory, plan: EpisodePlan
+) -> None:
+    searched = record_searches(agent, factory, plan, decisions=3)
+    assert [one.number for one in searched] == [1, 2, 3]
+    env = factory(1, autoreset="disabled")
+    observations, infos = env.reset(seed=[plan.seed], options={"scenario": [plan.scenario]})
+    step = int(infos["duration"][0])
+    for one in searched:
+        actions = agent.act(observations, infos)
+        assert (one.step, one.tree.action) == (step, actions[0])
+        observations, *_, infos = env.step(actions)
+        step += int(infos["duration"][0])
+    env.close()
+
+
+def test_an_episode_that_ends_sooner_has_fewer(
+    config: dict[str, Any], agent: Agent, plan: EpisodePlan
+) -> None:
+    short = build_evaluation_factory(config["env"], split="val", max_steps=3)
+    searched = record_searches(agent, short, plan, decisions=1000)
+    assert 1 <= len(searched) <= 3
+
+
+def test_searches_are_named_by_environment(agent: Agent, factory: EnvironmentFactory) -> None:
+    env = factory(3, autoreset="disabled")
+    observations, infos = env.reset(seed=0)
+    texts = action_texts(env)
+    agent.act(observations, infos)
+    everywhere = agent.explain(texts)
+    assert list(everywhere) == [0, 1, 2]
+    actions = agent.act(observations, infos, np.array([True, False, True]))
+    somewhere = agent.explain(texts)
+    assert list(somewhere) == [0, 2]
+    assert all(tree.action == actions[index] for index, tree in somewhere.items())
+    assert somewhere[2].candidates[0].action == everywhere[2].candidates[0].action
+    agent.act(observations, infos, np.zeros(3, dtype=bool))
+    assert agent.explain(texts) == {}
+    env.close()
+
+
+def test_environments_without_words_have_none() -> None:
+    env = EnvironmentFactory("CartPole-v1")(1)
+    assert action_texts(env) is None
+    env.close()
+    grids = EnvironmentFactory("PowerGrid-v0", {"max_steps": 3})(1)
+    texts = action_texts(grids)
+    grids.close()
+    assert texts is not None
+    assert texts[0] == "do nothing"
+
+
+def test_agents_without_a_search_say_so(agent: Agent, factory: EnvironmentFactory) -> None:
+    observation, action = probe_spaces(factory)
+    idle = DoNothingAgent(observation_space=observation, action_space=action)
+    assert agent.explains
+    assert not idle.explains
+    with pytest.raises(ValueError, match="DoNothingAgent searches no tree"):
+        idle.explain()

@@ -95,6 +95,13 @@ class TrainingRun:
 class Agent(ABC):
     """Acts on B environments at once."""
 
+    def preflight(self, make_environment: EnvironmentFactory) -> None:
+        """Refuse environments that it could not be trained in, before anything is written.
+
+        Raises:
+            ValueError: it could not; the message says why and what to do.
+        """
+
     def bind(self, env: VectorEnvironment) -> None:
         """Meet the vector environment about to be played; look-ahead agents keep it."""
 

@@ -20,6 +20,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "reward": ("env.kwargs.reward",),
     "wrappers": ("env.kwargs.idle_gate", "env.kwargs.reconnect_lines"),
     "agent": ("agent",),
+    "agent/model": ("agent.model",),
     "network": ("agent.network",),
     "search": ("agent.search",),
     "replay": ("agent.replay",),

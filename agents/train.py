@@ -73,6 +73,7 @@ def train(composed: DictConfig) -> float:
     evaluator = _interim_evaluator(env, evaluation)
     spaces = probe_spaces(make_environment)
     agent = _agent(config, spaces)
+    agent.preflight(make_environment)
     final = FinalEvaluation(config, agent, spaces)
     if run is None:
         run = RunFolder.create(_folder(composed), config, command=sys.argv)

@@ -1,6 +1,7 @@
 """MuZero as an agent: its parts put together, acting and training.
 
-Schrittwieser et al. 2020, https://arxiv.org/abs/1911.08265.
+Schrittwieser et al. 2020, https://arxiv.org/abs/1911.08265. With the simulator as the model it is
+AlphaZero (Silver et al. 2018).
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from agents.base import TrainingRun
 from agents.base import full_masks
 from agents.devices import choose_device
 from agents.environments import EnvironmentFactory
+from agents.environments import VectorEnvironment
 from agents.muzero.learner import Learner
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
+from agents.muzero.planning import LearnedPlanning
+from agents.muzero.planning import PlanningModelMaker
 from agents.muzero.reanalysis import reanalyse
 from agents.muzero.replay import Replay
 from agents.muzero.search.base import Search
@@ -42,7 +46,7 @@ from agents.muzero.workers import SelfPlayPool
 
 
 class MuZeroAgent(Agent):
-    """Plans in a learned model with a tree search, and learns the model from its own play.
+    """Plans in a model with a tree search, and learns from its own play.
 
     Args:
         observation_space, action_space: of one environment: a Box and a Discrete.
@@ -55,8 +59,13 @@ class MuZeroAgent(Agent):
         plan: how much is learned from how much play.
         discount: gamma, per decision.
         td_steps: n of the n-step value target, in decisions.
-        unroll_steps: K, steps that the model is unrolled in training.
+        unroll_steps: K, steps that the model is unrolled in training; 0 trains no dynamics, where
+            the simulator is the model.
+        model: makes what searches plan in, see ``PlanningModel``.
         device: "auto", "cpu", "cuda", ...: where the networks run.
+
+    Raises:
+        ValueError: an option is out of range, or does not go with the model.
     """
 
     def __init__(
@@ -74,6 +83,7 @@ class MuZeroAgent(Agent):
         discount: float = 0.9,
         td_steps: int = 7,
         unroll_steps: int = 5,
+        model: PlanningModelMaker = LearnedPlanning,
         device: str = "auto",
     ) -> None:
         if not 0.0 < discount <= 1.0:
@@ -97,10 +107,42 @@ class MuZeroAgent(Agent):
         self._seed = seed
         self._device = choose_device(device)
         self.network = _seeded(self._make_network, seed)
-        self._model = LearnedModel(self.network, device=self._device)
+        self._learned = LearnedModel(self.network, device=self._device)
+        self._make_model = model
+        self._model = model(learned=self._learned)
+        if self._model.plans_in_network and unroll_steps == 0:
+            raise ValueError(
+                "agent.unroll_steps=0 trains no dynamics, which the learned model plans in; set "
+                "agent.unroll_steps=1 or more, or agent/model=simulator"
+            )
         self._search = self._make_search()
         self._statistics: dict[str, float] = {}
         self._searched: tuple[np.ndarray, SearchResult] | None = None  # environments [B], result
+
+    @property
+    def learns(self) -> bool:
+        """Whether ``train`` does anything: not where the model uses no network."""
+        return self._model.uses_network
+
+    def preflight(self, make_environment: EnvironmentFactory) -> None:
+        """See ``Agent.preflight``."""
+        if self._model.plans_in_network:
+            return
+        if self._plan.reanalyse_every is not None:
+            raise ValueError(
+                f"agent.plan.reanalyse_every={self._plan.reanalyse_every} searches from remembered "
+                "observations, and the simulator cannot go back to those; set it to null, or take "
+                "agent/model=learned"
+            )
+        env = make_environment(1)
+        try:
+            self._make_model(learned=self._learned).bind(env)
+        finally:
+            env.close()
+
+    def bind(self, env: VectorEnvironment) -> None:
+        """See ``Agent.bind``; ValueError if no plans can be made in this environment."""
+        self._model.bind(env)
 
     def act(
         self, observations: np.ndarray, infos: Infos, active: np.ndarray | None = None
@@ -113,7 +155,7 @@ class MuZeroAgent(Agent):
             return actions
         masks = full_masks(infos, len(observations), self._num_actions)
         result = self._search.run(
-            self._model,
+            self._model.at(rows),
             np.asarray(observations)[rows],
             masks[rows],
             np.random.default_rng(self._seed),
@@ -131,6 +173,9 @@ class MuZeroAgent(Agent):
 
     def train(self, run: TrainingRun) -> None:
         """Learn from self-play; see ``MuZeroTrainer``."""
+        if not self.learns:
+            return
+        self.preflight(run.make_environment)
         settings = run.settings
         _check_groups(settings)
         learner = Learner(
@@ -162,6 +207,7 @@ class MuZeroAgent(Agent):
             num_envs=settings.envs_per_group,
             make_network=self._make_network,
             make_search=self._make_search,
+            make_model=self._make_model,
             seed=run.seed,
             device=self._device if settings.num_workers == 0 else torch.device("cpu"),
         )
@@ -210,6 +256,7 @@ def _make_group(
     num_envs: int,
     make_network: Callable[[], MuZeroNetwork],
     make_search: Callable[[], Search],
+    make_model: PlanningModelMaker,
     seed: int,
     device: torch.device,
 ) -> SelfPlayGroup:
@@ -220,6 +267,7 @@ def _make_group(
         num_envs=num_envs,
         network=make_network(),
         search=make_search(),
+        model=make_model,
         seed=seed,
         device=device,
     )

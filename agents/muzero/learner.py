@@ -50,7 +50,7 @@ class Learner:
         network: what to train; moved to ``device``.
         optimizer_factory: makes the optimiser from the parameters, such as
             ``functools.partial(torch.optim.Adam, lr=1e-3)``.
-        unroll_steps: K that batches must have.
+        unroll_steps: K that batches must have; 0 trains values and policies alone.
         value_weight: weight of the value loss.
         reward_weight: weight of the reward loss.
         policy_weight: weight of the policy loss.
@@ -95,8 +95,8 @@ class Learner:
         for name, number in options.items():
             if not 0.0 <= number < math.inf:
                 raise ValueError(f"{name} must be finite and not negative: {number}")
-        if unroll_steps < 1:
-            raise ValueError(f"unroll_steps must be at least 1: {unroll_steps}")
+        if unroll_steps < 0:
+            raise ValueError(f"unroll_steps must not be negative: {unroll_steps}")
         if max_grad_norm is not None and not max_grad_norm > 0.0:
             raise ValueError(
                 f"max_grad_norm must be positive, or None for no limit: {max_grad_norm}"
@@ -105,6 +105,11 @@ class Learner:
             raise ValueError(
                 "consistency_weight needs a network with a projection: set the network's "
                 "consistency_size (such as 256), or consistency_weight to 0"
+            )
+        if consistency_weight > 0.0 and unroll_steps == 0:
+            raise ValueError(
+                "consistency_weight compares unrolled states with observed ones: it needs "
+                "unroll_steps of 1 or more, or set it to 0"
             )
         self.device = torch.device(device)
         self.network = network.to(self.device)

@@ -70,7 +70,8 @@ def muzero_losses(
         scale[1:] /= num_steps
 
     def total(loss_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-        weighted = loss_BT.masked_fill(~mask_BT, 0.0) @ scale[-loss_BT.shape[1] :]
+        first = len(scale) - loss_BT.shape[1]  # rewards have no position 0
+        weighted = loss_BT.masked_fill(~mask_BT, 0.0) @ scale[first:]
         return (weighted * batch.weights).mean()
 
     logits = unrolled.policy_logits

@@ -72,7 +72,7 @@ class Replay:
         observation_dtype: how observations are kept; batches have them in float32.
         sparse_policy_size: keep only this many non-zero probabilities of each policy, for visit
             counts of few simulations; None keeps all.
-        unroll_steps: K.
+        unroll_steps: K; 0 for values and policies alone.
         td_steps: n of the n-step value target.
         discount: gamma, per decision.
         discount_per_step: gamma per environment step: a decision of duration d discounts by
@@ -104,10 +104,10 @@ class Replay:
         store_action_masks: bool = False,
         unroll_observations: bool = False,
     ) -> None:
-        counts = {"num_lanes": num_lanes, "unroll_steps": unroll_steps, "td_steps": td_steps}
-        for name, number in counts.items():
-            if number < 1:
-                raise ValueError(f"{name} must be at least 1: {number}")
+        counts = {"num_lanes": (num_lanes, 1), "unroll_steps": (unroll_steps, 0)}
+        for name, (number, least) in {**counts, "td_steps": (td_steps, 1)}.items():
+            if number < least:
+                raise ValueError(f"{name} must be at least {least}: {number}")
         if not 0.0 <= discount <= 1.0:
             raise ValueError(f"discount must be 0 to 1: {discount}")
         if priority_alpha < 0.0 or priority_beta < 0.0:

@@ -21,6 +21,8 @@ from agents.environments import final_observations
 from agents.environments import final_values
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
+from agents.muzero.planning import LearnedPlanning
+from agents.muzero.planning import PlanningModelMaker
 from agents.muzero.search.base import Search
 from agents.muzero.targets import CONTINUING
 from agents.muzero.targets import TERMINATED
@@ -67,6 +69,11 @@ class SelfPlayGroup:
         network: a copy of the network of its own.
         search: plans; shared searches are fine within one process.
         seed: of the run.
+        device: where the network runs.
+        model: makes what the search plans in.
+
+    Raises:
+        ValueError: no plans can be made in these environments.
     """
 
     def __init__(
@@ -79,11 +86,16 @@ class SelfPlayGroup:
         search: Search,
         seed: int,
         device: torch.device | str = "cpu",
+        model: PlanningModelMaker = LearnedPlanning,
     ) -> None:
         self.group = group
         self._env = make_environment(num_envs)
         self._search = search
-        self._model = LearnedModel(network, device=device)
+        self._learned = LearnedModel(network, device=device)
+        planning = model(learned=self._learned)
+        planning.bind(self._env)
+        self._model_at = planning.at
+        self._rows = np.arange(num_envs)
         self._seed = seed
         self._generators = [
             np.random.default_rng([seed, group, index]) for index in range(num_envs)
@@ -101,7 +113,7 @@ class SelfPlayGroup:
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Play with these weights from now on."""
-        self._model.network.load_state_dict(weights)
+        self._learned.network.load_state_dict(weights)
 
     def play(self, num_decisions: int, temperature: float) -> Experience:
         """Play ``num_decisions`` in every environment; episodes go on from round to round."""
@@ -127,7 +139,7 @@ class SelfPlayGroup:
             assert self._observations is not None
             action_mask[t] = full_masks(self._infos, num_envs, num_actions)
             result = self._search.run(
-                self._model,
+                self._model_at(self._rows),
                 self._observations,
                 action_mask[t],
                 self._generators,
@@ -149,7 +161,7 @@ class SelfPlayGroup:
             if cut_short.any():
                 # The whole batch, so that the shapes, and with them the bits, never vary.
                 finals = final_observations(next_observations, infos)
-                final_value[t] = np.where(cut_short, self._model.root(finals).value, 0.0)
+                final_value[t] = np.where(cut_short, self._learned.policy_value(finals).value, 0.0)
             statistics[t] = (
                 result.statistics.depth.mean(),
                 result.statistics.width.mean(),

@@ -1,0 +1,66 @@
+"""What searches plan in while environments are played, chosen by ``agent/model=...``.
+
+A search wants a ``Model`` whose roots are given observations. A learned model needs no more than
+those; the simulator needs to know which grids they were seen on.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from agents.environments import VectorEnvironment
+from agents.muzero.model import LearnedModel
+from agents.muzero.search.base import Model
+
+
+class PlanningModel(Protocol):
+    """Makes the models that searches plan in; one for each vector environment being played.
+
+    It pickles, and leaves the environment behind.
+    """
+
+    plans_in_network: bool  # states are the network's: its dynamics must be trained
+    uses_network: bool  # values and priors are the network's: there is something to learn
+
+    def bind(self, env: VectorEnvironment) -> None:
+        """Meet the environment about to be played.
+
+        Raises:
+            ValueError: no plans can be made in it; the message says what to do.
+        """
+        ...
+
+    def at(self, rows: np.ndarray) -> Model:
+        """Return a model whose roots are the present states of environments ``rows [n]`` int."""
+        ...
+
+
+class PlanningModelMaker(Protocol):
+    """Makes a ``PlanningModel``; what the configuration names."""
+
+    def __call__(self, *, learned: LearnedModel) -> PlanningModel:
+        """Return one that may use ``learned``, the network's own model."""
+        ...
+
+
+class LearnedPlanning:
+    """Plans in the network's own states.
+
+    Args:
+        learned: the network's model.
+    """
+
+    plans_in_network = True
+    uses_network = True
+
+    def __init__(self, *, learned: LearnedModel) -> None:
+        self._learned = learned
+
+    def bind(self, env: VectorEnvironment) -> None:
+        """See ``PlanningModel``: any environment will do."""
+
+    def at(self, rows: np.ndarray) -> Model:
+        """See ``PlanningModel``: the observations say all."""
+        return self._learned

@@ -8,7 +8,9 @@ actions, completed Q-values make the improved policy, and interior nodes follow 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -19,8 +21,25 @@ from agents.muzero.search.base import SearchResult
 from envs.names import choose
 
 
+class _Rules(NamedTuple):
+    """The constants of a search, as its compiled loops take them."""
+
+    discount: float
+    visit_offset: float
+    value_scale: float
+    over_tree: bool
+
+
+class _Plan(NamedTuple):
+    """What sequential halving does at B roots."""
+
+    scores: np.ndarray  # [B, A] float32, gumbel + logits
+    candidates: np.ndarray  # [B, K] int32, actions in order of scores, NO_ACTION beyond the legal
+    wanted: np.ndarray  # [B, simulations] int32, visits that a simulation's candidates must have
+
+
 @numba.njit(cache=True, nogil=True)
-def _completed_values(tree, b, node, discount, visit_offset, value_scale, over_tree):
+def _completed_values(tree, b, node, rules):
     """Return what completing the Q-values of one node needs, in one walk over its children.
 
     An unvisited action gets the mixed value (appendix D, equation 33): the node's own value and the
@@ -29,8 +48,9 @@ def _completed_values(tree, b, node, discount, visit_offset, value_scale, over_t
     value_scale (equation 8).
 
     Returns:
-        low, spread: of the rescaling; sigma; mixed: the value of unvisited actions, in the
-        environment's units; total: visits of all children; mass: prior of the visited children.
+        low: of the rescaling; scale: sigma by its spread; mixed: the value of unvisited actions, in
+        the environment's units; top: the highest value of an action; total: visits of all
+        children; mass: prior of the visited children.
     """
     total = 0
     most = 0
@@ -38,162 +58,143 @@ def _completed_values(tree, b, node, discount, visit_offset, value_scale, over_t
     weighted = 0.0
     low = np.inf
     high = -np.inf
-    child = tree.first_child[b, node]
+    parent = tree.nodes[b, node]
+    child = parent.first_child
     while child != trees.NO_NODE:
-        visits = tree.visits[b, child]
-        value = tree.reward[b, child] + discount * tree.value_sum[b, child] / visits
-        prior = max(np.float64(tree.prior[b, child]), 1.1754944e-38)
-        total += visits
-        most = max(most, visits)
+        record = tree.nodes[b, child]
+        prior = max(np.float64(record.prior), 1.1754944e-38)
+        total += record.visits
+        most = max(most, record.visits)
         mass += prior
-        weighted += prior * value
-        low = min(low, value)
-        high = max(high, value)
-        child = tree.next_sibling[b, child]
-    mixed = np.float64(tree.raw_value[b, node])
+        weighted += prior * record.edge_value
+        low = min(low, record.edge_value)
+        high = max(high, record.edge_value)
+        child = record.next_sibling
+    mixed = np.float64(parent.raw_value)
     if total > 0:
         mixed = (mixed + total * (weighted / mass)) / (total + 1)
-    if tree.best_unvisited[b, node] != trees.NO_ACTION:
+    if parent.best_unvisited != trees.NO_ACTION:
         low = min(low, mixed)
         high = max(high, mixed)
-    if over_tree and tree.highest[b] >= tree.lowest[b]:
+    top = high
+    if rules.over_tree and tree.highest[b] >= tree.lowest[b]:
         low = tree.lowest[b]
         high = tree.highest[b]
-    sigma = (visit_offset + most) * value_scale
-    return low, max(high - low, 1e-8), sigma, mixed, total, mass
+    sigma = (rules.visit_offset + most) * rules.value_scale
+    return low, sigma / max(high - low, 1e-8), mixed, top, total, mass
 
 
 @numba.njit(cache=True, nogil=True)
-def _select_interior(tree, b, node, discount, visit_offset, value_scale, over_tree):
+def _select_interior(tree, b, node, rules):
     """Return (action, child) of argmax pi'(a) - N(a) / (1 + sum N) (equation 14)."""
-    low, spread, sigma, mixed, total, mass = _completed_values(
-        tree, b, node, discount, visit_offset, value_scale, over_tree
-    )
-    best_action = tree.best_unvisited[b, node]
+    _, scale, mixed, top, total, mass = _completed_values(tree, b, node, rules)
+    parent = tree.nodes[b, node]
+    best_action = parent.best_unvisited
     best_child = trees.NO_NODE
-    # exp(sigma * 1) can reach e^13 with the default scales: relative to the top one it's safe.
+    # exp(sigma) can reach e^13 with the default scales: relative to the top value it's safe.
     normalizer = 0.0
     unvisited = 0.0
     if best_action != trees.NO_ACTION:
-        unvisited = np.exp(sigma * ((mixed - low) / spread - 1.0))
+        unvisited = np.exp(scale * (mixed - top))
         normalizer += max(1.0 - mass, 0.0) * unvisited
-    child = tree.first_child[b, node]
+    child = parent.first_child
     while child != trees.NO_NODE:
-        value = tree.reward[b, child] + discount * tree.value_sum[b, child] / tree.visits[b, child]
-        normalizer += tree.prior[b, child] * np.exp(sigma * ((value - low) / spread - 1.0))
-        child = tree.next_sibling[b, child]
+        record = tree.nodes[b, child]
+        normalizer += record.prior * np.exp(scale * (record.edge_value - top))
+        child = record.next_sibling
     normalizer = max(normalizer, 1e-300)
 
     best_score = -np.inf
     if best_action != trees.NO_ACTION:
-        best_score = tree.unvisited[b, node, best_action] * unvisited / normalizer
-    child = tree.first_child[b, node]
+        best_score = parent.best_prior * unvisited / normalizer
+    child = parent.first_child
     while child != trees.NO_NODE:
-        visits = tree.visits[b, child]
-        value = tree.reward[b, child] + discount * tree.value_sum[b, child] / visits
-        improved = tree.prior[b, child] * np.exp(sigma * ((value - low) / spread - 1.0))
-        score = improved / normalizer - visits / (1.0 + total)
-        action = tree.action[b, child]
-        if score > best_score or (score == best_score and action < best_action):
+        record = tree.nodes[b, child]
+        improved = record.prior * np.exp(scale * (record.edge_value - top))
+        score = improved / normalizer - record.visits / (1.0 + total)
+        if score > best_score or (score == best_score and record.action < best_action):
             best_score = score
-            best_action = action
+            best_action = record.action
             best_child = child
-        child = tree.next_sibling[b, child]
+        child = record.next_sibling
     return best_action, best_child
 
 
 @numba.njit(cache=True, nogil=True)
-def _root_scores(
-    tree, b, discount, visit_offset, value_scale, over_tree, noisy_logits, scores, visits
-):  # fmt: skip
-    """Fill ``scores [A]`` = gumbel + logits + sigma Q and ``visits [A]`` of one root."""
-    low, spread, sigma, mixed, _, _ = _completed_values(
-        tree, b, 0, discount, visit_offset, value_scale, over_tree
-    )
-    completed = np.float32(sigma * (mixed - low) / spread)
-    for action in range(scores.shape[0]):
-        scores[action] = noisy_logits[action] + completed
-        visits[action] = 0
-    child = tree.first_child[b, 0]
+def _select_root(tree, b, wanted, plan, rules):
+    """Return (action, child) of the best candidate with ``wanted`` visits; child NO_NODE if new."""
+    if wanted == 0:
+        for k in range(plan.candidates.shape[1]):
+            action = plan.candidates[b, k]
+            if action != trees.NO_ACTION and tree.priors[0, b, action] >= 0.0:
+                return action, trees.NO_NODE
+    low, scale, _, _, _, _ = _completed_values(tree, b, 0, rules)
+    best_action = trees.NO_ACTION
+    best_child = trees.NO_NODE
+    best_score = -np.inf
+    child = tree.nodes[b, 0].first_child
     while child != trees.NO_NODE:
-        action = tree.action[b, child]
-        value = tree.reward[b, child] + discount * tree.value_sum[b, child] / tree.visits[b, child]
-        scores[action] = noisy_logits[action] + np.float32(sigma * (value - low) / spread)
-        visits[action] = tree.visits[b, child]
-        child = tree.next_sibling[b, child]
+        record = tree.nodes[b, child]
+        if record.visits == wanted:
+            action = record.action
+            score = plan.scores[b, action] + scale * (record.edge_value - low)
+            if score > best_score or (score == best_score and action < best_action):
+                best_score = score
+                best_action = action
+                best_child = child
+        child = record.next_sibling
+    return best_action, best_child
 
 
 @numba.njit(cache=True, nogil=True)
-def _select(
-    tree,
-    discount,
-    visit_offset,
-    value_scale,
-    over_tree,
-    noisy_logits,
-    candidates,
-    wanted,
-    parents,
-    actions,
-):
-    """Write the edge to grow in every tree: sequential halving at the root, pi' below it.
+def _advance(tree, edges, leaves, node, select, plan, rules):
+    """Grow ``node`` in every tree, then choose the next edges; see ``trees.Advance``.
 
-    ``candidates [B, K]`` are the root's considered actions in order of gumbel + logits, -1 beyond
-    the legal ones; ``wanted [B]`` is the visit count that this simulation's candidates must have.
+    Sequential halving chooses at the root, the improved policy below it.
     """
-    for b in range(parents.shape[0]):
-        low, spread, sigma, mixed, _, _ = _completed_values(
-            tree, b, 0, discount, visit_offset, value_scale, over_tree
-        )
-        action = trees.NO_ACTION
-        node = trees.NO_NODE
-        best_score = -np.inf
-        if wanted[b] == 0:
-            for k in range(candidates.shape[1]):
-                candidate = candidates[b, k]
-                if candidate >= 0 and tree.unvisited[b, 0, candidate] >= 0.0:
-                    action = candidate
-                    break
-        else:
-            child = tree.first_child[b, 0]
+    for b in range(edges.parents.shape[0]):
+        if node > 0 and not trees.grow(tree, b, node, edges, leaves, rules.discount):
+            return b
+        if select:
+            parent = 0
+            action, child = _select_root(tree, b, plan.wanted[b, node], plan, rules)
             while child != trees.NO_NODE:
-                if tree.visits[b, child] == wanted[b]:
-                    mean = tree.value_sum[b, child] / tree.visits[b, child]
-                    value = tree.reward[b, child] + discount * mean
-                    candidate = tree.action[b, child]
-                    score = noisy_logits[b, candidate] + sigma * (value - low) / spread
-                    if score > best_score or (score == best_score and candidate < action):
-                        best_score = score
-                        action = candidate
-                        node = child
-                child = tree.next_sibling[b, child]
-        parent = 0
-        while node != trees.NO_NODE:
-            parent = node
-            action, node = _select_interior(
-                tree, b, parent, discount, visit_offset, value_scale, over_tree
-            )
-        parents[b] = parent
-        actions[b] = action
+                parent = child
+                action, child = _select_interior(tree, b, parent, rules)
+            trees.choose_edge(edges, b, parent, action)
+    return -1
 
 
 @numba.njit(cache=True, nogil=True)
-def _all_root_scores(
-    tree, discount, visit_offset, value_scale, over_tree, noisy_logits, scores, visits
-):  # fmt: skip
-    """Fill ``scores [B, A]`` and ``visits [B, A]``; see ``_root_scores``."""
+def _top_actions(scores, num_considered, width):
+    """Return [B, width] int32: the ``num_considered [B]`` actions of the highest ``scores [B, A]``.
+
+    In order of the scores, the lower action first among equals; NO_ACTION beyond.
+    """
+    candidates = np.full((scores.shape[0], width), trees.NO_ACTION, np.int32)
     for b in range(scores.shape[0]):
-        _root_scores(
-            tree,
-            b,
-            discount,
-            visit_offset,
-            value_scale,
-            over_tree,
-            noisy_logits[b],
-            scores[b],
-            visits[b],
-        )
+        rest = scores[b].copy()
+        for k in range(num_considered[b]):
+            best = np.argmax(rest)
+            candidates[b, k] = best
+            rest[best] = -np.inf
+    return candidates
+
+
+@numba.njit(cache=True, nogil=True)
+def _root_scores(tree, rules, logits, scores):
+    """Fill ``scores [B, A]`` = ``logits [B, A]`` + sigma Q, completed, of the roots."""
+    for b in range(scores.shape[0]):
+        low, scale, mixed, _, _, _ = _completed_values(tree, b, 0, rules)
+        completed = np.float32(scale * (mixed - low))
+        for action in range(scores.shape[1]):
+            scores[b, action] = logits[b, action] + completed
+        child = tree.nodes[b, 0].first_child
+        while child != trees.NO_NODE:
+            record = tree.nodes[b, child]
+            value = np.float32(scale * (record.edge_value - low))
+            scores[b, record.action] = logits[b, record.action] + value
+            child = record.next_sibling
 
 
 def considered_visits(num_considered: int, num_simulations: int) -> np.ndarray:
@@ -252,10 +253,13 @@ class GumbelSearch:
         self.num_simulations = int(num_simulations)
         self.discount = float(discount)
         self.max_considered = int(max_considered)
-        self.visit_offset = float(visit_offset)
-        self.value_scale = float(value_scale)
         self.gumbel_scale = float(gumbel_scale)
-        self._over_tree = choose("normalization", normalization, ("siblings", "tree")) == "tree"
+        self._rules = _Rules(
+            discount=self.discount,
+            visit_offset=float(visit_offset),
+            value_scale=float(value_scale),
+            over_tree=choose("normalization", normalization, ("siblings", "tree")) == "tree",
+        )
         self._forest = trees.Forest()
         self._schedules = np.stack(
             [
@@ -279,8 +283,13 @@ class GumbelSearch:
         trees.check_roots(output, action_mask)
         legal = action_mask.astype(bool)
         num_roots, num_actions = legal.shape
+        if self.max_considered > num_actions:
+            raise ValueError(
+                f"max_considered is {self.max_considered}, but there are {num_actions} actions; "
+                f"set search.max_considered to {num_actions} or less"
+            )
         logits = np.where(legal, output.policy_logits, np.float32(-np.inf))
-        priors = np.where(legal, trees.softmax(logits), np.float32(-1.0))
+        priors = np.where(legal, trees.softmax(logits), trees.TAKEN)
         noisy_logits = logits - logits.max(axis=1, keepdims=True)
         if explore and self.gumbel_scale > 0.0:
             generators = trees.row_generators(rng, num_roots)
@@ -288,35 +297,30 @@ class GumbelSearch:
             noisy_logits = noisy_logits + (self.gumbel_scale * noise).astype(np.float32)
 
         num_considered = np.minimum(legal.sum(axis=1), self.max_considered)
-        candidates = self._candidates(noisy_logits, num_considered)
-        wanted = self._schedules[num_considered]  # [B, simulations]
-        num_nodes = self.num_simulations + 1
-        tree = self._forest.plant(output, priors, num_nodes, root_visits=1)
-        parents = np.empty(num_roots, np.int64)
-        actions = np.empty(num_roots, np.int64)
-        constants = (self.discount, self.visit_offset, self.value_scale, self._over_tree)
-        for node in range(1, num_nodes):
-            _select(
-                tree, *constants, noisy_logits, candidates, wanted[:, node - 1], parents, actions
-            )
-            self._forest.step(model, node, parents, actions, self.discount)
+        plan = _Plan(
+            scores=noisy_logits,
+            candidates=_top_actions(noisy_logits, num_considered, self.max_considered),
+            wanted=self._schedules[num_considered],
+        )
+        tree = self._forest.plant(output, priors, self.num_simulations + 1, root_visits=1)
+        self._forest.simulate(model, partial(_advance, plan=plan, rules=self._rules))
 
-        scores = np.empty((num_roots, num_actions), np.float32)
         visit_counts = np.empty((num_roots, num_actions), np.int32)
-        _all_root_scores(tree, *constants, noisy_logits, scores, visit_counts)
+        trees.root_visits(tree, visit_counts)
+        scores = np.empty((num_roots, num_actions), np.float32)
+        _root_scores(tree, self._rules, noisy_logits, scores)
         finalists = visit_counts == visit_counts.max(axis=1, keepdims=True)
         action = np.where(finalists, scores, np.float32(-np.inf)).argmax(axis=1)
-        _all_root_scores(tree, *constants, logits, scores, visit_counts)
+        _root_scores(tree, self._rules, logits, scores)
+        root = tree.nodes[:, 0]
         return SearchResult(
             visit_counts=visit_counts,
             policy=trees.softmax(scores),
-            value=(tree.value_sum[:, 0] / tree.visits[:, 0]).astype(np.float32),
+            value=(root["value_sum"] / root["visits"]).astype(np.float32),
             action=action,
             statistics=trees.summarise(tree, visit_counts),
         )
 
-    def _candidates(self, noisy_logits: np.ndarray, num_considered: np.ndarray) -> np.ndarray:
-        """Return [B, K] actions of the highest gumbel + logits in order; -1 beyond the legal."""
-        width = min(self.max_considered, noisy_logits.shape[1])
-        order = np.argsort(-noisy_logits, axis=1, kind="stable")[:, :width].astype(np.int32)
-        return np.where(np.arange(width) < num_considered[:, None], order, np.int32(-1))
+    def last_tree(self) -> trees.Tree:
+        """Return the trees of the last search, overwritten by the next; ValueError before one."""
+        return self._forest.tree

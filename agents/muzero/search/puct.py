@@ -6,7 +6,9 @@ The specification's formulas; its sources are Schrittwieser et al. 2020, appendi
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -16,73 +18,91 @@ from agents.muzero.search.base import Model
 from agents.muzero.search.base import SearchResult
 from envs.names import choose
 
-_FIRST_PLAY_ZERO = 0
-_FIRST_PLAY_PARENT = 1
-_NORMALIZE_TREE = 0
-_NORMALIZE_SIBLINGS = 1
+_SIBLINGS = 1  # of the choices of normalization
+_PARENT = 1  # of the choices of first_play
+
+
+class _Rules(NamedTuple):
+    """The constants of a search, as its compiled loops take them."""
+
+    discount: float
+    c_base: float
+    c_init: float
+    normalization: int
+    first_play: int
+    exploration: np.ndarray  # [n] float64, ``_exploration`` of 0 .. n - 1 visits
 
 
 @numba.njit(cache=True, nogil=True)
-def _select(
-    tree, discount, c_base, c_init, normalization, first_play, parents, actions
-):  # fmt: skip
-    """Walk every tree down its highest UCB scores; write the edge to grow: parents, actions [B].
+def _exploration(visits, c_base, c_init):
+    """Return (log((N + c_base + 1) / c_base) + c_init) sqrt(N), N visits of the parent."""
+    return (np.log((visits + c_base + 1.0) / c_base) + c_init) * np.sqrt(np.float64(visits))
+
+
+@numba.njit(cache=True, nogil=True)
+def _select(tree, b, rules):
+    """Walk tree ``b`` down its highest UCB scores; return the edge to grow: (parent, action).
 
     UCB(c) = (log((N_p + c_base + 1) / c_base) + c_init) sqrt(N_p) / (N_c + 1) prior_c + value_c
     """
-    for b in range(parents.shape[0]):
-        node = 0
-        while True:
-            parent_visits = tree.visits[b, node]
-            exploration = (np.log((parent_visits + c_base + 1.0) / c_base) + c_init) * np.sqrt(
-                np.float64(parent_visits)
-            )
-            mean = tree.value_sum[b, node] / parent_visits if parent_visits > 0 else 0.0
-            low = tree.lowest[b]
-            high = tree.highest[b]
-            if normalization == _NORMALIZE_SIBLINGS:
-                low = mean
-                high = mean
-                child = tree.first_child[b, node]
-                while child != trees.NO_NODE:
-                    child_mean = tree.value_sum[b, child] / tree.visits[b, child]
-                    value = tree.reward[b, child] + discount * child_mean
-                    low = min(low, value)
-                    high = max(high, value)
-                    child = tree.next_sibling[b, child]
-            spread = high - low
-            if normalization == _NORMALIZE_SIBLINGS:
-                spread = max(spread, 1e-8)
-
-            best_action = tree.best_unvisited[b, node]
-            best_child = trees.NO_NODE
-            best_score = -np.inf
-            if best_action != trees.NO_ACTION:
-                best_score = exploration * tree.unvisited[b, node, best_action]
-                if first_play == _FIRST_PLAY_PARENT:
-                    best_score += (mean - low) / spread if spread > 0.0 else mean
-            child = tree.first_child[b, node]
+    node = 0
+    while True:
+        parent = tree.nodes[b, node]
+        if parent.visits < rules.exploration.shape[0]:
+            exploration = rules.exploration[parent.visits]
+        else:
+            exploration = _exploration(parent.visits, rules.c_base, rules.c_init)
+        mean = parent.value_sum / parent.visits if parent.visits > 0 else 0.0
+        low = tree.lowest[b]
+        high = tree.highest[b]
+        if rules.normalization == _SIBLINGS:
+            low = mean
+            high = mean
+            child = parent.first_child
             while child != trees.NO_NODE:
-                visits = tree.visits[b, child]
-                value = tree.reward[b, child] + discount * tree.value_sum[b, child] / visits
-                if spread > 0.0:
-                    value = (value - low) / spread
-                score = exploration / (visits + 1) * tree.prior[b, child] + value
-                action = tree.action[b, child]
-                if score > best_score or (
-                    score == best_score
-                    and best_child != trees.NO_NODE
-                    and action < best_action
-                ):  # fmt: skip
-                    best_score = score
-                    best_action = action
-                    best_child = child
-                child = tree.next_sibling[b, child]
-            if best_child == trees.NO_NODE:
-                parents[b] = node
-                actions[b] = best_action
-                break
-            node = best_child
+                record = tree.nodes[b, child]
+                low = min(low, record.edge_value)
+                high = max(high, record.edge_value)
+                child = record.next_sibling
+            high = max(high, low + 1e-8)
+        spread = high - low
+
+        best_action = parent.best_unvisited
+        best_child = trees.NO_NODE
+        best_score = -np.inf
+        if best_action != trees.NO_ACTION:
+            best_score = exploration * parent.best_prior
+            if rules.first_play == _PARENT:
+                best_score += (mean - low) / spread if spread > 0.0 else mean
+        child = parent.first_child
+        while child != trees.NO_NODE:
+            record = tree.nodes[b, child]
+            value = record.edge_value
+            if spread > 0.0:
+                value = (value - low) / spread
+            score = exploration / (record.visits + 1) * record.prior + value
+            if score > best_score or (
+                score == best_score and best_child != trees.NO_NODE and record.action < best_action
+            ):
+                best_score = score
+                best_action = record.action
+                best_child = child
+            child = record.next_sibling
+        if best_child == trees.NO_NODE:
+            return node, best_action
+        node = best_child
+
+
+@numba.njit(cache=True, nogil=True)
+def _advance(tree, edges, leaves, node, select, rules):
+    """Grow ``node`` in every tree, then choose the next edges; see ``trees.Advance``."""
+    for b in range(edges.parents.shape[0]):
+        if node > 0 and not trees.grow(tree, b, node, edges, leaves, rules.discount):
+            return b
+        if select:
+            parent, action = _select(tree, b, rules)
+            trees.choose_edge(edges, b, parent, action)
+    return -1
 
 
 class PUCTSearch:
@@ -128,17 +148,26 @@ class PUCTSearch:
             raise ValueError(f"dirichlet_alpha must be positive, got {dirichlet_alpha}")
         self.num_simulations = int(num_simulations)
         self.discount = float(discount)
-        self.c_base = float(c_base)
-        self.c_init = float(c_init)
         self.dirichlet_alpha = dirichlet_alpha
         self.exploration_fraction = exploration_fraction
         self.selection = choose("selection", selection, ("softmax", "power"))
         self.initial_root_visits = initial_root_visits
-        self._normalization = ("tree", "siblings").index(
-            choose("normalization", normalization, ("tree", "siblings"))
-        )
-        self._first_play = ("zero", "parent").index(
-            choose("first_play", first_play, ("zero", "parent"))
+        self._rules = _Rules(
+            discount=self.discount,
+            c_base=float(c_base),
+            c_init=float(c_init),
+            normalization=("tree", "siblings").index(
+                choose("normalization", normalization, ("tree", "siblings"))
+            ),
+            first_play=("zero", "parent").index(
+                choose("first_play", first_play, ("zero", "parent"))
+            ),
+            exploration=np.array(
+                [
+                    _exploration(visits, float(c_base), float(c_init))
+                    for visits in range(self.num_simulations + 2)
+                ]
+            ),
         )
         self._forest = trees.Forest()
 
@@ -158,33 +187,26 @@ class PUCTSearch:
         generators = trees.row_generators(rng, len(action_mask))
         priors = self._root_priors(output.policy_logits, action_mask, generators, explore)
         num_nodes = self.num_simulations + 1
-        tree = self._forest.plant(output, priors, num_nodes, self.initial_root_visits)
-        parents = np.empty(len(priors), np.int64)
-        actions = np.empty(len(priors), np.int64)
-        for node in range(1, num_nodes):
-            _select(
-                tree,
-                self.discount,
-                self.c_base,
-                self.c_init,
-                self._normalization,
-                self._first_play,
-                parents,
-                actions,
-            )
-            self._forest.step(model, node, parents, actions, self.discount)
-
+        tree = self._forest.plant(
+            output, priors, self.num_simulations + 1, self.initial_root_visits
+        )
+        self._forest.simulate(model, partial(_advance, rules=self._rules))
         visit_counts = np.empty(priors.shape, np.int32)
-        trees.root_children(tree, self.discount, visit_counts, np.empty(priors.shape, np.float32))
+        trees.root_visits(tree, visit_counts)
+        root = tree.nodes[:, 0]
         return SearchResult(
             visit_counts=visit_counts,
             policy=(visit_counts / self.num_simulations).astype(np.float32),
-            value=(tree.value_sum[:, 0] / tree.visits[:, 0]).astype(np.float32),
+            value=(root["value_sum"] / root["visits"]).astype(np.float32),
             action=self._choose(
                 visit_counts, action_mask, generators, temperature if explore else 0.0
             ),
             statistics=trees.summarise(tree, visit_counts),
         )
+
+    def last_tree(self) -> trees.Tree:
+        """Return the trees of the last search, overwritten by the next; ValueError before one."""
+        return self._forest.tree
 
     def _root_priors(
         self,
@@ -193,7 +215,7 @@ class PUCTSearch:
         generators: list[np.random.Generator],
         explore: bool,
     ) -> np.ndarray:
-        """Return [B, A] priors over the legal actions, noise added; -1 for illegal ones."""
+        """Return [B, A] priors over the legal actions, noise added; TAKEN for illegal ones."""
         legal = action_mask.astype(bool)
         priors = trees.softmax(np.where(legal, logits, np.float32(-np.inf)))
         if explore and self.exploration_fraction > 0.0:
@@ -201,7 +223,7 @@ class PUCTSearch:
                 noise = generator.dirichlet(np.full(legal[row].sum(), self.dirichlet_alpha))
                 mixed = (1 - self.exploration_fraction) * priors[row, legal[row]]
                 priors[row, legal[row]] = mixed + self.exploration_fraction * noise
-        return np.where(legal, priors, np.float32(-1.0))
+        return np.where(legal, priors, trees.TAKEN)
 
     def _choose(
         self,

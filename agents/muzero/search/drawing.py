@@ -39,6 +39,8 @@ _PORT = 21.0  # of the edges, below the top of a card
 _STUB_HEIGHT = 18.0
 _MARGIN = 24.0
 _MAX_LINES = 2  # of an action's words
+_MAX_HEADING_LINES = 3  # of one sentence
+_LEAST_WIDTH = 900.0
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,11 @@ def to_svg(record: TreeRecord, pruning: Pruning | None = None, *, title: str = "
     """
     branches = _prune(record, pruning or Pruning())
     colours = _Colours(record)
-    heading, top = _heading(record, title, colours)
-    tops, bottom = _place(branches, top)
     columns = 1 + max(branch.node.depth for branch in branches)
     width = 2 * _MARGIN + columns * _CARD_WIDTH + (columns - 1) * _COLUMN_GAP
-    width = max(width, 2 * _MARGIN + 760.0)  # the heading's
+    width = max(width, _LEAST_WIDTH)
+    heading, top = _heading(record, title, colours, width - 2 * _MARGIN)
+    tops, bottom = _place(branches, top)
     height = bottom - _ROW_GAP + _MARGIN
     edges = [
         _edge(record, branch, tops)
@@ -333,10 +335,12 @@ def _card(record: TreeRecord, branch: _Branch, top: float, colours: _Colours) ->
     return "\n".join([*parts, "</g>"])
 
 
-def _heading(record: TreeRecord, title: str, colours: _Colours) -> tuple[list[str], float]:
-    """Return the words above the tree and where the tree begins."""
+def _heading(
+    record: TreeRecord, title: str, colours: _Colours, width: float
+) -> tuple[list[str], float]:
+    """Return the words above the tree, no wider than ``width``, and where the tree begins."""
     summary = record.summary
-    chosen = _words_of_choice(record)
+    chosen = f"#{record.action} {record.text}" if record.text else f"action {record.action}"
     lines = [
         (title or "Search tree", 16.0, "bold"),
         (f"Chosen: {chosen}", 12.0, "bold"),
@@ -350,7 +354,7 @@ def _heading(record: TreeRecord, title: str, colours: _Colours) -> tuple[list[st
         ),
         (
             f"Q = reward + {record.discount:g} \u00d7 value: the return that the search expects of "
-            "an action. Bars and lines: visits. Dark line: the choice and its most visited sequel.",
+            "an action. Bars and lines: visits. Dark: the choice and its most visited sequel.",
             _FONT,
             "normal",
         ),
@@ -358,8 +362,10 @@ def _heading(record: TreeRecord, title: str, colours: _Colours) -> tuple[list[st
     parts = []
     y = _MARGIN
     for words, size, weight in lines:
-        y += size + 5.0
-        parts.append(_text(_MARGIN, y, (words, weight), size=size))
+        wide = 1.12 if weight == "bold" else 1.0
+        for line in fit(words, width / (wide * size), _MAX_HEADING_LINES):
+            y += size + 5.0
+            parts.append(_text(_MARGIN, y, (line, weight), size=size))
     y += 12.0
     stops = "".join(
         f'<stop offset="{share:g}" stop-color="{colours.at(share)}"/>' for share in (0.0, 0.5, 1.0)
@@ -374,10 +380,6 @@ def _heading(record: TreeRecord, title: str, colours: _Colours) -> tuple[list[st
         _text(after + 166.0, y + 10.0, (high, "normal")),
     ]
     return parts, y + 34.0
-
-
-def _words_of_choice(record: TreeRecord) -> str:
-    return f"#{record.action} {record.text}" if record.text else f"action {record.action}"
 
 
 def _text(x: float, y: float, *words: tuple[str, str], size: float = _FONT, ink: str = _INK) -> str:

@@ -12,18 +12,16 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
-from dataclasses import fields
 from functools import cached_property
-from types import NoneType
 from typing import Any
-from typing import get_args
-from typing import get_origin
-from typing import get_type_hints
 
 import numpy as np
 
+from agents.json_records import parse_object
+from agents.json_records import read_record
 from agents.muzero.search.base import Search
 from agents.muzero.search.base import SearchResult
+from agents.muzero.search.tree import NO_NODE
 from agents.muzero.search.tree import Tree
 
 FORMAT = "powergrid-muzero search tree"
@@ -79,7 +77,7 @@ class TreeRecord:
     action: int  # chosen; under exploration it need not be the most visited, nor a candidate
     text: str  # what it does, "" where it has no words
     value: float  # of the root after the search, the environment's units
-    num_simulations: int  # visits of all candidates together
+    num_simulations: int  # visits of all candidates together, kept ones of a former search too
     discount: float  # gamma per decision
     summary: TreeSummary
     candidates: tuple[CandidateRecord, ...]  # most visited first, then by weight, then by action
@@ -101,7 +99,7 @@ class TreeRecord:
             indent: spaces a level; None for one line.
         """
         document = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        return json.dumps(document, indent=indent, allow_nan=False, ensure_ascii=False)
+        return json.dumps(document, indent=indent, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> TreeRecord:
@@ -112,26 +110,25 @@ class TreeRecord:
                 message names where.
         """
         try:
-            document = json.loads(text, parse_constant=_refuse_constant)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"the search tree is damaged: not JSON at line {error.lineno} ({error.msg}). "
-                "Write it again"
-            ) from error
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            document = parse_object(text)
+        except ValueError as error:
+            raise _damaged(str(error)) from error
+        if document.pop("format", None) != FORMAT:
             raise ValueError(
                 f"not a search tree: expected an object with 'format': {FORMAT!r}, as "
                 "TreeRecord.to_json writes it"
             )
-        version = document.get("version")
+        version = document.pop("version", None)
         if version != VERSION:
             raise ValueError(
                 f"the search tree is of version {version!r}; this release reads version {VERSION}. "
                 "Write it again with this release, or read it with the one that wrote it"
             )
-        del document["format"], document["version"]
-        record = _read(document, cls, "tree")
-        _check_whole(record)
+        try:
+            record = read_record(document, cls, "tree")
+            _check_whole(record)
+        except ValueError as error:
+            raise _damaged(str(error)) from error
         return record
 
 
@@ -141,15 +138,12 @@ def last_tree(search: Search) -> Tree:
     Raises:
         ValueError: it has not run yet, or keeps none.
     """
-    forest = getattr(search, "_forest", None)  # a Search of another package need not have one
-    if forest is None:
+    find = getattr(search, "last_tree", None)  # a Search of another package need not have it
+    if find is None:
         raise ValueError(
             f"{type(search).__name__} keeps no trees to look at; choose search=gumbel or puct"
         )
-    tree = forest.tree
-    if tree is None:
-        raise ValueError("no tree yet: run the search first")
-    return tree
+    return find()
 
 
 def record_tree(
@@ -173,9 +167,9 @@ def record_tree(
         ValueError: no such row, fewer texts than actions, or ``result`` is of another run.
     """
     num_roots, num_actions = result.visit_counts.shape
-    if len(tree.lowest) != num_roots:
+    if len(tree.nodes) != num_roots:
         raise ValueError(
-            f"the tree holds {len(tree.lowest)} searches and the result {num_roots}; give both of "
+            f"the tree holds {len(tree.nodes)} searches and the result {num_roots}; give both of "
             "the same run"
         )
     if not 0 <= row < num_roots:
@@ -185,10 +179,12 @@ def record_tree(
 
     nodes = _nodes(tree, row, texts)
     policy = result.policy[row]
-    candidates = _candidates(nodes, discount, policy)
+    candidates = _candidates(nodes, discount, dict(enumerate(policy.tolist())))
     visits = np.zeros(num_actions, np.int64)
     visits[[candidate.action for candidate in candidates]] = [c.visits for c in candidates]
-    if not np.array_equal(visits, result.visit_counts[row]):
+    counts = result.visit_counts[row]
+    inherits = tree.nodes["inherited"][row, 0] > 0  # then the tree has more visits than the result
+    if (counts > visits).any() if inherits else (counts != visits).any():
         raise ValueError(
             f"row {row} of the tree and of the result differ in visits; the search has run again: "
             "record a tree before the next run"
@@ -206,30 +202,19 @@ def record_tree(
     )
 
 
-def _columns(tree: Tree, row: int) -> Mapping[str, np.ndarray]:
-    """Return the fields of the N nodes of one tree, ``[N]`` each."""
-    names = ("visits", "value_sum", "raw_value", "reward", "prior", "parent", "action", "depth")
-    nodes = getattr(tree, "nodes", None)
-    if nodes is not None:
-        return {name: nodes[name][row] for name in names}
-    return {name: getattr(tree, name)[row] for name in names}
-
-
 def _nodes(tree: Tree, row: int, texts: Sequence[str] | None) -> tuple[NodeRecord, ...]:
-    columns = _columns(tree, row)
-    used = columns["visits"] > 0
-    used[0] = True  # a root without a visit of its own
-    kept = np.flatnonzero(used)
-    new_index = np.cumsum(used) - 1
+    columns = tree.nodes[row]
+    used = _used(columns["first_child"], columns["next_sibling"])
+    new_index = {old: index for index, old in enumerate(used)}
     nodes = []
-    for index, old in enumerate(kept.tolist()):
+    for index, old in enumerate(used):
         root = index == 0
         action = int(columns["action"][old])
         visits = int(columns["visits"][old])
         nodes.append(
             NodeRecord(
                 index=index,
-                parent=None if root else int(new_index[columns["parent"][old]]),
+                parent=None if root else new_index[int(columns["parent"][old])],
                 depth=int(columns["depth"][old]),
                 action=None if root else action,
                 text="" if root or texts is None else str(texts[action]),
@@ -241,6 +226,17 @@ def _nodes(tree: Tree, row: int, texts: Sequence[str] | None) -> tuple[NodeRecor
             )
         )
     return tuple(nodes)
+
+
+def _used(first_child: np.ndarray, next_sibling: np.ndarray) -> list[int]:
+    """Return the nodes below the root and itself, in order; room may be left beyond them."""
+    found = [0]
+    for node in found:  # grows meanwhile
+        child = int(first_child[node])
+        while child != NO_NODE:
+            found.append(child)
+            child = int(next_sibling[child])
+    return sorted(found)
 
 
 def _edge_value(node: NodeRecord, discount: float) -> float:
@@ -259,9 +255,9 @@ def _children(nodes: Sequence[NodeRecord], discount: float) -> tuple[tuple[NodeR
 
 
 def _candidates(
-    nodes: Sequence[NodeRecord], discount: float, policy: np.ndarray
+    nodes: Sequence[NodeRecord], discount: float, weights: Mapping[int, float]
 ) -> tuple[CandidateRecord, ...]:
-    """Return the children of the root; ``policy [A]`` is the improved one."""
+    """Return the children of the root; ``weights`` are those of actions in the improved policy."""
     candidates = []
     for node in nodes:
         if node.parent == 0:
@@ -273,7 +269,7 @@ def _candidates(
                     visits=node.visits,
                     q=_edge_value(node, discount),
                     prior=node.prior,
-                    weight=float(policy[node.action]),
+                    weight=weights[node.action],
                 )
             )
     return tuple(sorted(candidates, key=lambda c: (-c.visits, -c.weight, c.action)))
@@ -306,85 +302,38 @@ def _entropy(weights: np.ndarray) -> float:
 # ----------------------------------------------------------------------------------- reading
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"the search tree is damaged: {name} is not a finite number. Write it again")
-
-
-def _read(value: Any, kind: Any, where: str) -> Any:
-    """Return the JSON ``value`` as ``kind``, a type of this module's fields.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    if kind is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise _damaged(where, f"expected a number, found {_short(value)}")
-        if not math.isfinite(value):
-            raise _damaged(where, f"{value} is not a finite number")
-        return float(value)
-    if kind in (int, str):
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise _damaged(where, f"expected {kind.__name__}, found {_short(value)}")
-        return value
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise _damaged(where, f"expected a list, found {_short(value)}")
-        return tuple(
-            _read(one, get_args(kind)[0], f"{where}[{number}]") for number, one in enumerate(value)
-        )
-    if NoneType in get_args(kind):
-        return None if value is None else _read(value, get_args(kind)[0], where)
-    return _read_record(value, kind, where)
-
-
-def _read_record(value: Any, kind: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise _damaged(where, f"expected an object, found {_short(value)}")
-    known = [one.name for one in fields(kind)]
-    missing = [name for name in known if name not in value]
-    if missing:
-        raise _damaged(where, f"{missing[0]} is missing")
-    unknown = [name for name in value if name not in known]
-    if unknown:
-        raise _damaged(where, f"unknown entry {unknown[0]!r}; known are {', '.join(known)}")
-    hints = get_type_hints(kind)
-    return kind(**{name: _read(value[name], hints[name], f"{where}.{name}") for name in known})
-
-
 def _check_whole(record: TreeRecord) -> None:
     """Raise ValueError unless the record's parts agree with one another."""
     if len(record.nodes) < 2:
-        raise _damaged("tree.nodes", f"{len(record.nodes)} nodes; a search has at least 2")
+        raise ValueError(f"tree.nodes: {len(record.nodes)} nodes; a search has at least 2")
     for index, node in enumerate(record.nodes):
         where = f"tree.nodes[{index}]"
         if node.index != index:
-            raise _damaged(where, f"index is {node.index}, expected {index}")
+            raise ValueError(f"{where}: index is {node.index}, expected {index}")
+        if node.visits < min(index, 1):  # a root may have none of its own
+            raise ValueError(f"{where}: visits is {node.visits}, expected 1 or more")
         if index == 0:
             if (node.parent, node.action, node.depth) != (None, None, 0):
-                raise _damaged(where, "the root has no parent, no action and depth 0")
+                raise ValueError(f"{where}: the root has no parent, no action and depth 0")
             continue
         if node.parent is None or not 0 <= node.parent < index:
-            raise _damaged(where, f"parent is {node.parent}, expected one of the nodes before")
+            raise ValueError(f"{where}: parent is {node.parent}, expected one of the nodes before")
         if node.action is None or node.action < 0:
-            raise _damaged(where, f"action is {node.action}, expected 0 or more")
+            raise ValueError(f"{where}: action is {node.action}, expected 0 or more")
         if node.depth != record.nodes[node.parent].depth + 1:
-            raise _damaged(where, f"depth is {node.depth}, not one more than its parent's")
-        if node.visits < 1:
-            raise _damaged(where, f"visits is {node.visits}, expected 1 or more")
+            raise ValueError(f"{where}: depth is {node.depth}, not one more than its parent's")
     if record.action < 0:
-        raise _damaged("tree.action", f"it is {record.action}, expected 0 or more")
+        raise ValueError(f"tree.action: it is {record.action}, expected 0 or more")
     weights = {candidate.action: candidate.weight for candidate in record.candidates}
-    tried = {node.action for node in record.nodes if node.parent == 0}
-    if weights.keys() != tried or len(record.candidates) != len(tried):
-        raise _damaged("tree.candidates", "they are not the actions below the root")
-    policy = np.zeros(max(weights) + 1)
-    policy[list(weights)] = list(weights.values())
-    candidates = _candidates(record.nodes, record.discount, policy)
+    tried = [node.action for node in record.nodes if node.parent == 0]
+    if set(weights) != set(tried) or not len(record.candidates) == len(weights) == len(tried):
+        raise ValueError("tree.candidates: they are not the actions below the root")
+    candidates = _candidates(record.nodes, record.discount, weights)
     _check_same("tree.candidates", record.candidates, candidates)
     summary = _summarise(record.nodes, candidates, record.summary.policy_entropy)
     _check_same("tree.summary", (record.summary,), (summary,))
     if record.num_simulations != sum(candidate.visits for candidate in candidates):
-        raise _damaged("tree.num_simulations", "it is not the sum of the candidates' visits")
+        raise ValueError("tree.num_simulations: it is not the sum of the candidates' visits")
 
 
 def _check_same(where: str, found: Sequence[Any], derived: Sequence[Any]) -> None:
@@ -398,13 +347,8 @@ def _check_same(where: str, found: Sequence[Any], derived: Sequence[Any]) -> Non
                 else value == expected
             )
             if not same:
-                raise _damaged(f"{where}: {name}", f"{value}, but the nodes give {expected}")
+                raise ValueError(f"{where}: {name}: {value}, but the nodes give {expected}")
 
 
-def _damaged(where: str, problem: str) -> ValueError:
-    return ValueError(f"the search tree is damaged: {where}: {problem}. Write it again")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+def _damaged(problem: str) -> ValueError:
+    return ValueError(f"the search tree is damaged: {problem}. Write it again")

@@ -1,6 +1,7 @@
 """The specification's search written plainly, one tree of Python objects: the tests' reference.
 
-And a model made of tables, so that reference and product see the same network outputs.
+And models made of tables, so that reference and product see the same network outputs, and the
+masks that searches are tried with.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ from agents.muzero.search import ModelOutput
 class TableModel:
     """A random but fixed model: every (state, action) leads to one of S states.
 
+    Observations are numbers of states. The tables may be overwritten.
+
     Args:
-        rows: B; row b's roots are state b.
+        num_actions: A.
+        seed: of the tables.
+        num_states: S.
+        scale: of values and rewards, which are normal about 0.
     """
 
     def __init__(self, *, num_actions: int, seed: int, num_states: int = 64, scale: float = 1.0):
@@ -29,6 +35,29 @@ class TableModel:
         self.value = (scale * rng.normal(size=num_states)).astype(np.float32)
         self.reward = (scale * rng.normal(size=(num_states, num_actions))).astype(np.float32)
         self.logits = rng.normal(size=(num_states, num_actions)).astype(np.float32)
+
+    @classmethod
+    def joined(cls, models: list[TableModel]) -> TableModel:
+        """Return one model of all the states of ``models``, in order; they stay unconnected."""
+        sizes = [len(model.value) for model in models]
+        offsets = np.cumsum([0, *sizes[:-1]])
+        joined = cls(num_actions=models[0].num_actions, seed=0, num_states=sum(sizes))
+        joined.next_state = np.concatenate(
+            [model.next_state + offset for model, offset in zip(models, offsets, strict=True)]
+        )
+        joined.value = np.concatenate([model.value for model in models])
+        joined.reward = np.concatenate([model.reward for model in models])
+        joined.logits = np.concatenate([model.logits for model in models])
+        return joined
+
+    def with_actions(self, order: np.ndarray) -> TableModel:
+        """Return the same model whose action ``i`` is this one's ``order[i]``."""
+        model = TableModel(num_actions=self.num_actions, seed=0, num_states=len(self.value))
+        model.value = self.value
+        model.next_state = np.ascontiguousarray(self.next_state[:, order])
+        model.reward = np.ascontiguousarray(self.reward[:, order])
+        model.logits = np.ascontiguousarray(self.logits[:, order])
+        return model
 
     def root(self, observations: np.ndarray) -> ModelOutput:
         """Observations are state numbers ``[B]``."""
@@ -47,6 +76,22 @@ class TableModel:
             policy_logits=self.logits[states],
             states=torch.from_numpy(states),
         )
+
+
+def every_kind_of_mask(rng: np.random.Generator, num_rows: int, num_actions: int) -> np.ndarray:
+    """Return ``[num_rows, A]`` int8: in turn one legal action, all but one, about half, all."""
+    mask = np.ones((num_rows, num_actions), np.int8)
+    chosen = rng.integers(num_actions, size=num_rows)
+    for row in range(num_rows):
+        if row % 4 == 0:
+            mask[row] = 0
+        elif row % 4 == 1 and num_actions > 1:
+            mask[row, chosen[row]] = 0
+        elif row % 4 == 2:
+            mask[row] = rng.random(num_actions) < 0.5
+        if row % 4 in (0, 2):
+            mask[row, chosen[row]] = 1
+    return mask
 
 
 @dataclass

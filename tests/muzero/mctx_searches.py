@@ -1,0 +1,93 @@
+"""DeepMind's mctx planning in the tables of a ``TableModel``: what our searches are compared with.
+
+It wants a process of its own: JAX starts threads, and a process that has them should not fork.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import mctx
+import numpy as np
+
+
+class Tables(NamedTuple):
+    """A ``TableModel`` without its class: S states, A actions."""
+
+    value: np.ndarray  # [S] float32
+    reward: np.ndarray  # [S, A] float32
+    logits: np.ndarray  # [S, A] float32
+    next_state: np.ndarray  # [S, A] int64
+
+
+class MctxResult(NamedTuple):
+    """What mctx says of B roots."""
+
+    visit_counts: np.ndarray  # [B, A] int32
+    value: np.ndarray  # [B] float32, of the root after the search
+    weights: np.ndarray  # [B, A] float32, mctx's action weights: the learner's target
+    action: np.ndarray  # [B] int32, mctx's choice; of puct one of the most visited
+
+
+def search(
+    kind: str,
+    tables: Tables,
+    roots: np.ndarray,
+    action_mask: np.ndarray,
+    *,
+    num_simulations: int,
+    discount: float,
+    max_considered: int = 1,
+) -> MctxResult:
+    """Plan from the states ``roots [B]`` without noise by ``kind``, "puct" or "gumbel"."""
+    # Its puct breaks ties by adding up to 1e-7 to the scores; without it the lowest action wins.
+    with mock.patch.object(jax.random, "uniform", lambda key, shape: jnp.zeros(shape)):
+        outcome = _search(
+            kind,
+            tables,
+            roots,
+            1 - action_mask,
+            discount,
+            num_simulations=num_simulations,
+            max_considered=max_considered,
+        )
+    return MctxResult(*(np.asarray(array) for array in outcome))
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "num_simulations", "max_considered"))
+def _search(kind, tables, roots, invalid_actions, discount, *, num_simulations, max_considered):
+    """Compiled once for each shape and number of simulations."""
+
+    def step(params, key, action, state):
+        after = tables.next_state[state, action]
+        output = mctx.RecurrentFnOutput(
+            reward=tables.reward[state, action],
+            discount=jnp.broadcast_to(discount, action.shape),
+            prior_logits=tables.logits[after],
+            value=tables.value[after],
+        )
+        return output, after
+
+    root = mctx.RootFnOutput(
+        prior_logits=tables.logits[roots], value=tables.value[roots], embedding=roots
+    )
+    options = {
+        "params": (),
+        "rng_key": jax.random.PRNGKey(0),
+        "root": root,
+        "recurrent_fn": step,
+        "num_simulations": num_simulations,
+        "invalid_actions": invalid_actions,
+    }
+    if kind == "puct":
+        output = mctx.muzero_policy(**options, dirichlet_fraction=0.0, temperature=0.0)
+    else:
+        output = mctx.gumbel_muzero_policy(
+            **options, max_num_considered_actions=max_considered, gumbel_scale=0.0
+        )
+    summary = output.search_tree.summary()
+    return summary.visit_counts, summary.value, output.action_weights, output.action

@@ -1,0 +1,167 @@
+"""Both searches against DeepMind's mctx on hundreds of random problems, ties among them.
+
+mctx calculates in float32 and these searches partly in float64, so a problem in which two scores
+agree to seven digits may end differently. The seeds leave out such problems: each one's result is
+the same when its tables are disturbed by a millionth.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.muzero.search import GumbelSearch
+from agents.muzero.search import PUCTSearch
+from agents.muzero.search import SearchResult
+from tests.muzero.search_reference import TableModel
+from tests.muzero.search_reference import every_kind_of_mask
+
+# mctx is compiled anew for each of these, for seconds; hence many problems in few sizes.
+SIZES = [(2, 1), (7, 50), (20, 128), (487, 32)]  # actions, simulations
+DISCOUNTS = [0.9, 1.0, -1.0, -0.7]  # a negative one is a game of two players
+ROWS = 16
+STATES = 32
+
+MctxSearch = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def mctx_search() -> Iterator[MctxSearch]:
+    """``mctx_searches.search`` in another process, because JAX must not be forked."""
+    pytest.importorskip("mctx", reason="compares with mctx: pip install '.[test]'")
+    from tests.muzero import mctx_searches
+
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+
+        def search(kind: str, model: TableModel, *args: Any, **options: Any) -> Any:
+            tables = mctx_searches.Tables(model.value, model.reward, model.logits, model.next_state)
+            return pool.submit(mctx_searches.search, kind, tables, *args, **options).result()
+
+        yield search
+
+
+def problems(num_actions: int, seed: int) -> tuple[TableModel, np.ndarray, np.ndarray]:
+    """Return (model, roots, mask): ROWS unconnected random problems in one model.
+
+    Values and rewards are of every size from 0.01 to 100, some shifted to one sign; priors range
+    from flat to peaked.
+    """
+    rng = np.random.default_rng([seed, num_actions])
+    models = []
+    for _ in range(ROWS):
+        scale = 10.0 ** rng.uniform(-2, 2)
+        model = TableModel(
+            num_actions=num_actions,
+            seed=int(rng.integers(2**31)),
+            num_states=STATES,
+            scale=scale,
+        )
+        model.logits *= np.float32(rng.uniform(0.1, 4.0))
+        model.value += np.float32(scale * rng.choice([-2.0, 0.0, 2.0]))
+        model.reward += np.float32(scale * rng.choice([-2.0, 0.0, 2.0]))
+        models.append(model)
+    mask = every_kind_of_mask(rng, ROWS, num_actions)
+    return TableModel.joined(models), np.arange(ROWS) * STATES, mask
+
+
+def search(
+    kind: str,
+    model: TableModel,
+    roots: np.ndarray,
+    mask: np.ndarray,
+    *,
+    num_simulations: int,
+    discount: float,
+    max_considered: int = 1,
+) -> SearchResult:
+    """Plan as ``mctx_searches.search`` does, with mctx's normalisation."""
+    options: dict[str, Any] = {"num_simulations": num_simulations, "discount": discount}
+    planner = (
+        PUCTSearch(**options, normalization="siblings", initial_root_visits=1)
+        if kind == "puct"
+        else GumbelSearch(**options, max_considered=max_considered)
+    )
+    return planner.run(model, roots, mask, np.random.default_rng(0), explore=False)
+
+
+def assert_same(kind: str, ours: SearchResult, theirs: Any, size: np.ndarray) -> None:
+    """Compare row by row; ``size [B]`` is the scale that a row's root value is rounded at."""
+    np.testing.assert_array_equal(ours.visit_counts, theirs.visit_counts)
+    np.testing.assert_array_less(np.abs(ours.value - theirs.value), 1e-6 * size)
+    np.testing.assert_allclose(ours.policy, theirs.weights, rtol=1e-4, atol=1e-6)
+    if kind == "gumbel":  # puct's is one of the most visited, drawn at random by mctx
+        np.testing.assert_array_equal(ours.action, theirs.action)
+
+
+def magnitude(model: TableModel, roots: np.ndarray) -> np.ndarray:
+    """Return ``[B]``: the largest value or reward of each row's own states."""
+    rows = roots[:, None] + np.arange(STATES)
+    return np.maximum(
+        np.abs(model.value[rows]).max(axis=1), np.abs(model.reward[rows]).max(axis=(1, 2))
+    )
+
+
+@pytest.mark.parametrize(("num_actions", "num_simulations"), SIZES)
+@pytest.mark.parametrize("kind", ["puct", "gumbel"])
+def test_random_problems_end_as_in_mctx(
+    mctx_search: MctxSearch, kind: str, num_actions: int, num_simulations: int
+) -> None:
+    """64 problems of each size: visits, root values, targets and gumbel's choice agree."""
+    for number, discount in enumerate(DISCOUNTS):
+        model, roots, mask = problems(num_actions, seed=number)
+        options: dict[str, Any] = {"num_simulations": num_simulations, "discount": discount}
+        if kind == "gumbel":
+            options["max_considered"] = min(num_actions, 16)
+        ours = search(kind, model, roots, mask, **options)
+        theirs = mctx_search(kind, model, roots, mask, **options)
+        # Returns add up to as many rewards as the tree is deep.
+        depth = 1 + ours.statistics.depth
+        assert_same(kind, ours, theirs, magnitude(model, roots) * depth)
+
+
+def equal_priors(model: TableModel) -> None:
+    model.logits[:] = 0.0
+
+
+def equal_values(model: TableModel) -> None:
+    model.value[:] = 0.0
+    model.reward[:] = 0.0
+
+
+def everything_equal(model: TableModel) -> None:
+    equal_priors(model)
+    equal_values(model)
+
+
+def equal_pairs(model: TableModel) -> None:
+    """Actions 0 and 1 are the same, and 2 and 3, and so on."""
+    for table in (model.logits, model.reward, model.next_state):
+        table[:, 1::2] = table[:, : 2 * (table.shape[1] // 2) : 2]
+
+
+@pytest.mark.parametrize("make_ties", [equal_priors, equal_values, everything_equal, equal_pairs])
+@pytest.mark.parametrize(("num_actions", "num_simulations"), [(7, 50), (20, 128)])
+@pytest.mark.parametrize("kind", ["puct", "gumbel"])
+def test_exact_ties_end_as_in_mctx(
+    mctx_search: MctxSearch,
+    kind: str,
+    num_actions: int,
+    num_simulations: int,
+    make_ties: Callable[[TableModel], None],
+) -> None:
+    """The lowest of equal actions comes first, here and there."""
+    model, roots, mask = problems(num_actions, seed=100)
+    make_ties(model)
+    options: dict[str, Any] = {"num_simulations": num_simulations, "discount": 0.9}
+    if kind == "gumbel":
+        options["max_considered"] = min(num_actions, 16)
+    ours = search(kind, model, roots, mask, **options)
+    theirs = mctx_search(kind, model, roots, mask, **options)
+    depth = 1 + ours.statistics.depth
+    assert_same(kind, ours, theirs, (1e-6 + magnitude(model, roots)) * depth)

@@ -42,6 +42,7 @@ from envs.vector_episodes import saved_episodes
 from envs.vector_grids import Grids
 from envs.vector_grids import GridSave
 from envs.vector_grids import Recipe
+from envs.workers import GridProcesses
 
 Autoreset = Literal["same_step", "disabled"]
 
@@ -69,7 +70,10 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     ## Arguments
     - ``num_envs``: B.
     - ``autoreset``: "same_step" or "disabled".
-    - ``threads``: that share the calm steps under an idle gate; the result does not depend on it.
+    - ``num_workers``: processes that share the grids, for machines with several cores; 0 to play in
+      this one. The result does not depend on it. A worker that dies ends the environment.
+    - ``threads``: of each process, that share the calm steps under an idle gate; the result does
+      not depend on it.
     - all others: of ``gymnasium.make("PowerGrid-v0")``.
     """
 
@@ -80,6 +84,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         num_envs: int = 1,
         *,
         autoreset: Autoreset = "same_step",
+        num_workers: int = 0,
         threads: int = 1,
         grid: str = "l2rpn_case14_sandbox",
         scenarios: str | ScenarioSource = "recombined",
@@ -139,7 +144,12 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             threads=check_count("threads", threads),
         )
         self._recipe = recipe
-        self._grids = Grids(recipe, self.num_envs)
+        num_workers = check_count("num_workers", num_workers, least=0)
+        self._grids: Grids | GridProcesses = (
+            GridProcesses(recipe, self.num_envs, num_workers)
+            if num_workers
+            else Grids(recipe, self.num_envs)
+        )
         self.layout: GridLayout = self._grids.layout
         self.catalogue: ActionCatalogue = self._grids.catalogue
         self.encoder = self._grids.encoder
@@ -165,6 +175,11 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     def over(self) -> np.ndarray:
         """``[B]`` bool, no episode is running."""
         return self._grids.over
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers, in the order of their grids; none without workers."""
+        return self._grids.pids if isinstance(self._grids, GridProcesses) else []
 
     # -------------------------------------------------------------------------------- playing
 
@@ -272,7 +287,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         )
 
     def close_extras(self, **kwargs: Any) -> None:
-        """End the threads."""
+        """End workers and threads."""
         self._grids.close()
 
     # ------------------------------------------------------------------------------ snapshots

@@ -1,7 +1,7 @@
 """B grids that play episodes in this process: what the vector environment is made of.
 
 ``PowerGridVectorEnv`` checks what its users pass in and hands it to these, or, with
-``num_workers``, to several of these in processes of their own (``vector_workers``).
+``num_workers``, to several of these in processes of their own (``workers``).
 
 Shape letters: A actions, B grids.
 """
@@ -290,9 +290,11 @@ class Grids:
                 self._starts.set_random_state(grid, saved["random_state"])
             self._reset_one(grid, seed=saved["seed"], options=saved["options"])
         counts = np.array([len(saved["actions"]) for saved in episodes])
-        for number in range(counts.max()):
+        for number in range(int(counts.max())):
             grids = np.flatnonzero(counts > number)
-            self._decide(grids, np.array([int(episodes[g]["actions"][number]) for g in grids]))
+            self._decide(
+                grids, np.array([int(episodes[g]["actions"][number]) for g in grids.tolist()])
+            )
         shown = self.shown()
         for grid, saved in enumerate(episodes):
             there = as_plain(row_of(shown.observations, grid))

@@ -53,7 +53,7 @@ class PowerFlow:
 
     Its first solution is that of the grid file's own loads and generation. The solver keeps the
     order of elimination that it finds there, so later solutions do not depend, to the last bit, on
-    what was solved before them.
+    what was solved before them; the tests hold it to that.
 
     Args:
         template: of the grid.
@@ -68,6 +68,8 @@ class PowerFlow:
         self._all_generators = np.ones(layout.num_generators, dtype=np.bool_)
         self._all_loads = np.ones(layout.num_loads, dtype=np.bool_)
         self._all_ends = np.ones(layout.num_elements, dtype=np.bool_)
+        self._no_generation = np.zeros(layout.num_generators, dtype=np.float32)
+        self._no_load = np.zeros(layout.num_loads, dtype=np.float32)
         self._flat = np.ones(template.num_buses, dtype=np.complex128)
         self._views: list[np.ndarray] | None = None  # of the present solution, in C++ memory
         self._volts = b""  # the set points in force
@@ -79,11 +81,20 @@ class PowerFlow:
         given = volts.tobytes()
         if given != self._volts:
             self._volts = given
+            self._model.update_gens_v(self._all_generators, 1 + self._no_generation)
             self._model.update_gens_v(self._all_generators, volts / self._template.kv_per_unit)
 
     def set_powers(self, gen_p: np.ndarray, load_p: np.ndarray, load_q: np.ndarray) -> None:
-        """Set generation ``[G]`` and load ``[D]``, ``[D]``: float32, MW, MW, MVAr."""
+        """Set generation ``[G]`` and load ``[D]``, ``[D]``: float32, MW, MW, MVAr.
+
+        C++ leaves a number as it is where the new one is the same but for some 1e-6. So that what
+        was solved before leaves no trace, to the last bit, all are set to 0 first; voltages and
+        shunts likewise.
+        """
         model = self._model
+        model.update_gens_p(self._all_generators, self._no_generation)
+        model.update_loads_p(self._all_loads, self._no_load)
+        model.update_loads_q(self._all_loads, self._no_load)
         model.update_gens_p(self._all_generators, gen_p)
         model.update_loads_p(self._all_loads, load_p)
         model.update_loads_q(self._all_loads, load_q)
@@ -92,8 +103,10 @@ class PowerFlow:
         """Set what shunts take at nominal voltage: ``[H]``, ``[H]``; MW, MVAr."""
         for shunt in range(self._template.num_shunts):
             if np.isfinite(p[shunt]):
+                self._model.change_p_shunt(shunt, 0.0)
                 self._model.change_p_shunt(shunt, float(p[shunt]))
             if np.isfinite(q[shunt]):
+                self._model.change_q_shunt(shunt, 0.0)
                 self._model.change_q_shunt(shunt, float(q[shunt]))
 
     def set_topology(self, topology: np.ndarray) -> None:

@@ -151,3 +151,22 @@ def _same_lookahead(
     survived = ~expected.game_over
     _close(expected.rho_max[survived], given.rho_max[survived], RELATIVE, LEAST, where)
     assert np.isinf(given.rho_max[~survived]).all(), where
+
+
+def assert_identical(expected: Any, given: Any) -> None:
+    """The same to the last bit, whatever they are made of."""
+    if isinstance(expected, dict):
+        assert expected.keys() == given.keys()
+        for key, value in expected.items():
+            assert_identical(value, given[key])
+    elif isinstance(expected, list | tuple):
+        assert len(expected) == len(given)
+        for one, two in zip(expected, given, strict=True):
+            assert_identical(one, two)
+    elif isinstance(expected, np.ndarray) and expected.dtype == object:
+        assert given.dtype == object
+        assert_identical(expected.tolist(), given.tolist())
+    elif isinstance(expected, np.ndarray):
+        assert expected.dtype == given.dtype and np.array_equal(expected, given)
+    else:
+        assert expected == given

@@ -12,7 +12,12 @@ from gymnasium.vector import AutoresetMode
 
 from agents.environments import EnvironmentFactory
 from agents.environments import ResumableVectorEnv
+from envs.lightsim import Simulator
+from envs.lightsim import grid_template
 from envs.lightsim.effects import Effects
+from envs.lightsim.power_flow import PowerFlow
+from envs.power_grid import PARAMETERS
+from envs.scenarios import make_source
 from envs.vector import PowerGridVectorEnv
 from tests.envs.conftest import stack
 
@@ -133,8 +138,9 @@ def test_a_state_that_leads_elsewhere_is_refused():
         env.load_state_dict(state)
 
 
-def test_grids_do_not_depend_on_each_other():
-    alone, many = PowerGridVectorEnv(1, idle_gate=0.9), PowerGridVectorEnv(4, idle_gate=0.9)
+@pytest.mark.parametrize("options", [{"idle_gate": 0.9}, {"start": "random"}])
+def test_grids_do_not_depend_on_each_other(options: dict[str, Any]):
+    alone, many = PowerGridVectorEnv(1, **options), PowerGridVectorEnv(4, **options)
     alone.reset(seed=8)
     many.reset(seed=[5, 6, 7, 8])
     rng = np.random.default_rng(3)
@@ -142,6 +148,29 @@ def test_grids_do_not_depend_on_each_other():
         actions = rng.integers(487, size=4)
         expected, given = alone.step(actions[3:]), many.step(actions)
         assert np.array_equal(expected[0][0], given[0][3]) and expected[1][0] == given[1][3]
+        for one, two in zip(alone.state, many.state, strict=True):
+            assert np.array_equal(one[0], two[3])
+
+
+def test_a_power_flow_keeps_nothing_of_the_past():
+    template = grid_template("l2rpn_case14_sandbox", PARAMETERS)
+    source = make_source("recombined")
+    scenario = source.load(source.names("train")[0])
+    room = Simulator(template, 1).solution[0]
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        used, new = PowerFlow(template, template.topology), PowerFlow(template, template.topology)
+        rows = rng.integers(scenario.num_steps, size=3).tolist()
+        found = []
+        for flow, played in ((used, rows), (new, rows[-1:])):
+            for row in played:
+                flow.set_powers(scenario.prod_p[row], scenario.load_p[row], scenario.load_q[row])
+                flow.set_voltages(scenario.prod_v[row])
+                assert flow.solve() == ""
+            out = np.empty(room.shape)
+            flow.read(out)
+            found.append(out)
+        assert np.array_equal(*found)
 
 
 @pytest.mark.parametrize("options", [OPTIONS, {"start": "random"}])

@@ -95,47 +95,55 @@ class Cascade:
 
     def run(
         self,
-        solve: Callable[[np.ndarray], tuple[str, np.ndarray]],
+        solve: Callable[[int, np.ndarray], tuple[str, np.ndarray]],
         solution: np.ndarray,
         topology: np.ndarray,
         protection_steps: np.ndarray,
         *,
         counting: bool = True,
-    ) -> tuple[str, np.ndarray, np.ndarray]:
-        """Let lines of one solved grid trip, and solve it again, until nothing changes.
+    ) -> list[str]:
+        """Let lines of n solved grids trip, and solve them again, until nothing changes.
 
         Args:
-            solve: returns why a topology ``[E]`` has no solution, or "", and the raw solution
-                ``[N]``.
-            solution: ``[N]`` of ``topology``.
-            topology: ``[E]`` int8.
-            protection_steps: ``[L]`` int, steps above the soft limit, without this one.
+            solve: of a grid, 0 to n - 1, and its new topology ``[E]``: why that has no solution, or
+                "", and the raw solution ``[N]``.
+            solution: ``[n, N]`` of ``topology``; the last ones when this returns.
+            topology: ``[n, E]`` int8; the last ones when this returns.
+            protection_steps: ``[n, L]`` int, steps above the soft limit, without this one.
             counting: whether what is above its soft limit now counts (not at a reset).
 
         Returns:
-            Why there is no solution in the end, or ""; the last solution ``[N]``; the last
-            topology ``[E]``.
+            n causes: why there is no solution in the end, or "".
         """
         rules, columns = self._rules, self._columns
-        topology = topology.copy()
-        status = topology[self._or_position] > 0
+        causes = [""] * len(topology)
+        status = topology[:, self._or_position] > 0
         steps = protection_steps.copy()
-        counted = np.zeros(len(status), dtype=np.bool_)
-        while True:
-            currents = solution[columns.a_or]
+        counted = np.zeros(status.shape, dtype=np.bool_)
+        going = np.arange(len(topology))  # grids that may trip still
+        while len(going):
+            currents = solution[going, columns.a_or]
             if counting:
-                above = (currents > rules.soft_limit) & status & ~counted
-                steps[above] += 1
-                counted |= above
-            trips = ((currents > rules.hard_limit) | (steps > rules.overflow_allowed)) & status
-            if not trips.any():
-                return "", solution, topology
-            status &= ~trips
-            topology[self._or_position[trips]] = -1
-            topology[self._ex_position[trips]] = -1
-            cause, raw = solve(topology)
-            if not cause:
-                solution = self.convert(raw[None])[0]
-                cause = self.cause_of_death(solution)
-            if cause:
-                return cause, solution, topology
+                above = (currents > rules.soft_limit) & status[going] & ~counted[going]
+                steps[going] += above
+                counted[going] |= above
+            over = (currents > rules.hard_limit) | (steps[going] > rules.overflow_allowed)
+            trips = over & status[going]
+            going, trips = going[trips.any(axis=1)], trips[trips.any(axis=1)]
+            status[going] &= ~trips
+            rows, lines = np.nonzero(trips)
+            topology[going[rows], self._or_position[lines]] = -1
+            topology[going[rows], self._ex_position[lines]] = -1
+            raw = np.zeros((len(going), columns.count))
+            for place, grid in enumerate(going.tolist()):
+                causes[grid], found = solve(grid, topology[grid])
+                if not causes[grid]:
+                    raw[place] = found
+            solved = np.array([not causes[grid] for grid in going.tolist()], dtype=np.bool_)
+            going = going[solved]
+            solution[going] = found = self.convert(raw[solved])
+            dead = self.dead(found)
+            for grid in going[dead].tolist():
+                causes[grid] = self.cause_of_death(solution[grid])
+            going = going[~dead]
+        return causes

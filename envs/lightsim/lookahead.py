@@ -24,7 +24,6 @@ class Forecaster:
         self._simulator = simulator
         template = simulator.template
         self._flow = PowerFlow(template, template.topology, foreseeing=True)
-        self._room = np.empty(simulator.columns.count)  # [N] the latest raw solution
 
     def look(self, grid: int, actions: np.ndarray) -> Lookahead:
         """Play each action on the forecast of ``grid``.
@@ -48,7 +47,10 @@ class Forecaster:
             simulator.topology[one], simulator.last_busbar[one], played.tolist()
         )[0]
         # many actions lead to one topology
-        topologies, which = np.unique(results, axis=0, return_inverse=True)
+        places: dict[bytes, int] = {}
+        which = [places.setdefault(result.tobytes(), len(places)) for result in results]
+        size = results.shape[1]
+        topologies = np.frombuffer(b"".join(places), dtype=np.int8).reshape(-1, size)
         rho_max, game_over = self._foresee(topologies, simulator.protection_steps[grid])
         return Lookahead(rho_max=rho_max[which], game_over=game_over[which])
 
@@ -80,29 +82,37 @@ class Forecaster:
         simulator = self._simulator
         rules, columns, cascade = simulator.template.rules, simulator.columns, simulator.cascade
         raw = np.zeros((len(topologies), columns.count))
-        solved = np.zeros(len(topologies), dtype=np.bool_)
-        for place, topology in enumerate(topologies):
-            cause, solution = self._solve(topology)
-            if not cause:
-                raw[place] = solution
-                solved[place] = True
+        causes = [self._solve(topology, out) for topology, out in zip(topologies, raw, strict=True)]
+        solved = np.array([not cause for cause in causes], dtype=np.bool_)
         solutions = cascade.convert(raw)
         solved[solved] = ~cascade.dead(solutions[solved])
         if rules.protected:
+            steps = np.broadcast_to(protection_steps, (len(topologies), len(protection_steps)))
             status = topologies[:, simulator.layout.line_or_position] > 0
-            trips = cascade.trips(solutions[:, columns.a_or], status, protection_steps)
-            for place in np.flatnonzero(trips.any(axis=1) & solved).tolist():
-                cause, solutions[place], _ = cascade.run(
-                    self._solve, solutions[place], topologies[place], protection_steps
-                )
-                solved[place] = not cause
+            trips = cascade.trips(solutions[:, columns.a_or], status, steps)
+            places = np.flatnonzero(trips.any(axis=1) & solved)
+            ends, solutions[places] = self._trip(
+                topologies[places], solutions[places], steps[places]
+            )
+            solved[places] = [not cause for cause in ends]
         rho_max = (solutions[:, columns.a_or] / rules.limit).max(axis=1)
         rho_max[~solved] = np.inf
         return rho_max, ~solved
 
-    def _solve(self, topology: np.ndarray) -> tuple[str, np.ndarray]:
+    def _trip(
+        self, topologies: np.ndarray, solutions: np.ndarray, steps: np.ndarray
+    ) -> tuple[list[str], np.ndarray]:
+        """Let lines trip; return why there is no solution in the end, or "", and the solutions."""
+        room = np.empty(solutions.shape[1])
+        causes = self._simulator.cascade.run(
+            lambda _, topology: (self._solve(topology, room), room), solutions, topologies, steps
+        )
+        return causes, solutions
+
+    def _solve(self, topology: np.ndarray, out: np.ndarray) -> str:
+        """Solve ``topology``; write the raw solution to ``out``, or return why there is none."""
         self._flow.set_topology(topology)
         cause = self._flow.solve()
         if not cause:
-            self._flow.read(self._room)
-        return cause, self._room
+            self._flow.read(out)
+        return cause

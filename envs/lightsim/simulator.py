@@ -10,7 +10,6 @@ N numbers of a solution, n grids of a call, S substations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -254,27 +253,49 @@ class Simulator:
                 self.protection_steps[solved],
                 counting=counting,
             ).any(axis=1)
-            for row in np.flatnonzero(trips & ~dead).tolist():
-                grid = int(numbers[row])
-                closed = self.line_status[grid].copy()
-                acted = self.topology[grid].copy()
-                cause, solution[row], topology = self.cascade.run(
-                    partial(self._solve_as, grid),
-                    solution[row],
-                    acted,
-                    self.protection_steps[grid],
-                    counting=counting,
+            rows = np.flatnonzero(trips & ~dead)
+            if len(rows):
+                ends, solution[rows], tripped = self._trip(
+                    numbers[rows], solution[rows], counting=counting
                 )
-                causes[places[row]] = cause
-                if cause:  # what has tripped by then is not remembered, see _darken
-                    self.topology[grid] = acted
-                    continue
-                self.line_status[grid] = topology[self.layout.line_or_position] > 0
-                tripped[grid] = closed & ~self.line_status[grid]
-                self.rules_changed[grid] = True
+                for place, cause in zip(places[rows].tolist(), ends, strict=True):
+                    causes[place] = cause
         self.solution[solved] = solution
         self.rho[solved] = solution[:, columns.a_or] / rules.limit
         return tripped
+
+    def _trip(
+        self, grids: np.ndarray, solution: np.ndarray, *, counting: bool
+    ) -> tuple[list[str], np.ndarray, dict[int, np.ndarray]]:
+        """Let lines of n solved grids trip until all is quiet.
+
+        Args:
+            grids: ``[n]``.
+            solution: ``[n, N]``, of before.
+            counting: see ``Cascade.run``.
+
+        Returns:
+            n causes of the ends, "" for a grid that survived it; solutions ``[n, N]``; see
+            ``_settle``.
+        """
+        acted, closed = self.topology[grids], self.line_status[grids]
+        topology = acted.copy()
+        causes = self.cascade.run(
+            lambda place, after: self._solve_as(int(grids[place]), after),
+            solution,
+            topology,
+            self.protection_steps[grids],
+            counting=counting,
+        )
+        tripped: dict[int, np.ndarray] = {}
+        for place, grid in enumerate(grids.tolist()):
+            if causes[place]:  # what has tripped by then is not remembered, see _darken
+                self.topology[grid] = acted[place]
+                continue
+            self.line_status[grid] = topology[place, self.layout.line_or_position] > 0
+            tripped[grid] = closed[place] & ~self.line_status[grid]
+            self.rules_changed[grid] = True
+        return causes, solution, tripped
 
     def _pass_time(
         self,

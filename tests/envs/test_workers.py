@@ -227,7 +227,7 @@ def test_refuses(options: dict[str, Any], message: str):
 
 
 def test_a_worker_starts_no_workers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    monkeypatch.setitem(vars(multiprocessing.current_process())["_config"], "daemon", True)
     with pytest.raises(ValueError, match="a worker itself.*env.num_workers=0"):
         PowerGridVectorEnv(2, num_workers=2)
 

@@ -3,6 +3,9 @@
 It wants a process of its own: JAX starts threads, and a process that has them should not fork.
 """
 
+# chex makes mctx's records at run time: pyright cannot see their fields.
+# pyright: reportCallIssue=false
+
 from __future__ import annotations
 
 import functools

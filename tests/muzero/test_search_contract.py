@@ -1,18 +1,20 @@
-"""What every search promises: counts, masks, independence of rows, repeatability, clear errors."""
+"""What users of the searches rely on: pickling, a chain solved, and clear errors for bad input."""
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
-import torch
 
 from agents.muzero.search import GumbelSearch
+from agents.muzero.search import ModelOutput
 from agents.muzero.search import PUCTSearch
 from tests.muzero.search_reference import TableModel
 
-SEARCHES = [PUCTSearch, GumbelSearch]
+SEARCHES = [PUCTSearch, partial(GumbelSearch, max_considered=2)]
 
 
 @pytest.fixture(params=SEARCHES, ids=["puct", "gumbel"])
@@ -20,39 +22,19 @@ def make_search(request):
     return request.param
 
 
-def masks(rng, num_roots, num_actions):
-    mask = (rng.random((num_roots, num_actions)) < 0.5).astype(np.int8)
-    mask[np.arange(num_roots), rng.integers(num_actions, size=num_roots)] = 1
-    return mask
+class Misshapen(TableModel):
+    """Returns ``shorten(output)`` at one call: 0 is the root, k the k-th simulation."""
 
+    def __init__(self, shorten: Callable[[ModelOutput], ModelOutput], *, call: int):
+        super().__init__(num_actions=4, seed=0)
+        self.shorten = shorten
+        self.call = call
+        self.calls = 0
 
-def test_visits_sum_and_masks_hold(make_search):
-    rng = np.random.default_rng(0)
-    model = TableModel(num_actions=30, seed=0)
-    mask = masks(rng, 12, 30)
-    result = make_search(num_simulations=20).run(model, np.arange(12), mask, rng)
-    assert (result.visit_counts.sum(axis=1) == 20).all()
-    assert (result.visit_counts[mask == 0] == 0).all()
-    assert (result.policy[mask == 0] == 0).all()
-    np.testing.assert_allclose(result.policy.sum(axis=1), 1.0, rtol=1e-5)
-    assert mask[np.arange(12), result.action].all()
-    assert (result.statistics.width == (result.visit_counts > 0).sum(axis=1)).all()
-
-
-def test_rows_do_not_depend_on_their_neighbours(make_search):
-    model = TableModel(num_actions=25, seed=3)
-    mask = masks(np.random.default_rng(1), 6, 25)
-    search = make_search(num_simulations=16)
-
-    def rngs(rows):
-        return [np.random.default_rng([9, row]) for row in rows]
-
-    together = search.run(model, np.arange(6), mask, rngs(range(6)))
-    for row in range(6):
-        alone = search.run(model, np.array([row]), mask[row : row + 1], rngs([row]))
-        np.testing.assert_array_equal(alone.visit_counts[0], together.visit_counts[row])
-        np.testing.assert_array_equal(alone.policy[0], together.policy[row])
-        assert alone.action[0] == together.action[row]
+    def _output(self, states: np.ndarray, reward: np.ndarray) -> ModelOutput:
+        output = super()._output(states, reward)
+        self.calls += 1
+        return self.shorten(output) if self.calls == self.call + 1 else output
 
 
 def test_same_seed_same_result_also_after_pickling(make_search):
@@ -66,7 +48,7 @@ def test_same_seed_same_result_also_after_pickling(make_search):
     np.testing.assert_array_equal(first.action, second.action)
 
 
-def test_a_perfect_model_yields_the_optimal_action(make_search):
+def test_a_chain_is_looked_along_to_its_end(make_search):
     """A chain of five states: only four times "right" pays, so the tree must look four ahead."""
     model = TableModel(num_actions=2, seed=0, num_states=6)
     model.next_state[:] = [[0, 1], [0, 2], [0, 3], [0, 4], [5, 5], [5, 5]]
@@ -83,10 +65,30 @@ def test_a_perfect_model_yields_the_optimal_action(make_search):
     assert result.action.tolist() == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("bad", [0, -3, 2.5, True])
+@pytest.mark.parametrize("bad", [0, -3, 2.5, True, "8"])
 def test_simulations_must_be_a_positive_whole_number(make_search, bad):
     with pytest.raises(ValueError, match="num_simulations must be a whole number of at least 1"):
         make_search(num_simulations=bad)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5])
+def test_considered_actions_must_be_a_positive_whole_number(bad):
+    with pytest.raises(ValueError, match="max_considered must be a whole number of at least 1"):
+        GumbelSearch(max_considered=bad)
+
+
+def test_more_considered_actions_than_there_are_is_an_error():
+    """But fewer legal ones in a row are an everyday state."""
+    model = TableModel(num_actions=4, seed=0)
+    search = GumbelSearch(num_simulations=6, max_considered=5)
+    mask = np.ones((3, 4), np.int8)
+    with pytest.raises(ValueError, match=r"max_considered is 5, .* 4 actions; set .* to 4 or less"):
+        search.run(model, np.arange(3), mask, np.random.default_rng(0))
+    mask[1, 1:] = 0
+    search = GumbelSearch(num_simulations=6, max_considered=4)
+    result = search.run(model, np.arange(3), mask, np.random.default_rng(0))
+    assert result.visit_counts[1].tolist() == [6, 0, 0, 0]
+    assert (result.statistics.width[[0, 2]] == 4).all()
 
 
 def test_a_row_without_legal_action_is_named(make_search):
@@ -97,32 +99,70 @@ def test_a_row_without_legal_action_is_named(make_search):
         make_search(num_simulations=2).run(model, np.arange(3), mask, np.random.default_rng(0))
 
 
-def test_disagreeing_shapes_are_named(make_search):
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 5), r"policy_logits of shape \(3, 4\), expected \(3, 5\)"),
+        ((2, 4), r"value of shape \(3,\), expected \(2,\)"),
+        ((4, 4), r"value of shape \(3,\), expected \(4,\)"),
+        ((4,), r"action_mask must be \[B, A\], got shape \(4,\)"),
+        ((3, 4, 1), r"action_mask must be \[B, A\], got shape \(3, 4, 1\)"),
+    ],
+)
+def test_a_mask_of_another_shape_is_named(make_search, shape, message):
     model = TableModel(num_actions=4, seed=0)
-    mask = np.ones((3, 5), np.int8)
-    with pytest.raises(ValueError, match=r"policy_logits of shape \(3, 4\), expected \(3, 5\)"):
+    mask = np.ones(shape, np.int8)
+    with pytest.raises(ValueError, match=message):
         make_search(num_simulations=2).run(model, np.arange(3), mask, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("head", ["value", "reward", "policy_logits"])
-def test_nan_is_named_with_head_and_row(make_search, head):
-    class Diverged(TableModel):
-        def step(self, states: torch.Tensor, actions: np.ndarray):
-            output = super().step(states, actions)
-            broken = getattr(output, head).copy()
-            broken[2] = np.nan
-            return output._replace(**{head: broken})
-
-    model = Diverged(num_actions=4, seed=0)
-    with pytest.raises(ValueError, match=f"{head} is not finite in row 2"):
+def test_generators_are_one_or_one_a_row(make_search):
+    model = TableModel(num_actions=4, seed=0)
+    with pytest.raises(ValueError, match="2 generators given for 3 roots; give one per row"):
         make_search(num_simulations=2).run(
+            model, np.arange(3), np.ones((3, 4), np.int8), [np.random.default_rng(0)] * 2
+        )
+
+
+@pytest.mark.parametrize("call", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("shorten", "message"),
+    [
+        (
+            lambda output: ModelOutput(*(array[:2] for array in output)),
+            r"value of shape \(2,\), expected \(3,\): one row per root",
+        ),
+        (
+            lambda output: output._replace(reward=output.reward[:, None]),
+            r"reward of shape \(3, 1\), expected \(3,\)",
+        ),
+        (
+            lambda output: output._replace(policy_logits=output.policy_logits[:, :3]),
+            r"policy_logits of shape \(3, 3\), expected \(3, 4\): .* one logit per action",
+        ),
+        (
+            lambda output: output._replace(states=output.states[:2]),
+            r"2 states for 3 roots",
+        ),
+    ],
+    ids=["rows", "reward", "logits", "states"],
+)
+def test_a_model_that_returns_another_number_of_rows_is_named(make_search, shorten, message, call):
+    """At the root and in any later step; one row too few would otherwise be stretched over B."""
+    model = Misshapen(shorten, call=call)
+    with pytest.raises(ValueError, match=message):
+        make_search(num_simulations=5).run(
             model, np.arange(3), np.ones((3, 4), np.int8), np.random.default_rng(0)
         )
 
 
 @pytest.mark.parametrize(
     ("option", "given", "nearest"),
-    [("first_play", "parents", "parent"), ("selection", "sofmax", "softmax")],
+    [
+        ("first_play", "parents", "parent"),
+        ("selection", "sofmax", "softmax"),
+        ("normalization", "sibling", "siblings"),
+    ],
 )
 def test_unknown_options_name_the_nearest_right_one(option, given, nearest):
     with pytest.raises(ValueError, match=f"unknown {option} '{given}'; did you mean '{nearest}'"):

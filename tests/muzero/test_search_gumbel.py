@@ -25,6 +25,9 @@ def test_sequential_halving_schedule_by_hand():
     # One action takes them all; fewer simulations than actions visit each at most once.
     assert considered_visits(1, 3).tolist() == [0, 1, 2]
     assert considered_visits(16, 5).tolist() == [0] * 5
+    # 16 actions, 64 simulations: 4 phases of 16; halves of 16, 8, 4, 2 get 1, 2, 4, 8 visits each.
+    counts = np.bincount(considered_visits(16, 64))
+    assert counts.tolist() == [16, 8, 8, 4, 4, 4, 4] + [2] * 8
     # 3 actions, 12 simulations: 2 phases; 12 // (2 * 3) = 2 visits each, then pairs till the end.
     assert considered_visits(3, 12).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4]
 
@@ -56,11 +59,27 @@ def test_completed_q_policy_by_hand():
     assert result.action[0] == best
 
 
+def test_illegal_actions_take_part_in_the_rescaling_as_in_mctx():
+    """Both legal actions are visited, and the mixed value of the third stretches the scale."""
+    model = TableModel(num_actions=3, seed=0)
+    model.logits[:] = 0.0
+    model.value[:] = 0.0
+    model.value[0] = 10.0
+    model.next_state[0] = 1
+    model.reward[0] = [1.0, 0.0, 7.0]
+    search = GumbelSearch(num_simulations=2, max_considered=2, discount=0.9)
+    result = run(search, model, [0], np.array([[1, 1, 0]], np.int8), explore=False)
+    # Mixed value (10 + 2 * (1 + 0) / 2) / 3 = 11 / 3, so Q in [0, 11 / 3]: 3 / 11 and 0.
+    difference = (50 + 1) * 0.1 * 3 / 11
+    expected = 1 / (1 + np.exp(-difference))
+    np.testing.assert_allclose(result.policy[0], [expected, 1 - expected, 0.0], rtol=1e-5)
+
+
 def test_interior_rule_by_hand():
     """Below the root the visits follow argmax pi'(a) - N(a) / (1 + sum N)."""
     model = TableModel(num_actions=3, seed=4)
     mask = np.array([[0, 1, 0]], np.int8)  # one root action: every later visit is interior
-    search = GumbelSearch(num_simulations=3, discount=0.9)
+    search = GumbelSearch(num_simulations=3, max_considered=3, discount=0.9)
     result = run(search, model, [0], mask, explore=False)
     assert result.visit_counts.tolist() == [[0, 3, 0]]
 
@@ -110,6 +129,8 @@ def test_finds_the_better_arm_with_two_simulations():
     model.logits[:] = 0.0
     model.value[:] = 0.0
     model.reward[:] = [0.0, 1.0]
-    result = run(GumbelSearch(num_simulations=2), model, np.arange(5), explore=False)
+    result = run(
+        GumbelSearch(num_simulations=2, max_considered=2), model, np.arange(5), explore=False
+    )
     assert (result.action == 1).all()
     assert (result.policy[:, 1] > 0.99).all()

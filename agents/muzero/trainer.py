@@ -27,7 +27,7 @@ from agents.muzero.learner import Learner
 from agents.muzero.meter import Meter
 from agents.muzero.replay import Replay
 from agents.muzero.schedules import Schedule
-from agents.muzero.search.tree import require_positive
+from agents.muzero.search.checks import require_positive
 from agents.muzero.self_play import EpisodeSummary
 from agents.muzero.self_play import Experience
 from agents.muzero.workers import Round

@@ -18,6 +18,13 @@ import numpy as np
 from agents.muzero.search import tree as trees
 from agents.muzero.search.base import Model
 from agents.muzero.search.base import SearchResult
+from agents.muzero.search.checks import check_roots
+from agents.muzero.search.checks import require_positive
+from agents.muzero.search.checks import row_generators
+from agents.muzero.search.forest import Forest
+from agents.muzero.search.forest import softmax
+from agents.muzero.search.forest import summarise
+from agents.muzero.search.tree import Tree
 from envs.names import choose
 
 
@@ -52,6 +59,7 @@ def _completed_values(tree, b, node, rules):
         the environment's units; top: the highest value of an action; total: visits of all
         children; mass: prior of the visited children.
     """
+    children = 0
     total = 0
     most = 0
     mass = 0.0
@@ -63,6 +71,7 @@ def _completed_values(tree, b, node, rules):
     while child != trees.NO_NODE:
         record = tree.nodes[b, child]
         prior = max(np.float64(record.prior), 1.1754944e-38)
+        children += 1
         total += record.visits
         most = max(most, record.visits)
         mass += prior
@@ -73,7 +82,7 @@ def _completed_values(tree, b, node, rules):
     mixed = np.float64(parent.raw_value)
     if total > 0:
         mixed = (mixed + total * (weighted / mass)) / (total + 1)
-    if parent.best_unvisited != trees.NO_ACTION:
+    if children < tree.priors.shape[2]:  # illegal actions at the root count as well, as in mctx
         low = min(low, mixed)
         high = max(high, mixed)
     top = high
@@ -122,12 +131,20 @@ def _select_interior(tree, b, node, rules):
 
 @numba.njit(cache=True, nogil=True)
 def _select_root(tree, b, wanted, plan, rules):
-    """Return (action, child) of the best candidate with ``wanted`` visits; child NO_NODE if new."""
+    """Return (action, child) of the best candidate with ``wanted`` visits; child NO_NODE if new.
+
+    Visits that a former search left do not count.
+    """
     if wanted == 0:
         for k in range(plan.candidates.shape[1]):
             action = plan.candidates[b, k]
-            if action != trees.NO_ACTION and tree.priors[0, b, action] >= 0.0:
+            if action == trees.NO_ACTION:
+                break
+            if tree.priors[0, b, action] >= 0.0:
                 return action, trees.NO_NODE
+            child = trees.root_child(tree, b, action)
+            if tree.nodes[b, child].visits == tree.nodes[b, child].inherited:
+                return action, child
     low, scale, _, _, _, _ = _completed_values(tree, b, 0, rules)
     best_action = trees.NO_ACTION
     best_child = trees.NO_NODE
@@ -135,7 +152,7 @@ def _select_root(tree, b, wanted, plan, rules):
     child = tree.nodes[b, 0].first_child
     while child != trees.NO_NODE:
         record = tree.nodes[b, child]
-        if record.visits == wanted:
+        if record.visits - record.inherited == wanted:
             action = record.action
             score = plan.scores[b, action] + scale * (record.edge_value - low)
             if score > best_score or (score == best_score and action < best_action):
@@ -148,7 +165,7 @@ def _select_root(tree, b, wanted, plan, rules):
 
 @numba.njit(cache=True, nogil=True)
 def _advance(tree, edges, leaves, node, select, plan, rules):
-    """Grow ``node`` in every tree, then choose the next edges; see ``trees.Advance``.
+    """Grow ``node`` in every tree, then choose the next edges; see ``forest.Advance``.
 
     Sequential halving chooses at the root, the improved policy below it.
     """
@@ -233,6 +250,8 @@ class GumbelSearch:
             mctx; of two actions one is then always 0 and the other 1), or "tree", all edges of the
             tree as in MuZero, which keeps small differences small.
         gumbel_scale: of the root noise when exploring; evaluation plays without noise.
+        reuse_subtree: go on from the former search's nodes below the chosen action, where ``run``
+            is told of it; sequential halving counts the new visits alone.
 
     ``temperature`` has no part in it: the Gumbel noise is the exploration.
     """
@@ -247,9 +266,10 @@ class GumbelSearch:
         value_scale: float = 0.1,
         normalization: Literal["siblings", "tree"] = "siblings",
         gumbel_scale: float = 1.0,
+        reuse_subtree: bool = False,
     ) -> None:
-        trees.require_positive("num_simulations", num_simulations)
-        trees.require_positive("max_considered", max_considered)
+        require_positive("num_simulations", num_simulations)
+        require_positive("max_considered", max_considered)
         self.num_simulations = int(num_simulations)
         self.discount = float(discount)
         self.max_considered = int(max_considered)
@@ -260,7 +280,8 @@ class GumbelSearch:
             value_scale=float(value_scale),
             over_tree=choose("normalization", normalization, ("siblings", "tree")) == "tree",
         )
-        self._forest = trees.Forest()
+        self.reuse_subtree = bool(reuse_subtree)
+        self._forest = Forest(self.num_simulations, reuse_subtree=reuse_subtree)
         self._schedules = np.stack(
             [
                 considered_visits(count, self.num_simulations)
@@ -277,10 +298,11 @@ class GumbelSearch:
         *,
         temperature: float = 1.0,
         explore: bool = True,
+        continues: np.ndarray | None = None,
     ) -> SearchResult:
         """Plan for B roots; see ``Search.run``."""
         output = model.root(observations)
-        trees.check_roots(output, action_mask)
+        check_roots(output, action_mask)
         legal = action_mask.astype(bool)
         num_roots, num_actions = legal.shape
         if self.max_considered > num_actions:
@@ -289,10 +311,10 @@ class GumbelSearch:
                 f"set search.max_considered to {num_actions} or less"
             )
         logits = np.where(legal, output.policy_logits, np.float32(-np.inf))
-        priors = np.where(legal, trees.softmax(logits), trees.TAKEN)
+        priors = np.where(legal, softmax(logits), trees.TAKEN)
         noisy_logits = logits - logits.max(axis=1, keepdims=True)
         if explore and self.gumbel_scale > 0.0:
-            generators = trees.row_generators(rng, num_roots)
+            generators = row_generators(rng, num_roots)
             noise = np.stack([generator.gumbel(size=num_actions) for generator in generators])
             noisy_logits = noisy_logits + (self.gumbel_scale * noise).astype(np.float32)
 
@@ -302,25 +324,28 @@ class GumbelSearch:
             candidates=_top_actions(noisy_logits, num_considered, self.max_considered),
             wanted=self._schedules[num_considered],
         )
-        tree = self._forest.plant(output, priors, self.num_simulations + 1, root_visits=1)
+        tree = self._forest.plant(output, priors, 1, continues)
         self._forest.simulate(model, partial(_advance, plan=plan, rules=self._rules))
 
         visit_counts = np.empty((num_roots, num_actions), np.int32)
         trees.root_visits(tree, visit_counts)
         scores = np.empty((num_roots, num_actions), np.float32)
         _root_scores(tree, self._rules, noisy_logits, scores)
-        finalists = visit_counts == visit_counts.max(axis=1, keepdims=True)
+        new_visits = np.empty((num_roots, num_actions), np.int32)
+        trees.root_visits(tree, new_visits, inherited=False)
+        finalists = new_visits == new_visits.max(axis=1, keepdims=True)
         action = np.where(finalists, scores, np.float32(-np.inf)).argmax(axis=1)
+        self._forest.remember(action)
         _root_scores(tree, self._rules, logits, scores)
         root = tree.nodes[:, 0]
         return SearchResult(
             visit_counts=visit_counts,
-            policy=trees.softmax(scores),
+            policy=softmax(scores),
             value=(root["value_sum"] / root["visits"]).astype(np.float32),
             action=action,
-            statistics=trees.summarise(tree, visit_counts),
+            statistics=summarise(tree, visit_counts),
         )
 
-    def last_tree(self) -> trees.Tree:
+    def last_tree(self) -> Tree:
         """Return the trees of the last search, overwritten by the next; ValueError before one."""
         return self._forest.tree

@@ -16,6 +16,13 @@ import numpy as np
 from agents.muzero.search import tree as trees
 from agents.muzero.search.base import Model
 from agents.muzero.search.base import SearchResult
+from agents.muzero.search.checks import check_roots
+from agents.muzero.search.checks import require_positive
+from agents.muzero.search.checks import row_generators
+from agents.muzero.search.forest import Forest
+from agents.muzero.search.forest import softmax
+from agents.muzero.search.forest import summarise
+from agents.muzero.search.tree import Tree
 from envs.names import choose
 
 _SIBLINGS = 1  # of the choices of normalization
@@ -95,7 +102,7 @@ def _select(tree, b, rules):
 
 @numba.njit(cache=True, nogil=True)
 def _advance(tree, edges, leaves, node, select, rules):
-    """Grow ``node`` in every tree, then choose the next edges; see ``trees.Advance``."""
+    """Grow ``node`` in every tree, then choose the next edges; see ``forest.Advance``."""
     for b in range(edges.parents.shape[0]):
         if node > 0 and not trees.grow(tree, b, node, edges, leaves, rules.discount):
             return b
@@ -123,6 +130,8 @@ class PUCTSearch:
             "power" from visits ** (1 / temperature) (MuZero).
         initial_root_visits: 0 counts only the backed-up returns of the root (the specification),
             1 counts the model's own root value too (mctx).
+        reuse_subtree: go on from the former search's nodes below the chosen action, where ``run``
+            is told of it; their visits count on, beside the new simulations.
 
     Unvisited ties go to the higher prior, then to the lower action.
     """
@@ -140,8 +149,9 @@ class PUCTSearch:
         first_play: Literal["zero", "parent"] = "zero",
         selection: Literal["softmax", "power"] = "softmax",
         initial_root_visits: int = 0,
+        reuse_subtree: bool = False,
     ) -> None:
-        trees.require_positive("num_simulations", num_simulations)
+        require_positive("num_simulations", num_simulations)
         if not 0.0 <= exploration_fraction <= 1.0:
             raise ValueError(f"exploration_fraction must be in [0, 1], got {exploration_fraction}")
         if dirichlet_alpha <= 0.0:
@@ -169,7 +179,8 @@ class PUCTSearch:
                 ]
             ),
         )
-        self._forest = trees.Forest()
+        self.reuse_subtree = bool(reuse_subtree)
+        self._forest = Forest(self.num_simulations, reuse_subtree=reuse_subtree)
 
     def run(
         self,
@@ -180,31 +191,30 @@ class PUCTSearch:
         *,
         temperature: float = 1.0,
         explore: bool = True,
+        continues: np.ndarray | None = None,
     ) -> SearchResult:
         """Plan for B roots; see ``Search.run``."""
         output = model.root(observations)
-        trees.check_roots(output, action_mask)
-        generators = trees.row_generators(rng, len(action_mask))
+        check_roots(output, action_mask)
+        generators = row_generators(rng, len(action_mask))
         priors = self._root_priors(output.policy_logits, action_mask, generators, explore)
-        num_nodes = self.num_simulations + 1
-        tree = self._forest.plant(
-            output, priors, self.num_simulations + 1, self.initial_root_visits
-        )
+        tree = self._forest.plant(output, priors, self.initial_root_visits, continues)
         self._forest.simulate(model, partial(_advance, rules=self._rules))
         visit_counts = np.empty(priors.shape, np.int32)
         trees.root_visits(tree, visit_counts)
         root = tree.nodes[:, 0]
+        temperature = temperature if explore else 0.0
+        action = self._choose(visit_counts, action_mask, generators, temperature)
+        self._forest.remember(action)
         return SearchResult(
             visit_counts=visit_counts,
-            policy=(visit_counts / self.num_simulations).astype(np.float32),
+            policy=(visit_counts / visit_counts.sum(axis=1, keepdims=True)).astype(np.float32),
             value=(root["value_sum"] / root["visits"]).astype(np.float32),
-            action=self._choose(
-                visit_counts, action_mask, generators, temperature if explore else 0.0
-            ),
-            statistics=trees.summarise(tree, visit_counts),
+            action=action,
+            statistics=summarise(tree, visit_counts),
         )
 
-    def last_tree(self) -> trees.Tree:
+    def last_tree(self) -> Tree:
         """Return the trees of the last search, overwritten by the next; ValueError before one."""
         return self._forest.tree
 
@@ -217,7 +227,7 @@ class PUCTSearch:
     ) -> np.ndarray:
         """Return [B, A] priors over the legal actions, noise added; TAKEN for illegal ones."""
         legal = action_mask.astype(bool)
-        priors = trees.softmax(np.where(legal, logits, np.float32(-np.inf)))
+        priors = softmax(np.where(legal, logits, np.float32(-np.inf)))
         if explore and self.exploration_fraction > 0.0:
             for row, generator in enumerate(generators):
                 noise = generator.dirichlet(np.full(legal[row].sum(), self.dirichlet_alpha))

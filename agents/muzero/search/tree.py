@@ -2,7 +2,7 @@
 
 Shape letters: B roots, N nodes a tree (simulations + 1; node 0 is the root), A actions.
 
-A node is one 64-byte record, a cache line: what a walk down the tree reads of a child lies together.
+A node is one 64-byte record, a cache line: what a walk reads of a child lies together.
 A node's visited children hang in a linked list (``first_child``, ``next_sibling``), so a search
 scores the few children it has visited and the best action it has not, never all A: an unvisited
 action's score rises with its prior alone, and ``best_unvisited`` names the highest prior left.
@@ -15,15 +15,9 @@ simulations, 487 actions and states of 256 numbers take 57 MiB.
 from __future__ import annotations
 
 from typing import NamedTuple
-from typing import Protocol
 
 import numba
 import numpy as np
-import torch
-
-from agents.muzero.search.base import Model
-from agents.muzero.search.base import ModelOutput
-from agents.muzero.search.base import TreeStatistics
 
 NO_NODE = -1
 NO_ACTION = -1
@@ -127,6 +121,11 @@ def find_best_unvisited(tree, b, node):
 def plant(tree, raw_value, root_visits):
     """Make the B roots of ``raw_value [B]``; their priors are written already."""
     for b in range(raw_value.shape[0]):
+        for node in range(1, tree.nodes.shape[1]):
+            unused = tree.nodes[b, node]
+            unused.visits = 0
+            unused.depth = 0
+            unused.parent = NO_NODE
         root = tree.nodes[b, 0]
         root.visits = root_visits
         root.value_sum = root_visits * np.float64(raw_value[b])
@@ -208,188 +207,23 @@ def choose_edge(edges, b, parent, action):
 
 
 @numba.njit(cache=True, nogil=True)
-def root_visits(tree, visit_counts):
-    """Fill ``visit_counts [B, A]`` of the roots' children."""
+def root_child(tree, b, action):
+    """Return the root's visited child by ``action`` in tree ``b``, NO_NODE for none."""
+    child = tree.nodes[b, 0].first_child
+    while child != NO_NODE and tree.nodes[b, child].action != action:
+        child = tree.nodes[b, child].next_sibling
+    return child
+
+
+@numba.njit(cache=True, nogil=True)
+def root_visits(tree, visit_counts, inherited=True):
+    """Fill ``visit_counts [B, A]`` of the roots' children, with or without inherited visits."""
     visit_counts[:] = 0
     for b in range(visit_counts.shape[0]):
         child = tree.nodes[b, 0].first_child
         while child != NO_NODE:
             record = tree.nodes[b, child]
             visit_counts[b, record.action] = record.visits
+            if not inherited:
+                visit_counts[b, record.action] -= record.inherited
             child = record.next_sibling
-
-
-class Advance(Protocol):
-    """The compiled step of a search over all trees."""
-
-    def __call__(self, tree: Tree, edges: Edges, leaves: Leaves, node: int, select: bool) -> int:
-        """Grow ``node`` (0: none) at the chosen edges; then, if ``select``, choose the next ones.
-
-        Returns:
-            The first row whose leaf is not finite, -1 for none.
-        """
-        ...
-
-
-class Forest:
-    """B trees and their models' states; reused from search to search while the shapes last."""
-
-    def __init__(self) -> None:
-        self._tree: Tree | None = None
-        self._prior_rows: list[torch.Tensor] = []  # N views [B, A] of the tree's priors
-        self._states: torch.Tensor | None = None  # [N B, ...]
-        self._state_rows: list[torch.Tensor] = []  # N views [B, ...] of them
-        self._chosen_states: torch.Tensor | None = None  # [B, ...] of the edges' upper ends
-        self._edges: Edges | None = None
-
-    def __getstate__(self) -> dict[str, object]:
-        """Pickle as an empty one: the arrays are scratch space."""
-        return Forest().__dict__
-
-    @property
-    def tree(self) -> Tree:
-        """The trees of the last search.
-
-        Raises:
-            ValueError: there was none.
-        """
-        if self._tree is None:
-            raise ValueError("no tree yet: run the search first")
-        return self._tree
-
-    def plant(
-        self, output: ModelOutput, priors: np.ndarray, num_nodes: int, root_visits: int
-    ) -> Tree:
-        """Start B trees at ``output``, the roots, with ``priors [B, A]`` (TAKEN = illegal)."""
-        num_roots, num_actions = priors.shape
-        tree = self._tree
-        if tree is None or tree.priors.shape != (num_nodes, num_roots, num_actions):
-            tree = Tree.allocate(num_roots, num_nodes, num_actions)
-            self._tree = tree
-            self._prior_rows = list(torch.from_numpy(tree.priors))
-            self._edges = Edges(*(np.zeros(num_roots, np.int64) for _ in Edges._fields))
-        self._keep_room(output.states, num_nodes)
-        self._state_rows[0].copy_(output.states)
-        tree.priors[0] = priors
-        plant(tree, _rows(output.value), root_visits)
-        return tree
-
-    def simulate(self, model: Model, advance: Advance) -> None:
-        """Grow all nodes: one model call each, all trees at once.
-
-        Args:
-            model: what to plan in.
-            advance: the search's compiled step.
-        """
-        tree, edges, states = self._tree, self._edges, self._states
-        assert tree is not None and edges is not None and states is not None
-        num_nodes, num_roots, num_actions = tree.priors.shape
-        expected = ((num_roots,), (num_roots,), (num_roots, num_actions))
-        rows = torch.from_numpy(edges.state_rows)
-        on_host = states.device.type == "cpu"
-        nothing = Leaves(*(np.empty(shape, np.float32) for shape in expected))
-        advance(tree, edges, nothing, 0, True)
-        for node in range(1, num_nodes):
-            chosen = rows if on_host else rows.to(states.device)
-            torch.index_select(states, 0, chosen, out=self._chosen_states)
-            output = model.step(self._chosen_states, edges.actions)
-            leaves = Leaves(_rows(output.reward), _rows(output.value), _rows(output.policy_logits))
-            shapes = (leaves.reward.shape, leaves.value.shape, leaves.logits.shape)
-            if shapes != expected or len(output.states) != num_roots:
-                check_output(output, num_roots, num_actions)
-            self._state_rows[node].copy_(output.states)
-            torch.softmax(torch.from_numpy(leaves.logits), dim=-1, out=self._prior_rows[node])
-            if advance(tree, edges, leaves, node, node + 1 < num_nodes) >= 0:
-                check_output(output, num_roots, num_actions)
-
-    def _keep_room(self, states: torch.Tensor, num_nodes: int) -> None:
-        """Have room for the states of all nodes of trees whose roots have ``states [B, ...]``."""
-        kept = self._states
-        shape = (num_nodes * len(states), *states.shape[1:])
-        if (
-            kept is not None
-            and kept.shape == shape
-            and kept.dtype == states.dtype
-            and kept.device == states.device
-            and self._chosen_states is not None
-            and len(self._chosen_states) == len(states)
-        ):
-            return
-        self._states = torch.empty(shape, dtype=states.dtype, device=states.device)
-        self._state_rows = list(self._states.unflatten(0, (num_nodes, len(states))))
-        self._chosen_states = torch.empty_like(self._state_rows[0])
-
-
-def _rows(numbers: np.ndarray) -> np.ndarray:
-    """Return ``numbers`` as the compiled loops take them: float32, contiguous, writable."""
-    return np.require(numbers, np.float32, ["C", "W"])
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the softmax over the last axis of ``[B, A]`` float32."""
-    return torch.softmax(torch.from_numpy(logits), dim=-1).numpy()
-
-
-def check_output(output: ModelOutput, num_roots: int, num_actions: int) -> None:
-    """Raise ValueError, naming head and row, unless the model returned B finite rows."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "value": (num_roots,),
-        "reward": (num_roots,),
-        "policy_logits": (num_roots, num_actions),
-    }
-    for head, shape in shapes.items():
-        array = getattr(output, head)
-        if array.shape != shape:
-            raise ValueError(
-                f"the model returned {head} of shape {array.shape}, expected {shape}: "
-                "one row per root, one logit per action"
-            )
-        if not np.isfinite(array).all():
-            row = int(np.argwhere(~np.isfinite(array))[0][0])
-            raise ValueError(
-                f"the model's {head} is not finite in row {row}: {array[row].ravel()[:5]}. "
-                "Training has diverged: lower the learning rate or clip gradients"
-            )
-    if len(output.states) != num_roots:
-        raise ValueError(f"the model returned {len(output.states)} states for {num_roots} roots")
-
-
-def check_roots(output: ModelOutput, action_mask: np.ndarray) -> None:
-    """Raise ValueError unless mask and model agree and every row has a legal action."""
-    if action_mask.ndim != 2:
-        raise ValueError(f"action_mask must be [B, A], got shape {action_mask.shape}")
-    check_output(output, *action_mask.shape)
-    empty = np.flatnonzero(~action_mask.astype(bool).any(axis=1))
-    if len(empty):
-        raise ValueError(
-            f"row {empty[0]} of action_mask has no legal action; give at least one 1 per row"
-        )
-
-
-def summarise(tree: Tree, visit_counts: np.ndarray) -> TreeStatistics:
-    """Return depth, root width and root visit entropy (nats) of finished searches."""
-    total = np.maximum(visit_counts.sum(axis=1, keepdims=True), 1)
-    share = visit_counts / total
-    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
-    return TreeStatistics(
-        depth=tree.nodes["depth"].max(axis=1),
-        width=(visit_counts > 0).sum(axis=1),
-        visit_entropy=-(share * logs).sum(axis=1),
-    )
-
-
-def row_generators(
-    rng: np.random.Generator | list[np.random.Generator], num_roots: int
-) -> list[np.random.Generator]:
-    """Return one generator per row; a single one is split, so rows stay independent of B."""
-    if isinstance(rng, np.random.Generator):
-        return rng.spawn(num_roots)
-    if len(rng) != num_roots:
-        raise ValueError(f"{len(rng)} generators given for {num_roots} roots; give one per row")
-    return rng
-
-
-def require_positive(name: str, value: int) -> None:
-    """Raise ValueError unless the whole number ``value`` is at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")

@@ -1,0 +1,60 @@
+"""What searches demand of their arguments and of their models: one clear line where it fails."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agents.muzero.search.base import ModelOutput
+
+
+def check_output(output: ModelOutput, num_roots: int, num_actions: int) -> None:
+    """Raise ValueError, naming head and row, unless the model returned B finite rows."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "value": (num_roots,),
+        "reward": (num_roots,),
+        "policy_logits": (num_roots, num_actions),
+    }
+    for head, shape in shapes.items():
+        array = getattr(output, head)
+        if array.shape != shape:
+            raise ValueError(
+                f"the model returned {head} of shape {array.shape}, expected {shape}: "
+                "one row per root, one logit per action"
+            )
+        if not np.isfinite(array).all():
+            row = int(np.argwhere(~np.isfinite(array))[0][0])
+            raise ValueError(
+                f"the model's {head} is not finite in row {row}: {array[row].ravel()[:5]}. "
+                "Training has diverged: lower the learning rate or clip gradients"
+            )
+    if len(output.states) != num_roots:
+        raise ValueError(f"the model returned {len(output.states)} states for {num_roots} roots")
+
+
+def check_roots(output: ModelOutput, action_mask: np.ndarray) -> None:
+    """Raise ValueError unless mask and model agree and every row has a legal action."""
+    if action_mask.ndim != 2:
+        raise ValueError(f"action_mask must be [B, A], got shape {action_mask.shape}")
+    check_output(output, *action_mask.shape)
+    empty = np.flatnonzero(~action_mask.astype(bool).any(axis=1))
+    if len(empty):
+        raise ValueError(
+            f"row {empty[0]} of action_mask has no legal action; give at least one 1 per row"
+        )
+
+
+def row_generators(
+    rng: np.random.Generator | list[np.random.Generator], num_roots: int
+) -> list[np.random.Generator]:
+    """Return one generator per row; a single one is split, so rows stay independent of B."""
+    if isinstance(rng, np.random.Generator):
+        return rng.spawn(num_roots)
+    if len(rng) != num_roots:
+        raise ValueError(f"{len(rng)} generators given for {num_roots} roots; give one per row")
+    return rng
+
+
+def require_positive(name: str, value: int) -> None:
+    """Raise ValueError unless the whole number ``value`` is at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")

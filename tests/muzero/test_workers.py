@@ -30,7 +30,7 @@ def make_group(group: int, factory: EnvironmentFactory = FACTORY) -> SelfPlayGro
         make_environment=factory,
         num_envs=2,
         network=NETWORK(),
-        search=GumbelSearch(num_simulations=3),
+        search=GumbelSearch(num_simulations=3, max_considered=2),
         seed=1,
     )
 

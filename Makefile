@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help train test test-slow lint format types setup clean
+.PHONY: help train test test-slow test-nightly lint format types setup clean
 
 help:
 	@sed -n '1,6p' Makefile
@@ -39,6 +39,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+# the fast simulator beside grid2op for 200,000 states: 10 minutes or so
+test-nightly: setup
+	$(BIN)/python -m tests.envs.nightly $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -3,127 +3,214 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
-from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
 
 from envs.power_grid import PowerGridEnv
+from envs.state import GridState
 from envs.vector import PowerGridVectorEnv
-
-Policy = Callable[[np.random.Generator, dict[str, Any], PowerGridEnv], int]
 
 RELATIVE = 1e-4  # of flows, voltages, angles
 LEAST = 1e-2  # below it a number counts as this much: MW, MVAr, kV, A, degrees
 OBSERVATION = 1e-5  # of observations and rewards, scaled to order 1
+SOME = 12  # actions of a look-ahead that is compared; all distinct ones in one of twenty
 
 
-class Compared(NamedTuple):
-    """How much was compared."""
+# ----------------------------------------------------------------------------------- policies
+# A policy decides on what the reference shows; greedy looks ahead on the fast one, for speed.
 
-    steps: int  # grid steps
-    episodes: int
-    illegal: int  # refused actions
-    blackouts: int
-    lookaheads: int  # actions looked ahead at
+Policy = Callable[["np.random.Generator", dict[str, Any], PowerGridEnv, PowerGridVectorEnv], int]
 
 
-def nothing(rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv) -> int:
+def nothing(rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv, fast: Any) -> int:
     return 0
 
 
-def legal(rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv) -> int:
+def legal(rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv, fast: Any) -> int:
     return int(rng.choice(np.flatnonzero(info["action_mask"])))
 
 
-def anything(rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv) -> int:
+def anything(rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv, fast: Any) -> int:
     return int(rng.integers(env.catalogue.num_actions))
 
 
-def now_and_then(rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv) -> int:
-    return anything(rng, info, env) if rng.random() < 0.1 else 0
+def now_and_then(
+    rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv, fast: Any
+) -> int:
+    return anything(rng, info, env, fast) if rng.random() < 0.1 else 0
 
 
-def about_lines(rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv) -> int:
+def about_lines(
+    rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv, fast: Any
+) -> int:
     """Open lines, close them at any busbar, and act on the substations beside them."""
     draw = rng.random()
-    if draw < 0.25:
-        return int(rng.integers(env.catalogue.num_actions - 100, env.catalogue.num_actions))
-    return anything(rng, info, env) if draw < 0.35 else 0
+    if draw < 0.25:  # actions on lines are the catalogue's last
+        lines = (env.catalogue.set_line != 0).any(axis=1)
+        return int(rng.choice(np.flatnonzero(lines)))
+    return anything(rng, info, env, fast) if draw < 0.35 else 0
 
 
-def greedy(rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv) -> int:
+def lines_kept_out(
+    rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv, fast: Any
+) -> int:
+    """Open a line or two and leave them open; act on what is left now and then."""
+    draw = rng.random()
+    if draw < 0.1 and (~env.state.line_status[0]).sum() < 2:
+        opens = (env.catalogue.set_line < 0).any(axis=1)
+        return int(rng.choice(np.flatnonzero(opens)))
+    return anything(rng, info, env, fast) if draw > 0.97 else 0
+
+
+def greedy(
+    rng: np.random.Generator, info: dict[str, Any], env: PowerGridEnv, fast: PowerGridVectorEnv
+) -> int:
     if info["rho_max"] < 0.9:
         return 0
-    candidates = rng.permutation(np.flatnonzero(env.catalogue.distinct(env.state)[0]))[:40]
-    candidates = np.append(candidates, 0)
-    return int(candidates[env.simulate(candidates).rho_max.argmin()])
+    candidates = np.flatnonzero(env.catalogue.distinct(env.state)[0])
+    found = fast.simulate([candidates])[0]
+    assert found is not None
+    return int(candidates[found.rho_max.argmin()])
+
+
+# --------------------------------------------------------------------------------- comparison
+
+
+@dataclass
+class Compared:
+    """How much was compared, and what differed."""
+
+    states: int = 0  # compared number by number, one after each decision and reset
+    steps: int = 0  # grid steps played; more than states under an idle gate
+    episodes: int = 0
+    illegal: int = 0  # refused actions
+    blackouts: int = 0
+    lookaheads: int = 0  # actions looked ahead at
+    disagreements: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: Compared) -> Compared:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
 
 
 def compare(
-    policy: Policy, steps: int, *, seed: int = 0, looking: float = 0.02, **options: Any
+    policy: Policy,
+    states: int,
+    *,
+    seed: int = 0,
+    looking: float = 0.02,
+    stop: bool = True,
+    **options: Any,
 ) -> Compared:
-    """Play ``policy`` on both for ``steps`` grid steps; raise AssertionError where they differ.
+    """Play ``policy`` on both until as many states are compared.
 
     Args:
-        policy: decides on what the reference shows.
-        steps: at least as many grid steps are compared.
+        policy: decides.
+        states: at least as many are compared.
         seed: of the first episode; each next one has the next seed.
-        looking: share of decisions at which twelve actions are looked ahead at.
+        looking: share of decisions at which actions are looked ahead at.
+        stop: raise AssertionError at the first disagreement; else go on with the next episode.
         options: of both environments.
     """
     reference: gym.Env[Any, Any] = gym.make("PowerGrid-v0", disable_env_checker=True, **options)
     fast = PowerGridVectorEnv(1, autoreset="disabled", **options)
     env = reference.unwrapped
     assert isinstance(env, PowerGridEnv)
+    assert env.catalogue.sha256 == fast.catalogue.sha256
     rng = np.random.default_rng(seed)
-    played = episodes = illegal = blackouts = lookaheads = 0
-    while played < steps:
-        where = f"seed {seed}, reset"
-        observation, info = reference.reset(seed=seed)
-        observations, infos = fast.reset(seed=seed)
-        _same_state(env, fast, where)
-        _same_info(info, infos, where)
-        _close(observation, observations[0], OBSERVATION, 1, f"{where}: observation")
-        played += info["duration"]
-        over = False
-        while not over and played < steps:
-            where = f"{policy.__name__} {options}, seed {seed}, step {info['step']}"
-            if rng.random() < looking:
-                _same_lookahead(env, fast, rng, where)
-                lookaheads += 12
-            action = policy(rng, info, env)
-            where += f", action {action}"
-            observation, reward, terminated, truncated, info = reference.step(action)
-            observations, rewards, terminations, truncations, infos = fast.step(np.array([action]))
-            assert (terminated, truncated) == (terminations[0], truncations[0]), where
-            _same_state(env, fast, where)
-            _same_info(info, infos, where)
-            _close(observation, observations[0], OBSERVATION, 1, f"{where}: observation")
-            _close(np.array(reward), rewards[0], OBSERVATION, 1, f"{where}: reward")
-            played += info["duration"]
-            illegal += info["illegal"]
-            blackouts += terminated
-            over = terminated or truncated
+    compared = Compared()
+    while compared.states < states:
+        try:
+            _play(policy, reference, fast, rng, seed, states, looking, compared)
+        except AssertionError as difference:
+            if stop:
+                raise AssertionError(f"{policy.__name__} {options}: {difference}") from None
+            compared.disagreements.append(f"{policy.__name__} {options}: {difference}")
         seed += 1
-        episodes += 1
+        compared.episodes += 1
     reference.close()
     fast.close()
-    return Compared(played, episodes, illegal, blackouts, lookaheads)
+    return compared
+
+
+def _play(
+    policy: Policy,
+    reference: gym.Env[Any, Any],
+    fast: PowerGridVectorEnv,
+    rng: np.random.Generator,
+    seed: int,
+    states: int,
+    looking: float,
+    compared: Compared,
+) -> None:
+    """Play one episode."""
+    env = reference.unwrapped
+    assert isinstance(env, PowerGridEnv)
+    observation, info = reference.reset(seed=seed)
+    observations, infos = fast.reset(seed=seed)
+    where = f"seed {seed}, {info['scenario']}, reset"
+    _same(env, fast, (observation, 0.0, info), (observations, [0.0], infos), where)
+    compared.states += 1
+    compared.steps += info["duration"]
+    over = False
+    while not over and compared.states < states:
+        where = f"seed {seed}, {info['scenario']}, step {info['step']}"
+        if rng.random() < looking:
+            compared.lookaheads += _same_lookahead(env, fast, rng, where)
+        action = policy(rng, info, env, fast)
+        where += f", action {action}"
+        observation, reward, terminated, truncated, info = reference.step(action)
+        observations, rewards, terminations, truncations, infos = fast.step(np.array([action]))
+        assert (terminated, truncated) == (terminations[0], truncations[0]), where
+        _same(env, fast, (observation, reward, info), (observations, rewards, infos), where)
+        compared.states += 1
+        compared.steps += info["duration"]
+        compared.illegal += info["illegal"]
+        compared.blackouts += terminated
+        over = terminated or truncated
+
+
+def _same(
+    env: PowerGridEnv, fast: PowerGridVectorEnv, expected: Any, given: Any, where: str
+) -> None:
+    """Compare all that both show after the same action."""
+    _same_state(env.state, fast.state, where)
+    grids: Any = fast._grids
+    protections = env.grid2op_observation.timestep_protection_engaged
+    same = np.array_equal(protections, grids.simulator.protection_steps[0])
+    assert same, f"{where}: steps above the soft limit are not {protections}"
+    observation, reward, info = expected
+    observations, rewards, infos = given
+    _same_info(info, infos, where)
+    parts = observation if isinstance(observation, dict) else {"": observation}
+    others = observations if isinstance(observation, dict) else {"": observations}
+    for name, part in parts.items():
+        _close(part, others[name][0], OBSERVATION, 1, f"{where}: observation {name}")
+    _close(np.array(reward), rewards[0], OBSERVATION, 1, f"{where}: reward")
 
 
 def _close(expected: np.ndarray, given: Any, tolerance: float, least: float, where: str) -> None:
-    error = np.abs(np.asarray(expected, np.float64) - given) / np.maximum(np.abs(expected), least)
-    assert np.all(error <= tolerance), f"{where}: off by {np.max(error)}"
+    error = np.abs(np.asarray(expected, np.float64) - given)
+    limit = np.maximum(np.abs(expected), least) * tolerance
+    assert (error <= limit).all(), f"{where}: off by {np.max(error)}"
 
 
-def _same_state(env: PowerGridEnv, fast: PowerGridVectorEnv, where: str) -> None:
-    for name, expected, given in zip(env.state._fields, env.state, fast.state, strict=True):
-        if expected.dtype.kind == "f":
-            _close(expected, given, RELATIVE, LEAST, f"{where}: {name}")
-        else:
-            assert np.array_equal(expected, given), f"{where}: {name}"
+def _same_state(expected: GridState, given: GridState, where: str) -> None:
+    pairs = list(zip(expected._fields, expected, given, strict=True))
+    real = [pair for pair in pairs if pair[1].dtype.kind == "f"]
+    ours, theirs = (np.concatenate([pair[i] for pair in real], axis=1) for i in (1, 2))
+    error = np.abs(ours - theirs.astype(np.float64))
+    if not (error <= np.maximum(np.abs(ours), LEAST) * RELATIVE).all():
+        for name, one, two in real:
+            _close(one, two, RELATIVE, LEAST, f"{where}: {name}")
+    for name, one, two in pairs:
+        if one.dtype.kind != "f":
+            assert np.array_equal(one, two), f"{where}: {name} is {two}, not {one}"
 
 
 def _same_info(info: dict[str, Any], infos: dict[str, Any], where: str) -> None:
@@ -142,15 +229,20 @@ def _same_info(info: dict[str, Any], infos: dict[str, Any], where: str) -> None:
 
 def _same_lookahead(
     env: PowerGridEnv, fast: PowerGridVectorEnv, rng: np.random.Generator, where: str
-) -> None:
-    actions = rng.integers(env.catalogue.num_actions, size=12)
+) -> int:
+    """Look ahead on both; return at how many actions."""
+    actions = rng.integers(env.catalogue.num_actions, size=SOME)
+    if rng.random() < 0.05:
+        actions = np.flatnonzero(env.catalogue.distinct(env.state)[0])
     expected, given = env.simulate(actions), fast.simulate([actions])[0]
     assert given is not None
-    where = f"{where}: looking ahead at {actions}"
-    assert np.array_equal(expected.game_over, given.game_over), where
+    differ = actions[expected.game_over != given.game_over]
+    assert not len(differ), f"{where}: ends of the game foreseen after actions {differ}"
     survived = ~expected.game_over
+    where = f"{where}: looking ahead at {actions[survived]}"
     _close(expected.rho_max[survived], given.rho_max[survived], RELATIVE, LEAST, where)
     assert np.isinf(given.rho_max[~survived]).all(), where
+    return len(actions)
 
 
 def assert_identical(expected: Any, given: Any) -> None:

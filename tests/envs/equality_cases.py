@@ -1,0 +1,81 @@
+"""What is played to compare the fast simulator with the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import NamedTuple
+
+from tests.envs.equality import Policy
+from tests.envs.equality import about_lines
+from tests.envs.equality import anything
+from tests.envs.equality import greedy
+from tests.envs.equality import legal
+from tests.envs.equality import lines_kept_out
+from tests.envs.equality import nothing
+from tests.envs.equality import now_and_then
+
+COOLDOWNS = {"NB_TIMESTEP_COOLDOWN_LINE": 3, "NB_TIMESTEP_COOLDOWN_SUB": 3}
+LOOSE = {**COOLDOWNS, "MAX_SUB_CHANGED": 2, "MAX_LINE_STATUS_CHANGED": 2}
+STRICT = {"NB_TIMESTEP_OVERFLOW_ALLOWED": 1, "HARD_OVERFLOW_THRESHOLD": 1.2}
+BUNDLED = {"scenarios": "bundled"}  # the sandbox's own and the educational ones
+RANDOM = {"start": "random"}  # of recombined months
+
+
+class Case(NamedTuple):
+    """One way to play."""
+
+    policy: Policy
+    thousandths: int  # of all states compared
+    options: dict[str, Any]
+
+
+# every state is compared with the reference's, step by step
+CASES: dict[str, Case] = {
+    "nothing, bundled": Case(nothing, 110, BUNDLED),
+    "nothing, recombined": Case(nothing, 100, {**RANDOM, "observation": "graph"}),
+    "greedy, bundled": Case(greedy, 120, BUNDLED),
+    "greedy, recombined": Case(greedy, 120, {**RANDOM, "split": "test"}),
+    "legal, bundled": Case(legal, 30, BUNDLED),
+    "legal, recombined": Case(legal, 30, {"split": "val", "action_mask": "distinct"}),
+    "anything, bundled": Case(anything, 30, BUNDLED),
+    "anything, recombined": Case(anything, 30, {}),
+    "lines kept out, bundled": Case(lines_kept_out, 70, BUNDLED),
+    "lines kept out, recombined": Case(lines_kept_out, 70, {"observation": "full"}),
+    "cooldowns, bundled": Case(about_lines, 60, {**BUNDLED, "parameters": COOLDOWNS}),
+    "cooldowns, recombined": Case(
+        about_lines, 60, {"parameters": COOLDOWNS, "reconnect_lines": True}
+    ),
+    "two at a time": Case(now_and_then, 60, {**RANDOM, "parameters": LOOSE}),
+    "cascades": Case(now_and_then, 50, {"parameters": STRICT, "reward": "margin"}),
+    "no protection": Case(anything, 20, {"parameters": {"NO_OVERFLOW_DISCONNECTION": True}}),
+    "soft threshold": Case(
+        now_and_then,
+        40,
+        {"parameters": {"SOFT_OVERFLOW_THRESHOLD": 0.8}, "reward": "redispatch_cost"},
+    ),
+}
+# under an idle gate, only what is seen at decisions is compared
+GATED: dict[str, Case] = {
+    "gate": Case(
+        now_and_then, 1, {"idle_gate": 0.9, "split": "test", "max_steps": 700, "reward": "margin"}
+    ),
+    "gate and reconnection": Case(
+        about_lines,
+        3,
+        {
+            **RANDOM,
+            "idle_gate": 0.95,
+            "reconnect_lines": True,
+            "parameters": COOLDOWNS,
+            "reward": "survival",
+        },
+    ),
+    "gate never opens": Case(nothing, 1, {**BUNDLED, "idle_gate": 1.3}),
+    "gate and greedy": Case(greedy, 2, {**RANDOM, "idle_gate": 0.9}),
+}
+OTHER_GRIDS = {  # the number of its actions
+    "rte_case5_example": 166,
+    "rte_case14_realistic": 427,
+    "l2rpn_case14_sandbox_diff_grid": 487,
+}
+assert sum(case.thousandths for case in CASES.values()) == 1000

@@ -1,0 +1,65 @@
+"""The fast simulator beside the reference for a long time; every disagreement is counted.
+
+    python -m tests.envs.nightly [--states 200000] [--seed 0]
+
+Exits with 1 if there is any. ``make test-nightly`` runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tests.envs.equality import Compared
+from tests.envs.equality import Policy
+from tests.envs.equality import about_lines
+from tests.envs.equality import compare
+from tests.envs.equality import now_and_then
+from tests.envs.equality_cases import CASES
+from tests.envs.equality_cases import GATED
+from tests.envs.equality_cases import OTHER_GRIDS
+
+
+def _runs(states: int) -> Iterator[tuple[str, Policy, int, dict[str, Any]]]:
+    """Yield a name, a policy, the states to compare, and options."""
+    for name, case in (CASES | GATED).items():
+        yield name, case.policy, states * case.thousandths // 1000, case.options
+    for grid in OTHER_GRIDS:
+        options = {"grid": grid, "scenarios": "bundled"}
+        yield grid, now_and_then, states // 100, options
+        yield f"{grid}, gate", about_lines, states // 1000, {**options, "idle_gate": 0.9}
+
+
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--states", type=int, default=200_000, help="to compare, at least")
+    parser.add_argument("--seed", type=int, default=0, help="of the first episode of each case")
+    arguments = parser.parse_args()
+    total = Compared()
+    start = time.perf_counter()
+    for name, policy, states, options in _runs(arguments.states):
+        found = compare(policy, states, seed=arguments.seed, stop=False, **options)
+        total += found
+        print(
+            f"{name}: {found.states} states, {found.steps} steps, {found.episodes} episodes, "
+            f"{found.illegal} illegal actions, {found.blackouts} blackouts, {found.lookaheads} "
+            f"look-aheads; {len(found.disagreements)} disagreements",
+            flush=True,
+        )
+        for disagreement in found.disagreements:
+            print(f"  {disagreement}", flush=True)
+    print(
+        f"{total.states} states compared ({total.steps} grid steps, {total.episodes} episodes, "
+        f"{total.illegal} illegal actions, {total.blackouts} blackouts) and {total.lookaheads} "
+        f"actions looked ahead at in {time.perf_counter() - start:.0f} s: "
+        f"{len(total.disagreements)} disagreements"
+    )
+    sys.exit(1 if total.disagreements else 0)
+
+
+if __name__ == "__main__":
+    main()

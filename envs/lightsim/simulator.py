@@ -114,7 +114,7 @@ class Simulator:
         self.template.check(scenario)
         if not 0 <= first_row < scenario.num_steps:
             raise ValueError(
-                f"scenario {scenario.name!r} has {scenario.num_steps} steps: first_row must be "
+                f"scenario {scenario.name!r} has {scenario.num_steps} steps: first_step must be "
                 f"in 0..{scenario.num_steps - 1}, but is {first_row}"
             )
         self.scenarios[grid] = scenario

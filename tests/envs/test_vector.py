@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -17,6 +19,8 @@ from envs.lightsim import grid_template
 from envs.lightsim.effects import Effects
 from envs.lightsim.power_flow import PowerFlow
 from envs.power_grid import PARAMETERS
+from envs.scenarios import BundledSource
+from envs.scenarios import Scenario
 from envs.scenarios import make_source
 from envs.vector import PowerGridVectorEnv
 from tests.envs.conftest import stack
@@ -244,11 +248,45 @@ def test_effects_are_the_catalogues():
         ({"parameters": {"NB_TIMESTEP_COLDOWN_SUB": 1}}, "did you mean 'NB_TIMESTEP_COOLDOWN_SUB'"),
         ({"idle_gate": -1}, "above 0"),
         ({"max_steps": 0}, "max_steps"),
+        ({"threads": 0}, "threads must be an integer of at least 1"),
+        ({"num_workers": -1}, "num_workers must be an integer of at least 0"),
+        ({"grid": "l2rpn_case14_sandboxx"}, "did you mean 'l2rpn_case14_sandbox'"),
+        ({"scenarios": "bundeld"}, "did you mean 'bundled'"),
+        ({"action_mask": "leagl"}, "did you mean 'legal'"),
     ],
 )
 def test_refuses_what_it_does_not_cover(options: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         PowerGridVectorEnv(**{"num_envs": 1, **options})
+
+
+@dataclass(frozen=True)
+class Changed(BundledSource):
+    """The bundled scenarios with something else in them."""
+
+    change: str = ""
+
+    def load(self, name: str) -> Scenario:
+        scenario = super().load(name)
+        if self.change == "loads":
+            return replace(scenario, load_p=scenario.load_p[:, :5])
+        outages = np.zeros((scenario.num_steps + 1, 20), dtype=np.bool_)
+        outages[10:20, 3] = True
+        return replace(scenario, **{self.change: outages})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("maintenance", "has maintenance, which .* not play; .*env.simulator=grid2op"),
+        ("hazards", "has hazards, which .* not play; .*env.simulator=grid2op"),
+        ("loads", "of another grid: it has 5 loads .* 11 loads|5 loads and 6 generators"),
+    ],
+)
+def test_refuses_scenarios_that_it_does_not_play(change: str, message: str):
+    env = PowerGridVectorEnv(1, scenarios=Changed(change=change))
+    with pytest.raises(ValueError, match=message):
+        env.reset(seed=0)
 
 
 def test_refuses_wrong_calls():
@@ -260,8 +298,12 @@ def test_refuses_wrong_calls():
     for options, message in (
         ({"scenario": ["sandbox-0000"]}, "1 entries; expected 2"),
         ({"scenario": "sandbox-000"}, "did you mean 'sandbox-000"),
+        ({"scenario": "sandbox-0000", "first_step": 1.5}, "first_step' must be an integer"),
         ({"scenarioo": "sandbox-0000"}, "did you mean 'scenario'"),
-        ({"scenario": "sandbox-0000", "first_step": 575}, "first_row"),
+        (
+            {"scenario": "sandbox-0000", "first_step": 575},
+            "has 575 steps: first_step must be in 0..574",
+        ),
         ({"reset_mask": [1, 0]}, "expected bool"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -269,7 +311,15 @@ def test_refuses_wrong_calls():
     with pytest.raises(ValueError, match="3 seeds"):
         env.reset(seed=[1, 2, 3])
     env.reset(seed=0)
-    for actions, message in (([0], "shape"), ([0, 487], "486"), ([0.0, 1.0], "integer")):
+    for actions, message in (
+        ([0], "shape"),
+        (0, "shape"),
+        ([[0, 0]], "shape"),
+        ([0, 487], "from 0 to 486, but is 487"),
+        ([0, -1], "from 0 to 486, but is -1"),
+        ([0.0, 1.0], "integer"),
+        ([True, False], "integer"),
+    ):
         with pytest.raises(ValueError, match=message):
             env.step(actions)
     with pytest.raises(ValueError, match="2, one per"):

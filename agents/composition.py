@@ -40,14 +40,29 @@ def build_environment_factory(
     """Return the recipe of the environment that ``env`` (the config group) describes.
 
     Args:
-        env: ``id``, ``kwargs``, ``wrappers`` and, where there is a choice, ``simulator``.
+        env: ``id``, ``kwargs``, ``wrappers`` and, where there is a choice, ``simulator`` and
+            ``num_workers``.
         changes: keywords of ``gymnasium.make`` to change.
+
+    Raises:
+        ValueError: no such simulator, or worker processes for one that has none.
     """
+    kwargs = {**env["kwargs"], **(changes or {})}
+    vector = choose("simulator", env.get("simulator", SINGLE), SIMULATORS) != SINGLE
+    num_workers = env.get("num_workers", 0)
+    _require_count("env.num_workers", num_workers, least=0)
+    if num_workers and not vector:
+        raise ValueError(
+            f"env.num_workers={num_workers} shares out the grids of env.simulator=lightsim2grid; "
+            "this environment is played one by one: set env.num_workers=0."
+        )
+    if num_workers:
+        kwargs["num_workers"] = num_workers
     return EnvironmentFactory(
         env_id=env["id"],
-        kwargs={**env["kwargs"], **(changes or {})},
+        kwargs=kwargs,
         wrappers=tuple(instantiate(wrapper) for wrapper in env["wrappers"]),
-        vector=choose("simulator", env.get("simulator", SINGLE), SIMULATORS) != SINGLE,
+        vector=vector,
     )
 
 

@@ -70,8 +70,9 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     ## Arguments
     - ``num_envs``: B.
     - ``autoreset``: "same_step" or "disabled".
-    - ``num_workers``: processes that share the grids, for machines with several cores; 0 to play in
-      this one. The result does not depend on it. A worker that dies ends the environment.
+    - ``num_workers``: processes that share the grids, for machines with several cores; 0 to play
+      in this one, as a single grid always does. The result does not depend on it. A worker that
+      dies ends the environment.
     - ``threads``: of each process, that share the calm steps under an idle gate; the result does
       not depend on it.
     - all others: of ``gymnasium.make("PowerGrid-v0")``.
@@ -147,7 +148,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         num_workers = check_count("num_workers", num_workers, least=0)
         self._grids: Grids | GridProcesses = (
             GridProcesses(recipe, self.num_envs, num_workers)
-            if num_workers
+            if num_workers and self.num_envs > 1
             else Grids(recipe, self.num_envs)
         )
         self.layout: GridLayout = self._grids.layout

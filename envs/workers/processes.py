@@ -94,7 +94,8 @@ class GridProcesses:
         if multiprocessing.current_process().daemon:
             raise ValueError(
                 f"num_workers is {num_workers}, but this process is a worker itself and may not "
-                "start others; set num_workers=0 here (env.num_workers=0, or trainer.num_workers=0)"
+                "start others; set num_workers=0 here (env.num_workers=0, or trainer.num_workers=0 "
+                "and evaluation.num_workers=0)"
             )
         try:
             ForkingPickler.dumps(recipe)

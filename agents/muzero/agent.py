@@ -116,6 +116,11 @@ class MuZeroAgent(Agent):
                 "agent.unroll_steps=1 or more, or agent/model=simulator"
             )
         self._search = self._make_search()
+        if self._search.reuse_subtree and not self._model.plans_in_network:
+            raise ValueError(
+                "search.reuse_subtree=true keeps the states of a tree, and the simulator's copies "
+                "last for one decision; set it to false, or take agent/model=learned"
+            )
         self._statistics: dict[str, float] = {}
         self._searched: tuple[np.ndarray, SearchResult] | None = None  # environments [B], result
 
@@ -143,6 +148,7 @@ class MuZeroAgent(Agent):
     def bind(self, env: VectorEnvironment) -> None:
         """See ``Agent.bind``; ValueError if no plans can be made in this environment."""
         self._model.bind(env)
+        self._searched = None
 
     def act(
         self, observations: np.ndarray, infos: Infos, active: np.ndarray | None = None
@@ -150,16 +156,20 @@ class MuZeroAgent(Agent):
         """See ``Agent.act``: plans for the active environments, without exploration."""
         rows = np.arange(len(observations)) if active is None else np.flatnonzero(active)
         actions = np.zeros(len(observations), np.int64)
-        self._searched = None
+        searched, self._searched = self._searched, None
         if not len(rows):
             return actions
         masks = full_masks(infos, len(observations), self._num_actions)
+        options: dict[str, Any] = {}
+        if self._search.reuse_subtree:
+            options["continues"] = _continued(rows, searched, infos)
         result = self._search.run(
             self._model.at(rows),
             np.asarray(observations)[rows],
             masks[rows],
             np.random.default_rng(self._seed),
             explore=False,
+            **options,
         )
         self._searched = rows, result
         actions[rows] = result.action
@@ -247,6 +257,21 @@ class MuZeroAgent(Agent):
             int(env): record_tree(tree, row, result, discount=self._search.discount, texts=texts)
             for row, env in enumerate(rows)
         }
+
+
+def _continued(
+    rows: np.ndarray, searched: tuple[np.ndarray, SearchResult] | None, infos: Infos
+) -> np.ndarray:
+    """Return ``[n]``: where environments ``rows [n]`` were among those searched last, -1 if new."""
+    continues = np.full(len(rows), -1, np.int64)
+    if searched is not None:
+        before, _ = searched
+        place = np.searchsorted(before, rows).clip(max=len(before) - 1)
+        continues = np.where(before[place] == rows, place, -1)
+    restarted = infos.get("_final_obs")  # an autoreset lies between
+    if restarted is not None:
+        continues[np.asarray(restarted)[rows]] = -1
+    return continues
 
 
 def _make_group(

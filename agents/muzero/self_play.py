@@ -135,15 +135,21 @@ class SelfPlayGroup:
         statistics = np.zeros((num_decisions, 4))
         episodes: list[EpisodeSummary] = []
 
+        # A round starts with new weights, and may start in another process: no tree outlasts it.
+        continues = np.full(num_envs, -1, np.int64)
         for t in range(num_decisions):
             assert self._observations is not None
             action_mask[t] = full_masks(self._infos, num_envs, num_actions)
+            options: dict[str, Any] = {}
+            if self._search.reuse_subtree:
+                options["continues"] = continues
             result = self._search.run(
                 self._model_at(self._rows),
                 self._observations,
                 action_mask[t],
                 self._generators,
                 temperature=temperature,
+                **options,
             )
             stepped = self._env.step(result.action)
             next_observations, rewards, terminations, truncations, infos = stepped
@@ -172,6 +178,7 @@ class SelfPlayGroup:
             self._env_steps += duration[t]
             self._decisions += 1
             ended = np.flatnonzero(terminations | truncations)
+            continues = np.where(terminations | truncations, -1, self._rows)
             for index in ended:
                 episodes.append(self._finish_episode(int(index), bool(terminations[index])))
             skipped += self._count_reset_steps(infos, ended)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from agents.muzero.search import GumbelSearch
 from agents.muzero.search import PUCTSearch
 from agents.muzero.search.gumbel import considered_visits
 from agents.muzero.search.tree import NO_NODE
 from agents.muzero.search.tree import Tree
+from tests.muzero.cartpole import FACTORY
+from tests.muzero.cartpole import Memory
+from tests.muzero.cartpole import assert_same_weights
+from tests.muzero.cartpole import make_agent
+from tests.muzero.cartpole import make_run
+from tests.muzero.cartpole import weights
 from tests.muzero.search_reference import TableModel
 
 SIMULATIONS = 20
@@ -268,3 +277,42 @@ def test_it_is_off_by_default(kind: str, model: TableModel) -> None:
     search.run(model, np.arange(2), mask, np.random.default_rng(0))
     with pytest.raises(ValueError, match="reuse_subtree=true"):
         search.run(model, np.arange(2), mask, np.random.default_rng(0), continues=np.arange(2))
+
+
+def test_training_repeats_and_resumes_exactly(tmp_path: Path) -> None:
+    """No tree outlasts a round, so an interrupted run goes on as if it never stopped."""
+    whole = make_agent(reuse_subtree=True)
+    whole.train(make_run(tmp_path))
+    plain = make_agent()
+    plain.train(make_run(tmp_path))
+    assert any(not torch.equal(now, weights(plain)[name]) for name, now in weights(whole).items())
+    store = Memory()
+    make_agent(reuse_subtree=True).train(make_run(tmp_path, total_env_steps=120, checkpoints=store))
+    resumed = make_agent(reuse_subtree=True)
+    resumed.train(make_run(tmp_path, checkpoints=store))
+    assert_same_weights(whole, resumed)
+
+
+def test_the_agent_goes_on_per_environment_and_starts_anew_after_an_end() -> None:
+    agent = make_agent(reuse_subtree=True)
+    env = FACTORY(3)
+    observations, infos = env.reset(seed=0)
+    agent.bind(env)
+    kept = []
+
+    def act(active: list[bool] | None = None) -> np.ndarray:
+        rows = None if active is None else np.array(active)
+        actions = agent.act(observations, infos, rows)
+        kept.append([int(record.num_simulations) for record in agent.explain().values()])
+        return actions
+
+    observations, _, _, _, infos = env.step(act())
+    act([True, False, True])
+    act()  # environment 1 was not searched last time
+    infos = {"_final_obs": np.array([True, True, True])}
+    act()
+    env.close()
+    assert kept[0] == [4, 4, 4]
+    assert kept[1] > [4, 4]
+    assert kept[2][1] == 4 and kept[2][0] > 4 and kept[2][2] > 4
+    assert kept[3] == [4, 4, 4]

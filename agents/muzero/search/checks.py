@@ -28,7 +28,10 @@ def check_output(output: ModelOutput, num_roots: int, num_actions: int) -> None:
                 "Training has diverged: lower the learning rate or clip gradients"
             )
     if len(output.states) != num_roots:
-        raise ValueError(f"the model returned {len(output.states)} states for {num_roots} roots")
+        raise ValueError(
+            f"the model returned {len(output.states)} states for {num_roots} roots; return one for "
+            "each"
+        )
 
 
 def check_roots(output: ModelOutput, action_mask: np.ndarray) -> None:

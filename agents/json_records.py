@@ -40,8 +40,8 @@ def read_record(value: Any, kind: type[Record], where: str) -> Record:
 
     Args:
         value: of ``parse_object``, or an entry of it.
-        kind: whose fields are int, float, str, a dataclass, a tuple of one of these, or one of
-            these or None.
+        kind: whose fields are int, float, str, bool, a dataclass, a tuple of one of these, or one
+            of these or None.
         where: its name, for messages.
 
     Raises:
@@ -68,6 +68,10 @@ def _read(value: Any, kind: Any, where: str) -> Any:
         return tuple(_read(entry, one, f"{where}[{number}]") for number, entry in enumerate(value))
     if NoneType in get_args(kind):
         return None if value is None else _read(value, get_args(kind)[0], where)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{where}: expected true or false, found {_short(value)}")
+        return value
     if kind not in (int, float, str):
         return read_record(value, kind, where)
     allowed = (int, float) if kind is float else (kind,)

@@ -101,15 +101,15 @@ class Learner:
             raise ValueError(
                 f"max_grad_norm must be positive, or None for no limit: {max_grad_norm}"
             )
-        if consistency_weight > 0.0 and network.projector is None:
-            raise ValueError(
-                "consistency_weight needs a network with a projection: set the network's "
-                "consistency_size (such as 256), or consistency_weight to 0"
-            )
         if consistency_weight > 0.0 and unroll_steps == 0:
             raise ValueError(
                 "consistency_weight compares unrolled states with observed ones: it needs "
                 "unroll_steps of 1 or more, or set it to 0"
+            )
+        if consistency_weight > 0.0 and network.projector is None:
+            raise ValueError(
+                "consistency_weight needs a network with a projection: set the network's "
+                "consistency_size (such as 256), or consistency_weight to 0"
             )
         self.device = torch.device(device)
         self.network = network.to(self.device)

@@ -24,6 +24,7 @@ from agents.muzero.sum_tree import SumTree
 from agents.muzero.targets import CONTINUING
 from agents.muzero.targets import CUT
 from agents.muzero.targets import n_step_values
+from agents.muzero.targets import spread_rewards
 from agents.muzero.targets import unroll_masks
 
 PRIORITY_FLOOR = 1e-6  # added to each priority, so that no decision is lost for ever
@@ -76,7 +77,8 @@ class Replay:
         td_steps: n of the n-step value target.
         discount: gamma, per decision.
         discount_per_step: gamma per environment step: a decision of duration d discounts by
-            gamma^d.
+            gamma^d, and its reward is spread over its steps (``targets.spread_rewards``). A value
+            is then the same whether or not the agent is asked at every step.
         priority_alpha: exponent of the priorities (Schaul et al. 2016); 0 samples uniformly.
         priority_beta: exponent of the importance weights.
         store_action_masks: keep each decision's legal actions, for a masked policy loss.
@@ -390,6 +392,9 @@ class Replay:
         ends = arrays["end"][slots]
         ends[(window == newest[:, None]) & (ends == CONTINUING)] = CUT
         rewards = arrays["reward"][slots]
+        durations = arrays["duration"][slots] if self.discount_per_step else None
+        if durations is not None:
+            rewards = spread_rewards(rewards, durations, self.discount)
         values = n_step_values(
             rewards,
             arrays["root_value"][slots],
@@ -398,7 +403,7 @@ class Replay:
             discount=self.discount,
             td_steps=self.td_steps,
             num_positions=places,
-            durations=arrays["duration"][slots] if self.discount_per_step else None,
+            durations=durations,
         )
         real, absorbing = unroll_masks(ends, places)
         known = real | absorbing

@@ -49,7 +49,7 @@ def n_step_values(
       out, since what it led to is unknown.
 
     Args:
-        rewards: ``[B, L]``, reward of each decision.
+        rewards: ``[B, L]``, reward of each decision, worth so much at its start.
         root_values: ``[B, L]``, the search's value before each decision.
         ends: ``[B, L]``, one of ``END_CODES``.
         final_values: ``[B, L]``, value of the final observation where truncated.
@@ -86,6 +86,23 @@ def n_step_values(
         weight *= factors[:, window]
     values += weight * root_values[:, td_steps : td_steps + num_positions]
     return values.astype(np.float32)
+
+
+def spread_rewards(rewards: np.ndarray, durations: np.ndarray, discount: float) -> np.ndarray:
+    """Return what the rewards of decisions are worth at their start, as float32.
+
+    The reward of a decision of d environment steps is their sum. It counts as paid in d equal
+    parts, each discounted by the steps before it: r / d (1 + gamma + ... + gamma^(d-1)).
+
+    Args:
+        rewards: ``[...]``.
+        durations: ``[...]``, environment steps, at least 1.
+        discount: gamma, per environment step.
+    """
+    if discount == 1.0:
+        return rewards.astype(np.float32)
+    powers = np.power(discount, durations, dtype=np.float64)
+    return (rewards * (1.0 - powers) / ((1.0 - discount) * durations)).astype(np.float32)
 
 
 def unroll_masks(ends: np.ndarray, num_positions: int) -> UnrollMasks:

@@ -93,6 +93,26 @@ def test_loss_and_gradient_are_the_specification_s(scale_unroll: bool, scale: fl
         torch.testing.assert_close(ours, theirs - 0.01 * theirs.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [MLPNetwork, ResidualNetwork])
+def test_without_unrolling_values_and_policies_alone_are_trained(kind: type) -> None:
+    batch = random_batch(steps=0)
+    net, reference = network(kind=kind), network(kind=kind)
+    metrics = Learner(net, SGD, unroll_steps=0).update(batch)
+    assert metrics.reward == 0.0 and metrics.clipped_targets >= 0.0
+    tensors = [torch.from_numpy(rows) for rows in (batch.observations, batch.values)]
+    output = reference.initial_inference(tensors[0])
+    value = reference.value_head_codec.loss(output.value, tensors[1][:, 0]).mean()
+    log_probability = output.policy_logits.log_softmax(dim=1)
+    policy = -(torch.from_numpy(batch.policies[:, 0]) * log_probability).sum(dim=1).mean()
+    assert metrics.value == pytest.approx(value.item(), rel=1e-5)
+    assert metrics.policy == pytest.approx(policy.item(), rel=1e-5)
+    (value + policy).backward()
+    for ours, theirs in zip(net.parameters(), reference.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None)  # none for the dynamics
+        if ours.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_weights_of_the_losses_and_their_sum() -> None:
     batch = random_batch()
     learner = Learner(
@@ -238,7 +258,8 @@ def test_same_seed_same_weights_and_resume_is_exact() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"unroll_steps": 0}, "unroll_steps"),
+        ({"unroll_steps": -1}, "unroll_steps"),
+        ({"unroll_steps": 0, "consistency_weight": 1.0}, "unroll_steps of 1 or more"),
         ({"l2": -1.0}, "l2"),
         ({"max_grad_norm": 0.0}, "max_grad_norm"),
         ({"value_weight": float("nan")}, "value_weight"),

@@ -226,7 +226,22 @@ def test_discount_per_environment_step() -> None:
     replay = make(discount_per_step=True)
     for number in range(10):
         put(replay, 0, number, duration=np.array([3]))
-    assert row_of(replay, 2).values[0] == 2.5 + 0.5**3 * 3.5 + 0.5**6 * 400
+    row = row_of(replay, 2)
+    shares = (1 + 0.5 + 0.25) / 3  # of a reward that is paid over three steps
+    assert row.rewards[0] == pytest.approx(2.5 * shares)
+    assert row.values[0] == pytest.approx(2.5 * shares + 0.5**3 * 3.5 * shares + 0.5**6 * 400)
+
+
+def test_without_unrolling_there_are_values_and_policies_alone() -> None:
+    replay = make(unroll_steps=0)
+    for number in range(10):
+        put(replay, 0, number)
+    row, unrolled = row_of(replay, 4), make()
+    for number in range(10):
+        put(unrolled, 0, number)
+    assert row.actions.shape == row.rewards.shape == row.reward_mask.shape == (0,)
+    assert row.values.tolist() == row_of(unrolled, 4).values[:1].tolist()
+    assert row.policies.shape == (1, ACTIONS) and row.policy_mask.all()
 
 
 def test_prioritised_sampling_follows_the_priorities() -> None:

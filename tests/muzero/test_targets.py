@@ -10,6 +10,7 @@ from agents.muzero.targets import CUT
 from agents.muzero.targets import TERMINATED
 from agents.muzero.targets import TRUNCATED
 from agents.muzero.targets import n_step_values
+from agents.muzero.targets import spread_rewards
 from agents.muzero.targets import unroll_masks
 
 REWARDS = np.array([[1.0, 2.0, 3.0, 4.0, 5.0]])
@@ -69,6 +70,13 @@ def test_discount_per_environment_step() -> None:
         3 + 0.5 * 4 + 0.25 * 50,
     ]
     assert values([0, 0, TRUNCATED, 0, 0], durations=[1, 1, 4, 1, 1])[2] == 3 + 0.5**4 * 100
+
+
+def test_rewards_are_spread_over_their_steps() -> None:
+    rewards, durations = np.array([6.0, 6.0, -2.0]), np.array([1, 3, 2])
+    spread = spread_rewards(rewards, durations, 0.5)
+    assert spread.tolist() == [6, 2 + 1 + 0.5, -1 - 0.5]
+    assert spread_rewards(rewards, durations, 1.0).tolist() == rewards.tolist()
 
 
 def test_specification_constants() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.lightsim.cascade import Cascade
+from envs.lightsim.power_flow import Columns
 from envs.lightsim.power_flow import PowerFlow
 from envs.lightsim.simulator import Simulator
 from envs.state import LegalityState
@@ -23,7 +25,9 @@ class Forecaster:
     def __init__(self, simulator: Simulator):
         self._simulator = simulator
         template = simulator.template
-        self._flow = PowerFlow(template, template.topology, foreseeing=True)
+        self._flow = PowerFlow(template, template.topology, foreseeing=True, brief=True)
+        self._columns = Columns(template, brief=True)
+        self._cascade = Cascade(template, self._columns)
 
     def look(self, grid: int, actions: np.ndarray) -> Lookahead:
         """Play each action on the forecast of ``grid``.
@@ -80,7 +84,7 @@ class Forecaster:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return highest loadings and ends of the game, [n] each, of ``[n, E]`` topologies."""
         simulator = self._simulator
-        rules, columns, cascade = simulator.template.rules, simulator.columns, simulator.cascade
+        rules, columns, cascade = simulator.template.rules, self._columns, self._cascade
         raw = np.zeros((len(topologies), columns.count))
         causes = [self._solve(topology, out) for topology, out in zip(topologies, raw, strict=True)]
         solved = np.array([not cause for cause in causes], dtype=np.bool_)
@@ -104,7 +108,7 @@ class Forecaster:
     ) -> tuple[list[str], np.ndarray]:
         """Let lines trip; return why there is no solution in the end, or "", and the solutions."""
         room = np.empty(solutions.shape[1])
-        causes = self._simulator.cascade.run(
+        causes = self._cascade.run(
             lambda _, topology: (self._solve(topology, room), room), solutions, topologies, steps
         )
         return causes, solutions

@@ -23,14 +23,26 @@ class Columns:
     """Where each quantity stands in the ``[N]`` numbers of a solution: slices, in the raw units.
 
     Args:
-        num_lines: L.
-        num_generators: G.
-        num_loads: D.
-        num_shunts: H.
+        template: of the grid.
+        brief: only what decides about overloads and the end of the game; all else is empty.
     """
 
-    def __init__(self, num_lines: int, num_generators: int, num_loads: int, num_shunts: int):
+    def __init__(self, template: GridTemplate, *, brief: bool = False):
+        layout = template.layout
+        num_lines, num_generators = layout.num_lines, layout.num_generators
+        num_loads, num_shunts = layout.num_loads, template.num_shunts
+        self.brief = brief
         self.count = 0
+        if brief:
+            empty = slice(0, 0)
+            self.v_or = self.a_ex = self.v_ex = empty
+            (self.a_or,) = self._next(1, num_lines)
+            self.theta_or, self.theta_ex = self._next(2, num_lines)
+            (self.gen_v,) = self._next(1, num_generators)
+            (self.load_v,) = self._next(1, num_loads)
+            self.angles = slice(self.theta_or.start, self.theta_ex.stop)
+            self.volts = slice(self.gen_v.start, self.load_v.stop)
+            return
         self.p_or, self.q_or, self.v_or, self.a_or = self._next(4, num_lines)
         self.p_ex, self.q_ex, self.v_ex, self.a_ex = self._next(4, num_lines)
         self.theta_or, self.theta_ex = self._next(2, num_lines)
@@ -59,19 +71,28 @@ class PowerFlow:
         template: of the grid.
         topology: ``[E]`` int8, 1, 2, or -1 for open.
         foreseeing: on the grid that forecasts are played on.
+        brief: solutions are read as brief ``Columns``.
     """
 
-    def __init__(self, template: GridTemplate, topology: np.ndarray, *, foreseeing: bool = False):
+    def __init__(
+        self,
+        template: GridTemplate,
+        topology: np.ndarray,
+        *,
+        foreseeing: bool = False,
+        brief: bool = False,
+    ):
         layout = template.layout
         self._template = template
         self._model = (template.forecast_model if foreseeing else template.model).copy()
         self._all_generators = np.ones(layout.num_generators, dtype=np.bool_)
         self._all_loads = np.ones(layout.num_loads, dtype=np.bool_)
-        self._all_ends = np.ones(layout.num_elements, dtype=np.bool_)
         self._no_generation = np.zeros(layout.num_generators, dtype=np.float32)
         self._no_load = np.zeros(layout.num_loads, dtype=np.float32)
         self._flat = np.ones(template.num_buses, dtype=np.complex128)
         self._views: list[np.ndarray] | None = None  # of the present solution, in C++ memory
+        self._brief = brief
+        self._topology = np.zeros(layout.num_elements, dtype=np.int8)  # as it is in C++
         self._volts = b""  # the set points in force
         self.set_topology(topology)
         self.solve()
@@ -111,7 +132,8 @@ class PowerFlow:
 
     def set_topology(self, topology: np.ndarray) -> None:
         """Put all element ends on their busbars: ``[E]`` int8, 1, 2, or -1 for open."""
-        self._model.update_topo(self._all_ends, topology.astype(np.int32))
+        self._model.update_topo(topology != self._topology, topology.astype(np.int32))
+        self._topology[:] = topology
 
     def solve(self) -> str:
         """Solve the grid as it stands; return "" or why there is no solution."""
@@ -149,6 +171,13 @@ class PowerFlow:
     def _new_views(self) -> list[np.ndarray]:
         """Return the parts of a solution in C++ memory, in the order of ``Columns``."""
         model = self._model
+        if self._brief:
+            *_, a_or, theta_or = zip(
+                model.get_line_res1_full(), model.get_trafo_res1_full(), strict=True
+            )
+            theta_ex = model.get_line_res2_full()[4], model.get_trafo_res2_full()[4]
+            volts = model.get_gen_res_full()[2], model.get_loads_res_full()[2]
+            return [*a_or, *theta_or, *theta_ex, *volts]
         views: list[np.ndarray] = []
         angles: list[np.ndarray] = []
         for lines, transformers in (

@@ -68,8 +68,8 @@ class Simulator:
         self.num_grids = num_grids
         self.layout: GridLayout = template.layout
         layout = self.layout
-        L, G, D = layout.num_lines, layout.num_generators, layout.num_loads
-        self.columns = Columns(L, G, D, template.num_shunts)
+        L = layout.num_lines
+        self.columns = Columns(template)
         self.cascade = Cascade(template, self.columns)
         self.effects = Effects(template.catalogue)
         self._pool = PowerFlowPool(template)

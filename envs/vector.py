@@ -284,6 +284,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             reward=make_reward(recipe.reward, self.layout),
             reconnect_lines=recipe.reconnect_lines,
             max_steps=recipe.max_steps,
+            idle_gate=recipe.idle_gate,
             calls=self.simulator_calls,
         )
 

@@ -29,6 +29,7 @@ from agents.muzero.learner import Learner
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.planning import LearnedPlanning
+from agents.muzero.planning import PlanningModel
 from agents.muzero.planning import PlanningModelMaker
 from agents.muzero.reanalysis import reanalyse
 from agents.muzero.replay import Replay
@@ -108,8 +109,8 @@ class MuZeroAgent(Agent):
         self._device = choose_device(device)
         self.network = _seeded(self._make_network, seed)
         self._learned = LearnedModel(self.network, device=self._device)
-        self._make_model = model
-        self._model = model(learned=self._learned)
+        self._make_model = partial(model, discount=discount)
+        self._model = self._make_model(learned=self._learned)
         if self._model.plans_in_network and unroll_steps == 0:
             raise ValueError(
                 "agent.unroll_steps=0 trains no dynamics, which the learned model plans in; set "
@@ -281,7 +282,7 @@ def _make_group(
     num_envs: int,
     make_network: Callable[[], MuZeroNetwork],
     make_search: Callable[[], Search],
-    make_model: PlanningModelMaker,
+    make_model: Callable[..., PlanningModel],
     seed: int,
     device: torch.device,
 ) -> SelfPlayGroup:

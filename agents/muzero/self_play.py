@@ -6,9 +6,11 @@ do not depend on which process plays it or on how many groups there are beside i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 from typing import Any
 from typing import NamedTuple
 
@@ -22,7 +24,7 @@ from agents.environments import final_values
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.planning import LearnedPlanning
-from agents.muzero.planning import PlanningModelMaker
+from agents.muzero.planning import PlanningModel
 from agents.muzero.search.base import Search
 from agents.muzero.targets import CONTINUING
 from agents.muzero.targets import TERMINATED
@@ -70,7 +72,7 @@ class SelfPlayGroup:
         search: plans; shared searches are fine within one process.
         seed: of the run.
         device: where the network runs.
-        model: makes what the search plans in.
+        model: makes what the search plans in, from ``learned``; None for the network itself.
 
     Raises:
         ValueError: no plans can be made in these environments.
@@ -86,13 +88,14 @@ class SelfPlayGroup:
         search: Search,
         seed: int,
         device: torch.device | str = "cpu",
-        model: PlanningModelMaker = LearnedPlanning,
+        model: Callable[..., PlanningModel] | None = None,
     ) -> None:
         self.group = group
         self._env = make_environment(num_envs)
         self._search = search
         self._learned = LearnedModel(network, device=device)
-        planning = model(learned=self._learned)
+        make_model = model or partial(LearnedPlanning, discount=search.discount)
+        planning = make_model(learned=self._learned)
         planning.bind(self._env)
         self._model_at = planning.at
         self._rows = np.arange(num_envs)

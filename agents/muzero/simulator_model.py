@@ -6,9 +6,14 @@ Values and priors are the network's, of the observation that the environment wou
 
 The look-ahead knows no more than an operator does: its first step is played on the five-minute
 forecast, as ``simulate`` plays it, and later ones hold that forecast
-(``envs.lightsim.planning``). An edge of the tree is one grid step, with or without an idle gate.
-Under a gate decisions are further apart, so train values with ``discount_per_step``: a value then
-means the same in any state, whether the agent is asked there or not.
+(``envs.lightsim.planning``).
+
+An edge of the tree is one grid step. Under an idle gate decisions are further apart, so train
+values with ``discount_per_step``: a value then means the same in any state, whether the agent is
+asked there or not. And a network is only ever trained on states in which it was asked, so of the
+calm ones, to which all good actions lead, it knows nothing. There the held forecast itself says
+what follows: the environment does nothing and earns the same reward step after step, in all
+r / (1 - gamma).
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from agents.baselines.base import DO_NOTHING
 from agents.environments import VectorEnvironment
 from agents.muzero.losses import ILLEGAL_LOGIT
 from agents.muzero.model import LearnedModel
@@ -26,6 +32,7 @@ from envs.names import choose
 from envs.vector import PowerGridVectorEnv
 
 GUIDANCE = ("network", "none")
+CALM = ("held", "network")
 
 
 class SimulatorModel:
@@ -42,15 +49,24 @@ class SimulatorModel:
         planner: of the environment being played.
         rows: ``[n]`` int, the environments that the roots are of.
         learned: gives values and priors; None for values of 0 and uniform priors.
+        calm_horizon: 1 / (1 - gamma), grid steps: what the reward of a state below the idle gate is
+            multiplied by to be its value, and only doing nothing is considered there; None to
+            treat it as any other.
     """
 
     def __init__(
-        self, planner: ForecastPlanner, rows: np.ndarray, learned: LearnedModel | None
+        self,
+        planner: ForecastPlanner,
+        rows: np.ndarray,
+        *,
+        learned: LearnedModel | None,
+        calm_horizon: float | None = None,
     ) -> None:
         self.num_actions = planner.num_actions
         self._planner = planner
         self._rows = rows
         self._learned = learned
+        self._calm_horizon = calm_horizon
 
     def root(self, observations: np.ndarray) -> ModelOutput:
         """Start a plan on each grid; see ``Model.root``.
@@ -77,9 +93,14 @@ class SimulatorModel:
         planner = self._planner
         played = planner.step(states.numpy(), actions)
         judged = self._judge(planner.observations(played.slots))
+        value = np.where(played.blackout, np.float32(0), judged.value)
         legal = planner.legal(played.slots).astype(np.bool_)
+        if self._calm_horizon is not None:
+            calm = planner.calm(played.slots)
+            value = np.where(calm, played.reward * np.float32(self._calm_horizon), value)
+            legal[calm, DO_NOTHING + 1 :] = False
         return ModelOutput(
-            value=np.where(played.blackout, np.float32(0), judged.value),
+            value=value,
             reward=played.reward,
             policy_logits=np.where(legal, judged.policy_logits, np.float32(ILLEGAL_LOGIT)),
             states=torch.from_numpy(played.slots),
@@ -100,14 +121,35 @@ class SimulatorPlanning:
 
     Args:
         learned: the network's model.
+        discount: gamma of the search, per grid step.
         guidance: where values and priors come from: "network", or "none": 0 and uniform.
+        calm: what states below the idle gate are worth: "held": their reward for ever, and nothing
+            is done there, for values trained with ``discount_per_step``; "network": as others.
+
+    Raises:
+        ValueError: no such guidance or calm, or rewards for ever that are not discounted.
     """
 
     plans_in_network = False
 
-    def __init__(self, *, learned: LearnedModel, guidance: str = "network") -> None:
+    def __init__(
+        self,
+        *,
+        learned: LearnedModel,
+        discount: float,
+        guidance: str = "network",
+        calm: str = "network",
+    ) -> None:
         self.uses_network = choose("guidance", guidance, GUIDANCE) == "network"
         self._learned = learned
+        self._calm_horizon: float | None = None
+        if choose("calm", calm, CALM) == "held":
+            if not 0.0 <= discount < 1.0:
+                raise ValueError(
+                    f"agent.model.calm=held needs a discount of at least 0 and below 1, not "
+                    f"{discount}; set agent.discount, or agent.model.calm=network"
+                )
+            self._calm_horizon = 1.0 / (1.0 - discount)
         self._planner: ForecastPlanner | None = None
 
     def bind(self, env: VectorEnvironment) -> None:
@@ -135,7 +177,12 @@ class SimulatorPlanning:
             raise ValueError(
                 "agent/model=simulator was not bound to an environment: call bind(env) before act()"
             )
-        return SimulatorModel(self._planner, rows, self._learned if self.uses_network else None)
+        return SimulatorModel(
+            self._planner,
+            rows,
+            learned=self._learned if self.uses_network else None,
+            calm_horizon=self._calm_horizon,
+        )
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the environment behind."""

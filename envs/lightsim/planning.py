@@ -6,9 +6,9 @@ forecast (persistence). No later row of the scenario is ever read. Everything el
 real step: cooldowns, overflow counters, cascades, planned outages, the clock, the reward, and the
 end of the scenario or a time limit.
 
-An idle gate has no part in it: under a held forecast a calm grid would stay calm for ever, and for
-how many steps it really does is not known. So a step of a plan is one grid step, whatever the gate,
-and a value that is to go with it should be discounted per grid step.
+A step of a plan is one grid step, whatever the idle gate, so a value that is to go with it should
+be discounted per grid step. The environment would play calm states on by itself; here that would
+never end, since under a held forecast a calm grid stays calm. ``calm`` says which states are.
 
 Shape letters: A actions, n copies of a call.
 """
@@ -59,6 +59,7 @@ class ForecastPlanner:
         reward: what steps pay.
         reconnect_lines: as in the environment.
         max_steps: of an episode, as in the environment.
+        idle_gate: of the environment.
         calls: ``[B]`` int64, of the environment's grids: steps simulated are added to it.
     """
 
@@ -71,10 +72,12 @@ class ForecastPlanner:
         reward: Reward,
         reconnect_lines: bool,
         max_steps: int | None,
+        idle_gate: float | None,
         calls: np.ndarray,
     ):
         self._save = save
         self._encoder = encoder
+        self._gate = np.float64(0 if idle_gate is None else idle_gate)
         self._calls = calls
         self._catalogue = template.catalogue
         self._used = 0
@@ -158,6 +161,11 @@ class ForecastPlanner:
     def observations(self, slots: np.ndarray) -> Any:
         """Return the observations ``[n, ...]`` of n slots, as the environment encodes them."""
         return self._encoder.encode(self.state(slots))
+
+    def calm(self, slots: np.ndarray) -> np.ndarray:
+        """Return ``[n]`` bool: the idle gate would ask nobody there; False without a gate."""
+        slots = self._check(slots)
+        return (self._simulator.rho[slots].max(axis=1) < self._gate) & ~self._player.over[slots]
 
     def legal(self, slots: np.ndarray) -> np.ndarray:
         """Return ``[n, A]`` int8, 1 = legal in the slot's state."""

@@ -216,6 +216,25 @@ def test_steps_are_counted(env: PowerGridVectorEnv):
     assert (env.simulator_calls - before).tolist() == [1, 0, 2, 0]
 
 
+def test_calm_is_below_the_idle_gate(env: PowerGridVectorEnv):
+    env.reset(seed=2)
+    planner = env.planner()
+    roots = planner.begin(np.arange(B))
+    assert not planner.calm(roots).any()
+    rng = np.random.default_rng(0)
+    found = set()
+    for _ in range(30):
+        step = planner.step(roots, rng.integers(env.num_actions, size=B))
+        below = planner.state(step.slots).rho.max(axis=1) < 0.95
+        assert np.array_equal(planner.calm(step.slots), below & ~step.over)
+        found |= set(planner.calm(step.slots).tolist())
+    assert found == {True, False}
+    always = PowerGridVectorEnv(1)
+    always.reset(seed=0)
+    planner = always.planner()
+    assert not planner.calm(planner.begin(np.array([0]))).any()
+
+
 @pytest.mark.parametrize("limit", [None, 2])
 def test_what_is_over_stays_as_it_is(stressed: tuple[Scenario, int], limit: int | None):
     scenario = fulfilled(*stressed, steps=2 if limit is None else 5)

@@ -97,8 +97,10 @@ LEARNING = LearningPlan(
 )
 
 
-def bound(env: PowerGridVectorEnv, learned: LearnedModel, guidance: str) -> SimulatorPlanning:
-    planning = SimulatorPlanning(learned=learned, guidance=guidance)
+def bound(
+    env: PowerGridVectorEnv, learned: LearnedModel, guidance: str, calm: str = "network"
+) -> SimulatorPlanning:
+    planning = SimulatorPlanning(learned=learned, discount=0.9, guidance=guidance, calm=calm)
     planning.bind(env)
     return planning
 
@@ -164,6 +166,32 @@ def test_without_a_network_values_are_0_and_priors_uniform(
     assert not root.value.any() and not root.policy_logits.any()
     output = model.step(root.states, np.zeros(B, np.int64))
     assert not output.value.any() and set(np.unique(output.policy_logits)) == {0, ILLEGAL_LOGIT}
+
+
+def test_calm_states_can_be_worth_what_the_held_forecast_says(
+    env: PowerGridVectorEnv, learned: LearnedModel
+):
+    observations, infos = env.reset(seed=0)
+    legal = np.flatnonzero(infos["action_mask"][0])
+    look = env.simulate([legal, *[None] * (B - 1)])[0]
+    assert look is not None
+    rho_max = np.where(look.game_over, 9, look.rho_max)
+    order = np.argsort(rho_max)
+    for place in (order[0], order[-1], np.argmin(abs(rho_max - 0.97))):
+        models = [bound(env, learned, "network", calm) for calm in ("held", "network")]
+        held, plainly = (
+            model.step(model.root(observations[:1]).states, legal[[place]])
+            for model in (planning.at(np.array([0])) for planning in models)
+        )
+        assert np.array_equal(held.reward, plainly.reward)
+        if rho_max[place] < 0.95:
+            assert held.value[0] == pytest.approx(10 * held.reward[0])
+            assert (held.policy_logits[0, 1:] == ILLEGAL_LOGIT).all()
+            assert held.policy_logits[0, 0] == plainly.policy_logits[0, 0]
+        else:
+            assert np.array_equal(held.value, plainly.value)
+            assert np.array_equal(held.policy_logits, plainly.policy_logits)
+    assert rho_max[order[0]] < 0.95 < rho_max[order[-1]]
 
 
 # ----------------------------------------------------------------------------------- the search
@@ -275,7 +303,7 @@ def test_truncation_bootstraps_from_the_network(env: PowerGridVectorEnv):
         network=network,
         search=GumbelSearch(num_simulations=2, max_considered=2),
         seed=0,
-        model=SimulatorPlanning,
+        model=partial(SimulatorPlanning, discount=0.9),
     )
     experience = group.play(1, temperature=1.0)
     group.close()
@@ -345,10 +373,11 @@ def test_the_alphazero_experiment_plans_in_the_simulator(env: PowerGridVectorEnv
     agent = build(config, env)
     assert isinstance(agent, MuZeroAgent) and agent.learns
     assert config["agent"]["unroll_steps"] == 0
-    assert config["agent"]["replay"]["discount_per_step"]
+    assert config["agent"]["replay"]["discount_per_step"]  # which held values need
+    assert config["agent"]["model"]["calm"] == "held"
     agent.preflight(build_environment_factory(config["env"]))
     with pytest.raises(ValueError, match=r"unroll_steps=0 trains no dynamics.*model=simulator"):
-        build(composed("experiment=alphazero", "agent/model=learned"), env)
+        build({"agent": config["agent"] | {"model": composed()["agent"]["model"]}}, env)
 
 
 # ----------------------------------------------------------------------------------- bad input
@@ -380,7 +409,9 @@ def test_nothing_is_trained_without_a_network(env: PowerGridVectorEnv, tmp_path:
 
 def test_wrong_arguments_are_named(env: PowerGridVectorEnv, learned: LearnedModel):
     with pytest.raises(ValueError, match="unknown guidance 'networks'; did you mean 'network'"):
-        SimulatorPlanning(learned=learned, guidance="networks")
+        SimulatorPlanning(learned=learned, discount=0.9, guidance="networks")
+    with pytest.raises(ValueError, match="calm=held needs a discount .* below 1, not 1"):
+        SimulatorPlanning(learned=learned, discount=1.0, calm="held")
     observations, _ = env.reset(seed=0)
     model = bound(env, learned, "none").at(np.array([0]))
     assert isinstance(model, SimulatorModel)

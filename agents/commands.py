@@ -51,20 +51,34 @@ def run_command(task: Task, config_name: str) -> None:
         task: gets the composed configuration.
         config_name: primary configuration in ``conf/``.
     """
-    show_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
+
+    def run() -> None:
+        Plugins.instance().register(EntryPointSearchPath)
+        try:
+            _run_hydra(task, config_name)
+        except HydraException as error:
+            if _wants_traceback():
+                raise
+            _say(explain(error, config_name, sys.argv[1:]))
+            sys.exit(2)
+
+    run_guarded(run)
+
+
+def run_guarded(task: Callable[[], None]) -> None:
+    """Run ``task``; what goes wrong becomes one line on stderr and an exit code.
+
+    Args:
+        task: all of a command, or of a subcommand without Hydra.
+    """
+    show_traceback = _wants_traceback()
     _treat_termination_as_interrupt()
     try:
         check_own_packages(*PACKAGES)
-        Plugins.instance().register(EntryPointSearchPath)
-        _run_hydra(task, config_name)
+        task()
     except KeyboardInterrupt as interrupt:
         _say(str(interrupt) or "interrupted.")
         sys.exit(130)
-    except HydraException as error:
-        if show_traceback:
-            raise
-        _say(explain(error, config_name, sys.argv[1:]))
-        sys.exit(2)
     except (ValueError, OmegaConfBaseException, ShadowedPackageError) as error:
         if show_traceback:
             raise
@@ -75,6 +89,10 @@ def run_command(task: Task, config_name: str) -> None:
             raise
         _say(str(error))
         sys.exit(1)
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get(_FULL_ERROR, "0") not in ("", "0")
 
 
 def _treat_termination_as_interrupt() -> None:

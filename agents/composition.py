@@ -28,6 +28,7 @@ from agents.logging import ProgressLogger
 from agents.logging import RunInfo
 from agents.logging import RunLogger
 from envs.names import choose
+from envs.scenarios import SPLITS
 from envs.scenarios import make_source
 
 SINGLE = "grid2op"  # single environments side by side
@@ -81,7 +82,7 @@ def build_evaluation_factory(
         ValueError: a cap, and an environment that takes none.
     """
     changes = dict(env["evaluation_kwargs"])
-    if "split" in env["kwargs"]:
+    if "split" in env["kwargs"] and split in SPLITS:  # other lists are played by name alone
         changes["split"] = split
     if "max_steps" in env["kwargs"]:
         changes["max_steps"] = max_steps
@@ -225,6 +226,20 @@ def build_logger(
     if not isinstance(chosen, CsvLogger):
         loggers.insert(0, CsvLogger(run=run))
     return CompositeLogger(loggers)
+
+
+def build_result_logger(logger: Mapping[str, Any], *, run: RunInfo) -> CompositeLogger:
+    """Build what logs the results of an evaluation, beside the files that it writes anyway.
+
+    Args:
+        logger: the config group; the CSV logger has nothing to add.
+        run: the evaluation.
+
+    Raises:
+        ValueError: no such class, or an option that it does not take.
+    """
+    make = instantiate(logger, partially=True)
+    return CompositeLogger(() if make.func is CsvLogger else (call(make, "logger", run=run),))
 
 
 def instantiate(config: Mapping[str, Any], *, partially: bool = False) -> Any:

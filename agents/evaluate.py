@@ -1,8 +1,10 @@
-"""``powergrid-evaluate``: an agent, with the weights of a run if it learns, over a fixed list."""
+"""``powergrid-evaluate``: an agent, with its weights if it learns, over a split's fixed list."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,32 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from agents.base import Agent
+from agents.checkpoints import read_checkpoint
 from agents.checkpoints import restore_agent
 from agents.commands import plain
 from agents.commands import run_command
-from agents.comparison import Entry
-from agents.comparison import agent_name
-from agents.comparison import baseline_entries
-from agents.comparison import compare
-from agents.comparison import draw
-from agents.comparison import report
+from agents.compare import COMMAND as COMPARE
+from agents.compare import main as compare
 from agents.composition import build_agent
 from agents.composition import build_evaluation_factory
 from agents.composition import build_plan
+from agents.composition import build_result_logger
+from agents.composition import preflight_logger
 from agents.composition import probe_spaces
+from agents.entries import Entry
+from agents.entries import agent_name
+from agents.entries import agent_notes
+from agents.entries import baseline_entries
+from agents.entries import draw
+from agents.entries import evaluate_entries
+from agents.entries import log_results
+from agents.entries import report
+from agents.evaluation import replay_episodes
+from agents.logging import RunInfo
+from agents.plots import write_plots
+from agents.results import EvaluationResult
+from agents.results.statistics import score
+from agents.runs import CONFIG
 from agents.runs import RunFolder
 from agents.runs import new_folder
 from agents.saved_configs import change_saved
@@ -31,12 +46,31 @@ from agents.search_trees import write_searches
 from envs.checks import check_count
 from envs.names import choose
 
-_OWN_KEYS = ("run", "checkpoint", "folder", "seed", "evaluation")
+_OWN_KEYS = (
+    *("split", "seed", "name", "run", "checkpoint", "weights", "folder", "evaluation", "logger"),
+)
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command, or its subcommand ``compare``."""
+    if sys.argv[1:2] == [COMPARE]:
+        compare(sys.argv[2:])
     run_command(evaluate, "evaluate")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the weights come from."""
+
+    run: RunFolder | None  # whose configuration is used
+    weights: Path | None  # a file, in place of the run's own checkpoint
+
+    @property
+    def name(self) -> str:
+        """As it stands in results; "" for none."""
+        if self.weights is not None:
+            return str(self.weights)
+        return "" if self.run is None else str(self.run.path)
 
 
 def evaluate(composed: DictConfig) -> float:
@@ -52,41 +86,70 @@ def evaluate(composed: DictConfig) -> float:
     evaluation = config["evaluation"]
     choose("checkpoint", config["checkpoint"], ("best", "latest"))
     decisions = check_count("evaluation.trees", evaluation["trees"], least=0)
-    run = None if config["run"] is None else RunFolder.open_existing(Path(config["run"]))
-    if run is not None:
-        config = _config_of_run(run, composed, config)
-    env = config["env"]
-    plan = build_plan(
-        env, split=evaluation["split"], episodes=evaluation["episodes"], seed=evaluation["seed"]
-    )
-    limits = {"split": evaluation["split"], "max_steps": evaluation["max_steps"]}
+    rho_plots = check_count("evaluation.rho_plots", evaluation["rho_plots"], least=0)
+    preflight_logger(config["logger"])
+    source = _source(config)
+    if source.run is not None:
+        config = _config_of_run(source.run, composed, config)
+    env, split = config["env"], evaluation["split"]
+    plan = build_plan(env, split=split, episodes=evaluation["episodes"], seed=evaluation["seed"])
+    limits = {"split": split, "max_steps": evaluation["max_steps"]}
     make_environment = build_evaluation_factory(env, **limits)
     observation_space, action_space = probe_spaces(make_environment)
     spaces = {"observation_space": observation_space, "action_space": action_space}
     agent = build_agent(config["agent"], **spaces, seed=config["seed"])
-    name = agent_name(config["agent"])
-    _load_weights(agent, name, run, config["checkpoint"])
-    entries = [Entry(name=name, agent=agent, make_environment=make_environment)]
+    name = config["name"] or agent_name(config["agent"])
+    learns = _load_weights(agent, name, source, config["checkpoint"])
+    notes = agent_notes(config["agent"], seed=config["seed"], weights=source.name if learns else "")
+    entry = Entry(name=name, agent=agent, make_environment=make_environment, notes=notes)
+    entries = [entry]
     if evaluation["baselines"]:
         baselines = baseline_entries(env, **limits, **spaces, seed=config["seed"])
-        entries = [*(entry for entry in baselines if entry.name != name), *entries]
-    folder = _folder(config["folder"], run)
+        entries = [*(one for one in baselines if one.name != name), entry]
+    folder = _folder(config["folder"], source.run)
     searched = (
         record_searches(agent, make_environment, plan[0], decisions=decisions) if decisions else []
     )
 
-    results = compare(
-        entries, plan, num_envs=evaluation["num_envs"], num_workers=evaluation["num_workers"]
+    results = evaluate_entries(
+        entries,
+        plan,
+        split=split,
+        num_envs=evaluation["num_envs"],
+        num_workers=evaluation["num_workers"],
     )
     folder.mkdir(parents=True, exist_ok=True)
-    report(results, env, split=evaluation["split"], folder=folder)
+    report(results, folder=folder)
+    plots: list[Path] = []
+    if evaluation["plots"]:
+        own = results[-1]
+        first = own.episodes[:rho_plots] if own.protocol.grid else ()
+        traces = replay_episodes(make_environment, first) if first else ()
+        plots = write_plots(folder, results, traces)
+        print(f"Drew {', '.join(path.name for path in plots)}")
     if evaluation["gif"]:
-        draw(entries[-1], plan[0], folder / "evaluation.gif")
+        draw(entry, plan[0], folder / "evaluation.gif")
     if searched:
         episode = plan[0].scenario or f"{env['id']}, seed {plan[0].seed}"
         write_searches(searched, folder / "trees", episode=episode)
         print(f"Drew the searches of {len(searched)} decisions into {folder / 'trees'}")
-    return results[-1].metrics()["score"]
+    _log(config, folder, results, plots)
+    return score(results[-1].episodes)
+
+
+def _source(config: Mapping[str, Any]) -> _Source:
+    """Return where the weights come from; a file in a run folder brings the run along."""
+    run, weights = config["run"], config["weights"]
+    if run is not None and weights is not None:
+        raise ValueError(f"run={run} and weights={weights} were given; name one of them.")
+    if weights is None:
+        return _Source(None if run is None else RunFolder.open_existing(Path(run)), None)
+    path = Path(weights)
+    if not path.is_file():
+        raise ValueError(f"weights={weights} does not exist; name a checkpoint's file.")
+    folder = path.parent.parent
+    has_run = (folder / CONFIG).is_file()
+    return _Source(RunFolder.open_existing(folder) if has_run else None, path)
 
 
 def _config_of_run(
@@ -103,17 +166,26 @@ def _config_of_run(
     return {**config, "env": changed["env"], "agent": changed["agent"]}
 
 
-def _load_weights(agent: Agent, name: str, run: RunFolder | None, which: str) -> None:
+def _load_weights(agent: Agent, name: str, source: _Source, which: str) -> bool:
+    """Give the agent its weights, if it has any; say whether it has."""
     if not agent.learns:
-        return
-    if run is None:
+        if source.weights is not None:
+            raise ValueError(f"agent {name} learns nothing: leave out weights={source.weights}")
+        return False
+    if source.weights is not None:
+        state = read_checkpoint(source.weights)
+        weights = state.get("agent", state)  # of a whole training, or weights alone
+        restore_agent(agent, weights, origin=str(source.weights))
+    elif source.run is not None:
+        checkpoints = source.run.checkpoints
+        weights = checkpoints.load_weights(which)
+        restore_agent(agent, weights, origin=f"the {which} checkpoint in {checkpoints.folder}")
+    else:
         raise ValueError(
-            f"agent {name} needs the weights of a run: add run=FOLDER, or evaluate one that learns "
-            "nothing, such as agent=greedy."
+            f"agent {name} needs the weights of a run: add run=FOLDER or weights=FILE, or evaluate "
+            "one that learns nothing, such as agent=greedy."
         )
-    checkpoints = run.checkpoints
-    weights = checkpoints.load_weights(which)
-    restore_agent(agent, weights, origin=f"the {which} checkpoint in {checkpoints.folder}")
+    return True
 
 
 def _folder(asked: str | None, run: RunFolder | None) -> Path:
@@ -122,6 +194,24 @@ def _folder(asked: str | None, run: RunFolder | None) -> Path:
     folder = Path(asked)
     RunFolder.check_free(folder)
     return folder
+
+
+def _log(
+    config: Mapping[str, Any], folder: Path, results: list[EvaluationResult], plots: list[Path]
+) -> None:
+    """Log figures and plots where ``logger`` says."""
+    run = RunInfo(
+        name="evaluation", folder=folder, config=config, total_env_steps=0, job="evaluate"
+    )
+    logger = build_result_logger(config["logger"], run=run)
+    failed = True
+    try:
+        log_results(results, logger, prefix=config["evaluation"]["split"])
+        for path in plots:
+            logger.log_image(f"plots/{path.stem}", path, env_steps=0)
+        failed = False
+    finally:
+        logger.close(failed=failed)
 
 
 if __name__ == "__main__":

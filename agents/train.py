@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,6 @@ from agents.checkpoints import CheckpointFolder
 from agents.checkpoints import restore_agent
 from agents.commands import plain
 from agents.commands import run_command
-from agents.comparison import Entry
-from agents.comparison import agent_name
-from agents.comparison import baseline_entries
-from agents.comparison import compare
-from agents.comparison import draw
-from agents.comparison import report
 from agents.composition import build_agent
 from agents.composition import build_environment_factory
 from agents.composition import build_evaluation_factory
@@ -34,10 +29,18 @@ from agents.composition import build_plan
 from agents.composition import build_settings
 from agents.composition import preflight_logger
 from agents.composition import probe_spaces
+from agents.entries import Entry
+from agents.entries import agent_name
+from agents.entries import agent_notes
+from agents.entries import baseline_entries
+from agents.entries import draw
+from agents.entries import evaluate_entries
+from agents.entries import log_results
+from agents.entries import report
 from agents.evaluation import EpisodeEvaluator
 from agents.logging import CompositeLogger
 from agents.logging import RunInfo
-from agents.reports import EvaluationResult
+from agents.results.statistics import score
 from agents.runs import RunFolder
 from agents.runs import attach_log_file
 from agents.runs import new_folder
@@ -154,6 +157,7 @@ class FinalEvaluation:
             make_environment=build_evaluation_factory(
                 self._env, split=split, max_steps=final["max_steps"]
             ),
+            notes=agent_notes(config["agent"], seed=config["seed"]),
         )
         self._baselines: list[Entry] = []
         if final["baselines"]:
@@ -187,23 +191,21 @@ class FinalEvaluation:
         best = checkpoints.folder / BEST
         if best.exists():
             restore_agent(self._entry.agent, checkpoints.load_weights("best"), origin=str(best))
-        results: list[EvaluationResult] = compare(
-            [*self._baselines, self._entry],
+        entry = replace(self._entry, notes=replace(self._entry.notes, weights=str(folder)))
+        results = evaluate_entries(
+            [*self._baselines, entry],
             self._plan,
+            split=self._evaluation["split"],
             num_envs=self._evaluation["num_envs"],
             num_workers=self._evaluation["num_workers"],
         )
-        for result in results:
-            metrics = {
-                f"final/{result.agent}/{name}": value for name, value in result.metrics().items()
-            }
-            logger.log(metrics, env_steps=env_steps)
-        report(results, self._env, split=self._evaluation["split"], folder=folder)
+        log_results(results, logger, prefix="final", env_steps=env_steps)
+        report(results, folder=folder)
         if self._evaluation["final"]["gif"]:
             path = folder / "evaluation.gif"
             draw(self._entry, self._plan[0], path)
             logger.log_animation("final/episode", path, env_steps=env_steps)
-        return results[-1].metrics()["score"]
+        return score(results[-1].episodes)
 
 
 def _interim_evaluator(env: Mapping[str, Any], evaluation: Mapping[str, Any]) -> EpisodeEvaluator:

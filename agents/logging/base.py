@@ -23,6 +23,7 @@ class RunInfo:
     config: Mapping[str, Any]  # resolved, plain Python
     total_env_steps: int  # at which the training will end
     resumed_at: int | None = None  # env steps of the checkpoint that is resumed, None if new
+    job: str = "train"  # what the run does: "train" or "evaluate"
 
 
 class RunLogger(ABC):
@@ -42,6 +43,9 @@ class RunLogger(ABC):
 
     def log_animation(self, name: str, path: Path, *, env_steps: int) -> None:
         """Show the GIF at ``path``; ignored where there is no place."""
+
+    def log_image(self, name: str, path: Path, *, env_steps: int) -> None:
+        """Show the picture at ``path``; ignored where there is no place."""
 
     def close(self, *, failed: bool = False) -> None:
         """End the log; calling it twice does no harm.
@@ -74,6 +78,11 @@ class CompositeLogger(RunLogger):
         """See ``RunLogger``."""
         for logger in self._loggers:
             logger.log_animation(name, path, env_steps=env_steps)
+
+    def log_image(self, name: str, path: Path, *, env_steps: int) -> None:
+        """See ``RunLogger``."""
+        for logger in self._loggers:
+            logger.log_image(name, path, env_steps=env_steps)
 
     def close(self, *, failed: bool = False) -> None:
         """Close all, even if one fails."""

@@ -63,7 +63,7 @@ class WandbLogger(RunLogger):
             name=run.folder.name,
             group=group,
             tags=list(tags),
-            job_type="train",
+            job_type=run.job,
             dir=str(run.folder),
             config=dict(run.config),
             mode=mode,
@@ -103,6 +103,10 @@ class WandbLogger(RunLogger):
     def log_animation(self, name: str, path: Path, *, env_steps: int) -> None:
         """See ``RunLogger``."""
         self._run.log({name: wandb.Video(str(path), format="gif"), "env_steps": env_steps})
+
+    def log_image(self, name: str, path: Path, *, env_steps: int) -> None:
+        """See ``RunLogger``."""
+        self._run.log({name: wandb.Image(str(path)), "env_steps": env_steps})
 
     def close(self, *, failed: bool = False) -> None:
         """See ``RunLogger``."""

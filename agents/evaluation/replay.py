@@ -1,0 +1,72 @@
+"""Plays recorded episodes again, every step looked at: what an idle gate did not show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from agents.environments import EnvironmentFactory
+from agents.evaluation.ledger import DO_NOTHING
+from agents.results.records import EpisodeRecord
+
+
+class Trace(NamedTuple):
+    """The highest loading of an episode, step by step."""
+
+    record: EpisodeRecord
+    rho_max: np.ndarray  # [steps + 1] float64, of the reset and each step; 0 after a blackout
+
+
+def replay_episodes(
+    make_environment: EnvironmentFactory, records: Sequence[EpisodeRecord]
+) -> tuple[Trace, ...]:
+    """Return the traces of recorded episodes, side by side, from their actions alone.
+
+    Args:
+        make_environment: of the power grids that they were played in; an idle gate is left out.
+        records: at least one.
+
+    Raises:
+        RuntimeError: an episode went another way: options, data or versions are not the same.
+    """
+    kwargs = {**make_environment.kwargs, "idle_gate": None}
+    env = replace(make_environment, kwargs=kwargs)(len(records), autoreset="disabled")
+    try:
+        _, infos = env.reset(
+            seed=[record.seed for record in records],
+            options={"scenario": [record.scenario for record in records]},
+        )
+        plans = [dict(zip(one.action_steps, one.actions, strict=True)) for one in records]
+        lengths = np.array([record.steps for record in records])
+        rho_max = np.zeros((len(records), int(lengths.max()) + 1))
+        rho_max[:, 0] = infos["rho_max"]
+        over = np.zeros(len(records), dtype=bool)
+        ends = [""] * len(records)
+        for step in range(int(lengths.max())):
+            actions = np.array([plan.get(step, DO_NOTHING) for plan in plans])
+            _, _, terminated, truncated, infos = env.step(actions)
+            playing = step < lengths
+            rho_max[playing, step + 1] = np.asarray(infos["rho_max"])[playing]
+            for index in np.flatnonzero(playing & ~over & (terminated | truncated)).tolist():
+                over[index], ends[index] = True, str(infos["end"][index])
+                if step + 1 != lengths[index]:
+                    raise _went_elsewhere(records[index], f"{ends[index]!r} at step {step + 1}")
+    finally:
+        env.close()
+    for record, end in zip(records, ends, strict=True):
+        if record.agent_error is None and end != record.end:
+            raise _went_elsewhere(record, repr(end))
+    return tuple(
+        Trace(record, rho_max[index, : record.steps + 1]) for index, record in enumerate(records)
+    )
+
+
+def _went_elsewhere(record: EpisodeRecord, what: str) -> RuntimeError:
+    return RuntimeError(
+        f"scenario {record.scenario}: its recorded actions led to {what} when they were played "
+        f"again, but to {record.end!r} at step {record.steps} before. Are the environment's "
+        "options, data and versions the same?"
+    )

@@ -14,9 +14,14 @@ from envs.lightsim.simulator import Simulator
 from envs.state import LegalityState
 from envs.state import Lookahead
 
+_USUAL = 0.15  # of the nominal: how far the voltages of a usual solution are from it
+
 
 class Forecaster:
     """Looks ahead on the grids of a simulator, changing nothing in them.
+
+    Power flows are solved from flat voltages first. What comes out as usual is the solution that
+    grid2op finds from a DC solution; anything else is solved again, in its way.
 
     Args:
         simulator: of B grids.
@@ -28,6 +33,11 @@ class Forecaster:
         self._flow = PowerFlow(template, template.topology, foreseeing=True, brief=True)
         self._columns = Columns(template, brief=True)
         self._cascade = Cascade(template, self._columns)
+        layout = template.layout
+        self._of_line = np.zeros(layout.num_elements, dtype=np.bool_)  # [E] an end of a line
+        self._of_line[layout.line_or_position] = self._of_line[layout.line_ex_position] = True
+        nominal = layout.nominal_voltage[layout.load_substation]
+        self._nominal = np.concatenate([template.kv_per_unit, nominal])  # [G + D] kV
 
     def look(self, grid: int, actions: np.ndarray) -> Lookahead:
         """Play each action on the forecast of ``grid``.
@@ -86,8 +96,13 @@ class Forecaster:
         simulator = self._simulator
         rules, columns, cascade = simulator.template.rules, self._columns, self._cascade
         raw = np.zeros((len(topologies), columns.count))
-        causes = [self._solve(topology, out) for topology, out in zip(topologies, raw, strict=True)]
-        solved = np.array([not cause for cause in causes], dtype=np.bool_)
+        solved = ~self._cut_off(topologies)
+        for place in np.flatnonzero(solved).tolist():
+            self._flow.set_topology(topologies[place])
+            if self._flow.solve_from_flat():
+                self._flow.read(raw[place])
+        for place in np.flatnonzero(solved & ~self._usual(raw)).tolist():
+            solved[place] = not self._solve(topologies[place], raw[place])
         solutions = cascade.convert(raw)
         solved[solved] = ~cascade.dead(solutions[solved])
         if rules.protected:
@@ -120,3 +135,20 @@ class Forecaster:
         if not cause:
             self._flow.read(out)
         return cause
+
+    def _usual(self, raw: np.ndarray) -> np.ndarray:
+        """Return ``[n]`` bool, which of ``[n, N]`` are solutions with usual voltages everywhere."""
+        away = np.abs(raw[:, self._columns.volts] - self._nominal)
+        return (away <= _USUAL * self._nominal).all(axis=1)
+
+    def _cut_off(self, topologies: np.ndarray) -> np.ndarray:
+        """Return ``[n]`` bool: something is on a busbar that no line goes to, so all is lost."""
+        substation = self._simulator.layout.element_substation
+        rows, ends = np.nonzero(topologies > 0)
+        busbars = 2 * int(substation.max()) + 2
+        at = rows * busbars + 2 * substation[ends] + topologies[rows, ends] - 1
+        there = np.zeros(len(topologies) * busbars, dtype=np.bool_)
+        reached = there.copy()
+        there[at] = True
+        reached[at[self._of_line[ends]]] = True
+        return (there & ~reached).reshape(-1, busbars).any(axis=1)

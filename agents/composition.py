@@ -93,6 +93,9 @@ def build_evaluation_factory(
         )
     if plain:
         changes.update(env["plain_kwargs"])
+    trained = env["kwargs"].get("reward")
+    if changes.get("reward", trained) != trained and env.get("simulator", SINGLE) != SINGLE:
+        changes["planning_reward"] = trained  # an agent that plans goes on as it was trained
     return build_environment_factory(env, changes=changes)
 
 

@@ -73,6 +73,8 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     - ``num_workers``: processes that share the grids, for machines with several cores; 0 to play
       in this one, as a single grid always does. The result does not depend on it. A worker that
       dies ends the environment.
+    - ``planning_reward``: what ``planner`` pays; None for ``reward``. An agent that plans is
+      evaluated by another reward than the one it was trained with.
     - ``threads``: of each process, that share the calm steps under an idle gate; the result does
       not depend on it.
     - all others: of ``gymnasium.make("PowerGrid-v0")``.
@@ -93,6 +95,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         split: str = "train",
         observation: str = "features",
         reward: str = "l2rpn",
+        planning_reward: str | None = None,
         idle_gate: float | None = None,
         reconnect_lines: bool = False,
         max_steps: int | None = None,
@@ -152,6 +155,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             else Grids(recipe, self.num_envs)
         )
         self.layout: GridLayout = self._grids.layout
+        self._planning_reward = make_reward(planning_reward or reward, self.layout)
         self.catalogue: ActionCatalogue = self._grids.catalogue
         self.encoder = self._grids.encoder
         self.single_observation_space = self.encoder.space
@@ -281,7 +285,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             grid_template(recipe.grid, recipe.parameters),
             lambda grid: self._grids.save(grid).episode,
             encoder=self.encoder,
-            reward=make_reward(recipe.reward, self.layout),
+            reward=self._planning_reward,
             reconnect_lines=recipe.reconnect_lines,
             max_steps=recipe.max_steps,
             idle_gate=recipe.idle_gate,

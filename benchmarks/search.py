@@ -3,11 +3,12 @@
     python -m benchmarks.search [--batches 1 16 64 256] [--threads 2] [--repeats 7] [--run FOLDER]
 
 The specification's network (487 actions, 75 simulations) with fresh weights, turn by turn in one
-process: ``puct``, ``gumbel``, the bare network calls (``recurrent_inference`` on tensors that lie
-ready, nothing decoded) and, where it is installed, DeepMind's ``mctx`` with the same weights. Times
-are medians over the turns. Then the same with peaked priors, with ``--run`` also with the network
-and the decisions of a trained run; the memory of a search of 256 roots in a fresh process; and
-where a simulation's time goes. The last line is one JSON object.
+process: the bare network calls (``recurrent_inference`` on tensors that lie ready, nothing
+decoded), the calls that searches make (``LearnedModel.step``), ``puct``, ``gumbel`` and, where it
+is installed, DeepMind's ``mctx`` with the same weights. Times are medians over the turns. Then the
+same with peaked priors, with ``--run`` also with the network and the decisions of a trained run;
+the memory of a search of 256 roots in a fresh process; and where a simulation's time goes. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -150,16 +151,22 @@ def _compare(
     model = LearnedModel(network)
     rng = np.random.default_rng(0)
     states = model.root(observations).states
-    actions = torch.from_numpy(rng.integers(masks.shape[1], size=batch))
+    # Another action every time, as in a search: one that stays would stay in the cache.
+    actions = torch.from_numpy(rng.integers(masks.shape[1], size=(SIMULATIONS, batch)))
     puct, gumbel = PUCTSearch(num_simulations=SIMULATIONS), _gumbel()
 
     @torch.inference_mode()
     def bare_network() -> None:
-        for _ in range(SIMULATIONS):
-            network.recurrent_inference(states, actions)
+        for chosen in actions:
+            network.recurrent_inference(states, chosen)
+
+    def bare_model() -> None:
+        for chosen in actions.numpy():
+            model.step(states, chosen)
 
     contenders: dict[str, Callable[[], Any]] = {
         "network": bare_network,
+        "model": bare_model,
         "puct": lambda: puct.run(model, observations, masks, rng),
         "gumbel": lambda: gumbel.run(model, observations, masks, rng),
     }

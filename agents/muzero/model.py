@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ class LearnedModel:
     """Plans in a network's own states.
 
     It always reads the network's present weights: nothing is copied, so there is nothing to
-    refresh after an update. Outputs are NumPy arrays of their own, safe to keep.
+    refresh after an update. The outputs of ``step`` last until the next step of as many rows.
 
     Args:
         network: the network; moved to ``device``.
@@ -32,8 +33,13 @@ class LearnedModel:
 
     def __init__(self, network: MuZeroNetwork, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
+        self._on_host = self.device.type == "cpu"
         self.network = network.to(self.device).eval()
         self.num_actions = network.num_actions
+        self._stepper: Callable[[torch.Tensor, torch.Tensor], NetworkOutput] | None = None
+        self._stepper_rows = 0
+        self._decode_value = network.value_head_codec.decode
+        self._decode_reward = network.reward_head_codec.decode
 
     @torch.inference_mode()
     def root(self, observations: np.ndarray) -> ModelOutput:
@@ -42,22 +48,26 @@ class LearnedModel:
         Raises:
             ValueError: the observations do not have the network's shape.
         """
+        self._stepper = None  # weights may have moved since the last search
         return self._output(self.network.initial_inference(self._observations(observations)))
 
     @torch.inference_mode()
     def step(self, states: torch.Tensor, actions: np.ndarray) -> ModelOutput:
         """Return what follows ``actions [B]`` int64 in ``states [B, H]``."""
         action = torch.from_numpy(actions)
-        if self.device.type != "cpu":
+        if not self._on_host:
             action = action.to(self.device)
-        return self._output(self.network.recurrent_inference(states, action))
+        if self._stepper is None or self._stepper_rows != len(actions):
+            self._stepper_rows = len(actions)
+            self._stepper = self.network.stepper(self._stepper_rows)
+        return self._output(self._stepper(states, action))
 
     @torch.inference_mode()
     def policy_value(self, observations: np.ndarray) -> PolicyValue:
         """Return the network's own policy and value of ``observations [B, ...]``."""
         hidden = self.network.representation(self._observations(observations))
         value, policy_logits = self.network.prediction(hidden)
-        decoded = self.network.value_head_codec.decode(value)
+        decoded = self._decode_value(value)
         return PolicyValue(policy_logits.cpu().numpy(), decoded.cpu().numpy())
 
     def _observations(self, observations: np.ndarray) -> torch.Tensor:
@@ -74,9 +84,9 @@ class LearnedModel:
         return torch.from_numpy(contiguous).to(self.device)
 
     def _output(self, output: NetworkOutput) -> ModelOutput:
-        value = self.network.value_head_codec.decode(output.value)
-        reward = self.network.reward_head_codec.decode(output.reward)
-        if self.device.type == "cpu":
+        value = self._decode_value(output.value)
+        reward = self._decode_reward(output.reward)
+        if self._on_host:
             return ModelOutput(
                 value.numpy(), reward.numpy(), output.policy_logits.numpy(), output.hidden
             )

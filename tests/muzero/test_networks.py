@@ -250,3 +250,29 @@ def test_wrong_sizes_are_refused(network_class: type) -> None:
 def test_same_seed_same_weights(network_class: type) -> None:
     first, second = make(network_class).state_dict(), make(network_class).state_dict()
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("options", [{}, {"normalize_state": False}, {"num_hidden_layers": 2}])
+@pytest.mark.parametrize("num_rows", [1, 3, 64])
+def test_the_stepper_is_recurrent_inference(options: dict[str, Any], num_rows: int) -> None:
+    """Whatever the batch, call after call, and with weights that have moved on."""
+    torch.manual_seed(0)
+    network = MLPNetwork(
+        observation_shape=(6,),
+        num_actions=11,
+        hidden_size=24,
+        state_size=20,
+        value_codec=CategoricalCodec(num_bins=5, support_size=2.0),
+        **options,
+    )
+    step = network.stepper(num_rows)
+    hidden = torch.rand(num_rows, 20)
+    with torch.inference_mode():
+        for call in range(3):
+            actions = torch.randint(11, (num_rows,))
+            expected = network.recurrent_inference(hidden, actions)
+            given = step(hidden, actions)
+            for name, ours, theirs in zip(expected._fields, given, expected, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5, msg=f"{call} {name}")
+            hidden = given.hidden.clone()
+            network.load_state_dict({k: 1.1 * v for k, v in network.state_dict().items()})

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,8 @@ from torch import nn
 from torch.nn import functional
 
 from agents.muzero.networks.heads import Codec
+
+STATE_SPREAD_FLOOR = 1e-5  # least range that a state is divided by when it is scaled to [0, 1]
 
 
 class NetworkOutput(NamedTuple):
@@ -113,6 +116,15 @@ class MuZeroNetwork(nn.Module, ABC):
         value, policy_logits = self.prediction(next_hidden)
         return NetworkOutput(value, reward, policy_logits, next_hidden)
 
+    def stepper(self, num_rows: int) -> Callable[[torch.Tensor, torch.Tensor], NetworkOutput]:
+        """Return ``recurrent_inference`` as a search of ``num_rows`` rows calls it.
+
+        Without gradients, and its outputs may be overwritten by the next call. A network that has
+        nothing faster returns the method itself.
+        """
+        del num_rows
+        return self.recurrent_inference
+
     def unroll(
         self, observations: torch.Tensor, actions: torch.Tensor, *, gradient_scale: float = 0.5
     ) -> Unrolled:
@@ -190,7 +202,7 @@ def min_max_normalize(hidden: torch.Tensor) -> torch.Tensor:
     """Scale each row of ``[B, H]`` to [0, 1], the range of the one-hot action (appendix G)."""
     # Not torch.aminmax: along a row it is not vectorised, 9 times slower on a CPU.
     low, high = hidden.amin(dim=-1, keepdim=True), hidden.amax(dim=-1, keepdim=True)
-    return (hidden - low) / (high - low).clamp_min(1e-5)
+    return (hidden - low) / (high - low).clamp_min(STATE_SPREAD_FLOOR)
 
 
 def require_positive(**sizes: int) -> None:

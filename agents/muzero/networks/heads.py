@@ -62,7 +62,7 @@ class ScalarCodec(Codec):
 
     def decode(self, output: torch.Tensor) -> torch.Tensor:
         """Return the number itself."""
-        return output[..., 0]
+        return output.squeeze(-1)
 
     def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return ``(output - target)^2``, without a factor."""

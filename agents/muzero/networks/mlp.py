@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from agents.muzero.networks.base import MuZeroNetwork
+from agents.muzero.networks.base import NetworkOutput
 from agents.muzero.networks.base import StateActionLinear
 from agents.muzero.networks.base import min_max_normalize
 from agents.muzero.networks.base import require_positive
 from agents.muzero.networks.heads import Codec
 from agents.muzero.networks.heads import ScalarCodec
 from agents.muzero.networks.heads import zero_init
+from agents.muzero.networks.mlp_step import MLPStep
 
 
 class MLPNetwork(MuZeroNetwork):
@@ -61,6 +65,7 @@ class MLPNetwork(MuZeroNetwork):
         )
         require_positive(hidden_size=hidden_size, num_hidden_layers=num_hidden_layers)
         self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
         self.normalize_state = normalize_state
 
         def rest(output_size: int) -> nn.Sequential:
@@ -105,6 +110,12 @@ class MLPNetwork(MuZeroNetwork):
         first = self.prediction_input(hidden).relu_()
         size = self.hidden_size
         return self.value_output(first[:, :size]), self.policy_output(first[:, size:])
+
+    def stepper(self, num_rows: int) -> Callable[[torch.Tensor, torch.Tensor], NetworkOutput]:
+        """See ``MuZeroNetwork.stepper``."""
+        if self.num_hidden_layers > 1:
+            return self.recurrent_inference
+        return MLPStep(self, num_rows)
 
     def _state(self, hidden: torch.Tensor) -> torch.Tensor:
         return min_max_normalize(hidden) if self.normalize_state else hidden

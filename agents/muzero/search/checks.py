@@ -46,17 +46,6 @@ def check_roots(output: ModelOutput, action_mask: np.ndarray) -> None:
         )
 
 
-def row_generators(
-    rng: np.random.Generator | list[np.random.Generator], num_roots: int
-) -> list[np.random.Generator]:
-    """Return one generator per row; a single one is split, so rows stay independent of B."""
-    if isinstance(rng, np.random.Generator):
-        return rng.spawn(num_roots)
-    if len(rng) != num_roots:
-        raise ValueError(f"{len(rng)} generators given for {num_roots} roots; give one per row")
-    return rng
-
-
 def require_positive(name: str, value: int) -> None:
     """Raise ValueError unless the whole number ``value`` is at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:

@@ -15,6 +15,7 @@ from agents.muzero.search.reuse import transplant
 from agents.muzero.search.tree import Edges
 from agents.muzero.search.tree import Leaves
 from agents.muzero.search.tree import Tree
+from agents.muzero.search.tree import measure
 from agents.muzero.search.tree import plant
 
 
@@ -37,7 +38,6 @@ class _Room:
         num_roots, num_actions = output.policy_logits.shape
         states = output.states
         self.tree = Tree.allocate(num_roots, num_nodes, num_actions)
-        self.prior_rows = list(torch.from_numpy(self.tree.priors))  # N views [B, A]
         shape = (num_nodes * num_roots, *states.shape[1:])
         self.states = torch.empty(shape, dtype=states.dtype, device=states.device)
         self.state_rows = list(self.states.unflatten(0, (num_nodes, num_roots)))  # N [B, ...]
@@ -149,7 +149,6 @@ class Forest:
             if shapes != expected or len(output.states) != num_roots:
                 check_output(output, num_roots, num_actions)
             room.state_rows[node].copy_(output.states)
-            torch.softmax(torch.from_numpy(leaves.logits), dim=-1, out=room.prior_rows[node])
             if advance(tree, edges, leaves, node, node < self._num_simulations) >= 0:
                 check_output(output, num_roots, num_actions)
 
@@ -185,7 +184,10 @@ class Forest:
 
 def _rows(numbers: np.ndarray) -> np.ndarray:
     """Return ``numbers`` as the compiled loops take them: float32, contiguous, writable."""
-    return np.require(numbers, np.float32, ["C", "W"])
+    flags = numbers.flags
+    if numbers.dtype == np.float32 and flags.c_contiguous and flags.writeable:
+        return numbers
+    return np.array(numbers, np.float32)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -193,13 +195,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return torch.softmax(torch.from_numpy(logits), dim=-1).numpy()
 
 
-def summarise(tree: Tree, visit_counts: np.ndarray) -> TreeStatistics:
+def summarise(tree: Tree) -> TreeStatistics:
     """Return depth, root width and root visit entropy (nats) of finished searches."""
-    total = np.maximum(visit_counts.sum(axis=1, keepdims=True), 1)
-    share = visit_counts / total
-    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
-    return TreeStatistics(
-        depth=tree.nodes["depth"].max(axis=1),
-        width=(visit_counts > 0).sum(axis=1),
-        visit_entropy=-(share * logs).sum(axis=1),
+    num_roots = len(tree.nodes)
+    statistics = TreeStatistics(
+        depth=np.empty(num_roots, np.int64),
+        width=np.empty(num_roots, np.int64),
+        visit_entropy=np.empty(num_roots, np.float64),
     )
+    measure(tree, *statistics)
+    return statistics

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from agents.muzero.search import noise
 from agents.muzero.search import tree as trees
 from agents.muzero.search.base import Model
 from agents.muzero.search.base import SearchResult
 from agents.muzero.search.checks import check_roots
 from agents.muzero.search.checks import require_positive
-from agents.muzero.search.checks import row_generators
 from agents.muzero.search.forest import Forest
 from agents.muzero.search.forest import softmax
 from agents.muzero.search.forest import summarise
@@ -40,8 +40,9 @@ class _Rules(NamedTuple):
 class _Plan(NamedTuple):
     """What sequential halving does at B roots."""
 
-    scores: np.ndarray  # [B, A] float32, gumbel + logits
     candidates: np.ndarray  # [B, K] int32, actions in order of scores, NO_ACTION beyond the legal
+    scores: np.ndarray  # [B, K] float32, gumbel + logits of the candidates
+    children: np.ndarray  # [B, K] int32, the candidates' nodes, NO_NODE before the first visit
     wanted: np.ndarray  # [B, simulations] int32, visits that a simulation's candidates must have
 
 
@@ -130,36 +131,36 @@ def _select_interior(tree, b, node, rules):
 
 
 @numba.njit(cache=True, nogil=True)
-def _select_root(tree, b, wanted, plan, rules):
+def _select_root(tree, b, wanted, next_node, plan, rules):
     """Return (action, child) of the best candidate with ``wanted`` visits; child NO_NODE if new.
 
-    Visits that a former search left do not count.
+    ``next_node`` is the node that will be grown. Visits that a former search left do not count.
     """
-    if wanted == 0:
-        for k in range(plan.candidates.shape[1]):
-            action = plan.candidates[b, k]
-            if action == trees.NO_ACTION:
-                break
-            if tree.priors[0, b, action] >= 0.0:
-                return action, trees.NO_NODE
-            child = trees.root_child(tree, b, action)
-            if tree.nodes[b, child].visits == tree.nodes[b, child].inherited:
-                return action, child
+    children = plan.children[b]
     low, scale, _, _, _, _ = _completed_values(tree, b, 0, rules)
     best_action = trees.NO_ACTION
     best_child = trees.NO_NODE
     best_score = -np.inf
-    child = tree.nodes[b, 0].first_child
-    while child != trees.NO_NODE:
+    for k in range(children.shape[0]):
+        action = plan.candidates[b, k]
+        if action == trees.NO_ACTION:
+            break
+        child = children[k]
+        if wanted == 0 and child == trees.NO_NODE:
+            child = trees.root_child(tree, b, action)  # left by a former search
+            if child == trees.NO_NODE:
+                children[k] = next_node
+                return action, trees.NO_NODE
+            children[k] = child
         record = tree.nodes[b, child]
         if record.visits - record.inherited == wanted:
-            action = record.action
-            score = plan.scores[b, action] + scale * (record.edge_value - low)
+            if wanted == 0:
+                return action, child
+            score = plan.scores[b, k] + scale * (record.edge_value - low)
             if score > best_score or (score == best_score and action < best_action):
                 best_score = score
                 best_action = action
                 best_child = child
-        child = record.next_sibling
     return best_action, best_child
 
 
@@ -174,7 +175,7 @@ def _advance(tree, edges, leaves, node, select, plan, rules):
             return b
         if select:
             parent = 0
-            action, child = _select_root(tree, b, plan.wanted[b, node], plan, rules)
+            action, child = _select_root(tree, b, plan.wanted[b, node], node + 1, plan, rules)
             while child != trees.NO_NODE:
                 parent = child
                 action, child = _select_interior(tree, b, parent, rules)
@@ -192,7 +193,7 @@ def _top_actions(scores, num_considered, width):
     for b in range(scores.shape[0]):
         rest = scores[b].copy()
         for k in range(num_considered[b]):
-            best = np.argmax(rest)
+            best = trees.highest(rest)
             candidates[b, k] = best
             rest[best] = -np.inf
     return candidates
@@ -314,14 +315,14 @@ class GumbelSearch:
         priors = np.where(legal, softmax(logits), trees.TAKEN)
         noisy_logits = logits - logits.max(axis=1, keepdims=True)
         if explore and self.gumbel_scale > 0.0:
-            generators = row_generators(rng, num_roots)
-            noise = np.stack([generator.gumbel(size=num_actions) for generator in generators])
-            noisy_logits = noisy_logits + (self.gumbel_scale * noise).astype(np.float32)
+            noisy_logits += np.float32(self.gumbel_scale) * noise.gumbel(rng, *legal.shape)
 
         num_considered = np.minimum(legal.sum(axis=1), self.max_considered)
+        candidates = _top_actions(noisy_logits, num_considered, self.max_considered)
         plan = _Plan(
-            scores=noisy_logits,
-            candidates=_top_actions(noisy_logits, num_considered, self.max_considered),
+            candidates=candidates,
+            scores=np.take_along_axis(noisy_logits, candidates, axis=1),
+            children=np.full(candidates.shape, trees.NO_NODE, np.int32),
             wanted=self._schedules[num_considered],
         )
         tree = self._forest.plant(output, priors, 1, continues)
@@ -343,7 +344,7 @@ class GumbelSearch:
             policy=softmax(scores),
             value=(root["value_sum"] / root["visits"]).astype(np.float32),
             action=action,
-            statistics=summarise(tree, visit_counts),
+            statistics=summarise(tree),
         )
 
     def last_tree(self) -> Tree:

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from agents.muzero.search import noise
 from agents.muzero.search import tree as trees
 from agents.muzero.search.base import Model
 from agents.muzero.search.base import SearchResult
 from agents.muzero.search.checks import check_roots
 from agents.muzero.search.checks import require_positive
-from agents.muzero.search.checks import row_generators
 from agents.muzero.search.forest import Forest
 from agents.muzero.search.forest import softmax
 from agents.muzero.search.forest import summarise
@@ -196,22 +196,24 @@ class PUCTSearch:
         """Plan for B roots; see ``Search.run``."""
         output = model.root(observations)
         check_roots(output, action_mask)
-        generators = row_generators(rng, len(action_mask))
-        priors = self._root_priors(output.policy_logits, action_mask, generators, explore)
+        for_noise, for_choice = noise.split(rng)
+        priors = self._root_priors(
+            output.policy_logits, action_mask, for_noise if explore else None
+        )
         tree = self._forest.plant(output, priors, self.initial_root_visits, continues)
         self._forest.simulate(model, partial(_advance, rules=self._rules))
         visit_counts = np.empty(priors.shape, np.int32)
         trees.root_visits(tree, visit_counts)
         root = tree.nodes[:, 0]
         temperature = temperature if explore else 0.0
-        action = self._choose(visit_counts, action_mask, generators, temperature)
+        action = self._choose(visit_counts, action_mask, for_choice, temperature)
         self._forest.remember(action)
         return SearchResult(
             visit_counts=visit_counts,
             policy=(visit_counts / visit_counts.sum(axis=1, keepdims=True)).astype(np.float32),
             value=(root["value_sum"] / root["visits"]).astype(np.float32),
             action=action,
-            statistics=summarise(tree, visit_counts),
+            statistics=summarise(tree),
         )
 
     def last_tree(self) -> Tree:
@@ -222,31 +224,29 @@ class PUCTSearch:
         self,
         logits: np.ndarray,
         action_mask: np.ndarray,
-        generators: list[np.random.Generator],
-        explore: bool,
+        rng: noise.Randomness | None,
     ) -> np.ndarray:
-        """Return [B, A] priors over the legal actions, noise added; TAKEN for illegal ones."""
+        """Return [B, A] priors, with noise if ``rng``; TAKEN for illegal actions."""
         legal = action_mask.astype(bool)
         priors = softmax(np.where(legal, logits, np.float32(-np.inf)))
-        if explore and self.exploration_fraction > 0.0:
-            for row, generator in enumerate(generators):
-                noise = generator.dirichlet(np.full(legal[row].sum(), self.dirichlet_alpha))
-                mixed = (1 - self.exploration_fraction) * priors[row, legal[row]]
-                priors[row, legal[row]] = mixed + self.exploration_fraction * noise
+        if rng is not None and self.exploration_fraction > 0.0:
+            share = np.float32(self.exploration_fraction)
+            added = noise.dirichlet(rng, legal, self.dirichlet_alpha)
+            priors = (np.float32(1.0) - share) * priors + share * added
         return np.where(legal, priors, trees.TAKEN)
 
     def _choose(
         self,
         visit_counts: np.ndarray,
         action_mask: np.ndarray,
-        generators: list[np.random.Generator],
+        rng: noise.Randomness,
         temperature: float,
     ) -> np.ndarray:
         """Return [B] actions drawn from the visit counts; the most visited at temperature 0."""
         if temperature <= 0.0:
             return visit_counts.argmax(axis=1)
         probabilities = visit_policy(visit_counts, action_mask, temperature, self.selection)
-        draws = np.array([generator.random() for generator in generators])
+        draws = noise.uniform(rng, len(visit_counts))
         cumulative = probabilities.cumsum(axis=1)
         return (cumulative <= draws[:, None] * cumulative[:, -1:]).sum(axis=1)
 

@@ -79,42 +79,91 @@ class Leaves(NamedTuple):
     logits: np.ndarray  # [B, A] float32
 
 
-@numba.njit(cache=True, nogil=True)
-def _is_finite(numbers):
-    """Return whether no number of ``[A]`` float32 is NaN or infinite."""
-    # On the bits: whole numbers have a maximum that compiles to vector instructions.
-    exponents = numbers.view(np.int32)
-    most = np.int32(0)
-    for index in range(exponents.shape[0]):
-        most = max(most, exponents[index] & np.int32(0x7F800000))
-    return most < np.int32(0x7F800000)
+# Below, floats are compared by their bits: whole numbers have maxima that compile to vector
+# instructions, and floats do not (NaN has no order).
 
 
 @numba.njit(cache=True, nogil=True)
-def _highest_prior(priors):
-    """Return the action of the highest prior >= 0, lowest index first; NO_ACTION for none."""
-    # Floats >= 0 are ordered as their bits are, and TAKEN's bits are below all of theirs.
-    bits = priors.view(np.int32)
-    top = np.int32(-1)
-    for action in range(bits.shape[0]):
-        top = max(top, bits[action])
-    if top < 0:
-        return np.int32(NO_ACTION)
-    first = np.int32(bits.shape[0])
-    for action in range(bits.shape[0]):
-        candidate = np.int32(action) if bits[action] == top else first
+def _ordered(bits):
+    """Return the whole number that orders as the float of these ``bits`` does; its own inverse."""
+    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _first(bits, wanted):
+    """Return the first index at which ``bits [A]`` int32 is ``wanted``, which it is somewhere."""
+    first = np.int32(0x7FFFFFFF)
+    for index in range(bits.shape[0]):
+        candidate = np.int32(index) if bits[index] == wanted else np.int32(0x7FFFFFFF)
         first = min(first, candidate)
     return first
+
+
+@numba.njit(cache=True, nogil=True)
+def highest(numbers):
+    """Return the index of the highest of ``[A]`` float32, none NaN; the lowest one of equals."""
+    bits = numbers.view(np.int32)
+    top = np.int32(-0x7FFFFFFF)
+    for index in range(bits.shape[0]):
+        top = max(top, _ordered(bits[index]))
+    return _first(bits, _ordered(top))
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def softmax_row(logits, out):
+    """Write the softmax of ``logits [A]`` float32 to ``out [A]``; return the highest of it.
+
+    NaN where a logit is not finite. The exponential's own error is below 3e-7, relative.
+    """
+    bits = logits.view(np.int32)
+    exponent = np.int32(0)
+    top_bits = np.int32(-0x7FFFFFFF)
+    for action in range(bits.shape[0]):
+        exponent = max(exponent, np.int32(bits[action] & np.int32(0x7F800000)))
+        top_bits = max(top_bits, _ordered(bits[action]))
+    if exponent == np.int32(0x7F800000):
+        return np.float32(np.nan)
+    top = np.int32(_ordered(top_bits)).view(np.float32)
+    total = np.float32(0.0)
+    for action in range(logits.shape[0]):
+        # e^x = 2^n 2^f: n goes straight into the exponent's bits, a polynomial does |f| <= 1/2.
+        power = (logits[action] - top) * np.float32(1.44269504)
+        clamped = max(power, np.float32(-125.0))
+        whole = np.int32(clamped - np.float32(0.5))
+        f = clamped - np.float32(whole)
+        value = np.float32(1.5403530e-4)
+        value = value * f + np.float32(1.3333558e-3)
+        value = value * f + np.float32(9.6181291e-3)
+        value = value * f + np.float32(5.5504109e-2)
+        value = value * f + np.float32(2.4022651e-1)
+        value = value * f + np.float32(6.9314718e-1)
+        value = value * f + np.float32(1.0)
+        scaled = np.int32(np.float32(value).view(np.int32) + (whole << np.int32(23))).view(
+            np.float32
+        )
+        weight = scaled if power > np.float32(-125.0) else np.float32(0.0)
+        out[action] = weight
+        total += weight
+    inverse = np.float32(1.0) / total
+    for action in range(out.shape[0]):
+        out[action] *= inverse
+    return inverse  # that of the highest logit, whose weight is 1
 
 
 @numba.njit(cache=True, nogil=True)
 def find_best_unvisited(tree, b, node):
     """Write ``best_unvisited`` and ``best_prior`` of a node."""
     priors = tree.priors[node, b]
-    best = _highest_prior(priors)
+    bits = priors.view(np.int32)
+    top = np.int32(-1)
+    for action in range(bits.shape[0]):
+        top = max(top, bits[action])  # priors >= 0 are ordered as their bits, TAKEN is below
     record = tree.nodes[b, node]
-    record.best_unvisited = best
-    record.best_prior = priors[best] if best != NO_ACTION else TAKEN
+    record.best_unvisited = NO_ACTION
+    record.best_prior = TAKEN
+    if top >= 0:
+        record.best_prior = np.int32(top).view(np.float32)
+        record.best_unvisited = _first(bits, top)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -149,14 +198,16 @@ def grow(tree, b, node, edges, leaves, discount):
     """Hang ``node`` below the chosen edge of tree ``b`` and back its value up.
 
     The return of the leaf is the model's value; one edge up it is ``reward + discount * return``.
-    The node's priors are written already.
 
     Returns:
         Whether the model's numbers are finite; if not, the tree is left as it was.
     """
     raw_value = leaves.value[b]
     reward = leaves.reward[b]
-    if not (np.isfinite(raw_value) and np.isfinite(reward) and _is_finite(leaves.logits[b])):
+    if not (np.isfinite(raw_value) and np.isfinite(reward)):
+        return False
+    best_prior = softmax_row(leaves.logits[b], tree.priors[node, b])
+    if np.isnan(best_prior):
         return False
     parent = edges.parents[b]
     action = edges.actions[b]
@@ -175,8 +226,12 @@ def grow(tree, b, node, edges, leaves, discount):
     leaf.inherited = 0
     above.first_child = node
     tree.priors[parent, b, action] = TAKEN
-    find_best_unvisited(tree, b, parent)
-    find_best_unvisited(tree, b, node)
+    if above.best_unvisited == action:
+        find_best_unvisited(tree, b, parent)
+    leaf.best_prior = best_prior
+    leaf.best_unvisited = _first(
+        tree.priors[node, b].view(np.int32), np.float32(best_prior).view(np.int32)
+    )
 
     value = np.float64(raw_value)
     lowest = tree.lowest[b]
@@ -227,3 +282,26 @@ def root_visits(tree, visit_counts, inherited=True):
             if not inherited:
                 visit_counts[b, record.action] -= record.inherited
             child = record.next_sibling
+
+
+@numba.njit(cache=True, nogil=True)
+def measure(tree, depth, width, visit_entropy):
+    """Fill, ``[B]`` each: the deepest node, the root's visited actions, their visits' entropy."""
+    for b in range(depth.shape[0]):
+        deepest = 0
+        for node in range(tree.nodes.shape[1]):
+            deepest = max(deepest, tree.nodes[b, node].depth)
+        depth[b] = deepest
+        # H = log V - sum v log v / V
+        children = 0
+        total = 0
+        weighted = 0.0
+        child = tree.nodes[b, 0].first_child
+        while child != NO_NODE:
+            visits = tree.nodes[b, child].visits
+            children += 1
+            total += visits
+            weighted += visits * np.log(np.float64(visits))
+            child = tree.nodes[b, child].next_sibling
+        width[b] = children
+        visit_entropy[b] = np.log(np.float64(total)) - weighted / total if total > 0 else 0.0

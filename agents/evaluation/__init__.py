@@ -13,6 +13,7 @@ from agents.evaluation.evaluator import EpisodeEvaluator
 from agents.evaluation.plans import DEFAULT_SEED
 from agents.evaluation.plans import EpisodePlan
 from agents.evaluation.plans import plan_episodes
+from agents.evaluation.player import DecisionWatch
 from agents.evaluation.player import EpisodePlayer
 from agents.evaluation.replay import Trace
 from agents.evaluation.replay import replay_episodes
@@ -20,6 +21,7 @@ from agents.evaluation.replay import replay_episodes
 __all__ = [
     "DEFAULT_SEED",
     "AgentNotes",
+    "DecisionWatch",
     "EpisodeEvaluator",
     "EpisodePlan",
     "EpisodePlayer",

@@ -90,6 +90,11 @@ class Ledger:
         self._ends = [""] * num_envs
         self._limits: list[int | None] = [None] * num_envs
 
+    @property
+    def steps(self) -> np.ndarray:
+        """``[B]`` int64, environment steps played."""
+        return self._steps.copy()
+
     def note_asked(self, active: np.ndarray) -> None:
         """Note that the agent is to decide for ``active``, ``[B]`` bool."""
         self._decisions += active

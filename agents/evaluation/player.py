@@ -6,6 +6,7 @@ import pickle
 import time
 from collections.abc import Mapping
 from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -26,11 +27,36 @@ class _BatchFailed(Exception):
     """The agent failed for a batch of several environments; its cause says how."""
 
 
+class DecisionWatch(Protocol):
+    """Looks over an agent's shoulder while it plays."""
+
+    def begin(self, group: Group) -> None:
+        """Note that ``group`` is played now, from the beginning, perhaps not for the first time."""
+        ...
+
+    def decide(
+        self, agent: Agent, active: np.ndarray, actions: np.ndarray, steps: np.ndarray
+    ) -> None:
+        """Note what the agent just decided, before it is played.
+
+        Args:
+            agent: who decided.
+            active: ``[B]`` bool, for which episodes.
+            actions: ``[B]`` int64, valid where active.
+            steps: ``[B]`` int64, environment steps played before.
+        """
+        ...
+
+
 class EpisodePlayer:
     """Plays groups of episodes in this process, keeping its environments between groups."""
 
     def __init__(
-        self, make_environment: EnvironmentFactory, *, record_errors: bool = False
+        self,
+        make_environment: EnvironmentFactory,
+        *,
+        record_errors: bool = False,
+        watch: DecisionWatch | None = None,
     ) -> None:
         """Make a player.
 
@@ -38,9 +64,11 @@ class EpisodePlayer:
             make_environment: makes the environments, when first needed.
             record_errors: whether an agent that raises, or gives no valid action, ends only the
                 episode in which it does; else its exception comes through.
+            watch: told of every decision.
         """
         self._make_environment = make_environment
         self._record_errors = record_errors
+        self._watch = watch
         self._environments: dict[int, VectorEnvironment] = {}  # by number
         self._watches: dict[int, GridWatch | None] = {}  # by number
         self._warm = False
@@ -76,6 +104,8 @@ class EpisodePlayer:
             self._warm = True
             self._act(_bound(payload, env), observations, infos, active)
         agent = _bound(payload, env)
+        if self._watch is not None:
+            self._watch.begin(group)
         ledger = Ledger(env, self._watches[len(group)], infos)
         while active.any():
             ledger.note_asked(active)
@@ -92,6 +122,8 @@ class EpisodePlayer:
                 active[index], actions[index] = False, DO_NOTHING
             if not active.any():
                 break
+            if self._watch is not None:
+                self._watch.decide(agent, active, actions, ledger.steps)
             observations, rewards, terminated, truncated, infos = env.step(actions)
             ledger.note_step(active, actions, rewards, infos)
             for index in np.flatnonzero(active & (terminated | truncated)):

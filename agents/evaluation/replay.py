@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
 
 from agents.environments import EnvironmentFactory
+from agents.environments import VectorEnvironment
 from agents.evaluation.ledger import DO_NOTHING
 from agents.results.records import EpisodeRecord
 
@@ -21,13 +25,18 @@ class Trace(NamedTuple):
 
 
 def replay_episodes(
-    make_environment: EnvironmentFactory, records: Sequence[EpisodeRecord]
+    make_environment: EnvironmentFactory,
+    records: Sequence[EpisodeRecord],
+    *,
+    on_step: Callable[[int, VectorEnvironment, Mapping[str, Any]], None] | None = None,
 ) -> tuple[Trace, ...]:
     """Return the traces of recorded episodes, side by side, from their actions alone.
 
     Args:
         make_environment: of the power grids that they were played in; an idle gate is left out.
         records: at least one.
+        on_step: called after the reset, with 0, and after each step with its number, the
+            environments and their infos; episodes that are over by then stand still.
 
     Raises:
         RuntimeError: an episode went another way: options, data or versions are not the same.
@@ -43,11 +52,15 @@ def replay_episodes(
         lengths = np.array([record.steps for record in records])
         rho_max = np.zeros((len(records), int(lengths.max()) + 1))
         rho_max[:, 0] = infos["rho_max"]
+        if on_step is not None:
+            on_step(0, env, infos)
         over = np.zeros(len(records), dtype=bool)
         ends = [""] * len(records)
         for step in range(int(lengths.max())):
             actions = np.array([plan.get(step, DO_NOTHING) for plan in plans])
             _, _, terminated, truncated, infos = env.step(actions)
+            if on_step is not None:
+                on_step(step + 1, env, infos)
             playing = step < lengths
             rho_max[playing, step + 1] = np.asarray(infos["rho_max"])[playing]
             for index in np.flatnonzero(playing & ~over & (terminated | truncated)).tolist():

@@ -1,0 +1,205 @@
+// Episodes, as page.py packed them: series of numbers over time, switches, decisions, events.
+// Frame k shows the grid after k steps.
+
+/** The numbers of a packed series, [rows, columns], read row by row: see encoding.py. */
+class Series {
+  constructor(text, columns, resolution) {
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    let count = 0;
+    for (const byte of bytes) if (byte < 128) count += 1;
+    this.columns = columns;
+    this.rows = columns ? count / columns : 0;
+    this.values = new Float32Array(count);
+    let at = 0;
+    for (let column = 0; column < columns; column += 1) {
+      let total = 0;
+      for (let row = 0; row < this.rows; row += 1) {
+        let folded = 0;
+        let weight = 1;
+        while (bytes[at] >= 128) {
+          folded += (bytes[at] - 128) * weight;
+          weight *= 128;
+          at += 1;
+        }
+        folded += bytes[at] * weight;
+        at += 1;
+        total += folded % 2 ? -(folded + 1) / 2 : folded / 2;
+        this.values[row * columns + column] = total * resolution;
+      }
+    }
+  }
+
+  at(row, column) {
+    return this.values[row * this.columns + column];
+  }
+
+  /** Sum over some columns of a row. */
+  sum(row, columns) {
+    let total = 0;
+    for (const column of columns) total += this.at(row, column);
+    return total;
+  }
+}
+
+/** The last place of an ascending list whose entry is at most `value`; -1 if there is none. */
+function lastUpTo(sorted, value) {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/** One episode of the report. */
+class Episode {
+  constructor(report, record) {
+    const { grid, resolution, actions } = report;
+    this.record = record;
+    this.grid = grid;
+    this.actions = actions;
+    this.rho = new Series(record.rho, grid.lines.length, resolution.rho);
+    this.flow = new Series(record.flow, grid.lines.length, resolution.power);
+    this.generation = new Series(record.generation, grid.generators.length, resolution.power);
+    this.load = new Series(record.load, grid.loads.length, resolution.power);
+    this.frames = this.rho.rows;
+    this.last = this.frames - 1;
+    this.renewables = grid.generators.flatMap((one, index) => (one.renewable ? [index] : []));
+    this.allGenerators = grid.generators.map((_, index) => index);
+    this.allLoads = grid.loads.map((_, index) => index);
+    this.start = Date.parse(`${record.start}Z`);
+    this.blackout = !record.completed && record.end.startsWith("blackout");
+    this.findHighest();
+    this.readTopologies();
+    this.decisionFrames = record.decisions.frames;
+    this.readEvents();
+  }
+
+  findHighest() {
+    this.highest = new Float32Array(this.frames);
+    this.highestLine = new Int32Array(this.frames);
+    for (let frame = 0; frame < this.frames; frame += 1) {
+      for (let line = 0; line < this.grid.lines.length; line += 1) {
+        const rho = this.rho.at(frame, line);
+        if (rho > this.highest[frame]) {
+          this.highest[frame] = rho;
+          this.highestLine[frame] = line;
+        }
+      }
+    }
+  }
+
+  readTopologies() {
+    this.topologyFrames = [0];
+    this.topologies = [Int8Array.from(this.record.busbars)];
+    for (const [frame, ...pairs] of this.record.switches) {
+      const busbars = this.topologies.at(-1).slice();
+      for (let i = 0; i < pairs.length; i += 2) busbars[pairs[i]] = pairs[i + 1];
+      this.topologyFrames.push(frame);
+      this.topologies.push(busbars);
+    }
+  }
+
+  /** Busbar of each element end: 1, 2, ..., or less than 1 where it is at none. */
+  busbars(frame) {
+    return this.topologies[lastUpTo(this.topologyFrames, frame)];
+  }
+
+  isOpen(frame, line) {
+    return this.busbars(frame)[this.grid.lines[line].fromEnd] < 1;
+  }
+
+  isDead(frame) {
+    return this.blackout && frame === this.last;
+  }
+
+  /** Steps in a row, up to this frame, in which a line was above its limit. */
+  overloadedFor(frame, line) {
+    let steps = 0;
+    while (frame - steps >= 0 && this.rho.at(frame - steps, line) > 1) steps += 1;
+    return steps;
+  }
+
+  /** Lines that opened or closed by themselves, and how it ended; decisions are told apart. */
+  readEvents() {
+    this.events = [];
+    for (let i = 1; i < this.topologies.length; i += 1) {
+      const frame = this.topologyFrames[i];
+      if (this.isDead(frame)) continue;
+      const number = this.decisionAt(frame - 1);
+      const acted = number < 0 ? [] : this.action(number).lines;
+      const moved = number < 0 ? [] : this.action(number).substations;
+      this.grid.lines.forEach((line, index) => {
+        const before = this.topologies[i - 1][line.fromEnd] > 0;
+        const after = this.topologies[i][line.fromEnd] > 0;
+        if (before === after || acted.includes(index)) return;
+        if (after && (moved.includes(line.from) || moved.includes(line.to))) return;
+        this.events.push({ frame, kind: after ? "closed" : "tripped", line: index });
+      });
+    }
+    this.events.push({ frame: this.last, kind: this.blackout ? "blackout" : "end" });
+  }
+
+  /** Number of the decision taken at this frame, -1 for none. */
+  decisionAt(frame) {
+    const number = lastUpTo(this.decisionFrames, frame);
+    return this.decisionFrames[number] === frame ? number : -1;
+  }
+
+  /** Number of the last decision taken at this frame or before, -1 for none. */
+  decisionUpTo(frame) {
+    return lastUpTo(this.decisionFrames, frame);
+  }
+
+  action(number) {
+    return this.actions[this.record.decisions.actions[number]];
+  }
+
+  isIdle(number) {
+    return this.record.decisions.actions[number] === 0;
+  }
+
+  /** Why the grid refused a decision, "" if it did not. */
+  refusal(number) {
+    return this.record.decisions.refused[number] ?? "";
+  }
+
+  search(number) {
+    return this.record.decisions.searches[number] ?? null;
+  }
+
+  date(frame) {
+    return new Date(this.start + frame * this.record.minutes * 60000);
+  }
+}
+
+const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** Words and numbers for people. The clock of a scenario has no time zone: it is read as UTC. */
+const say = {
+  // just below or above the limit is not "100 %"
+  percent: (share) => `${(100 * share).toFixed(share !== 1 && Math.abs(share - 1) < 0.005 ? 1 : 0)} %`,
+  integer: (value) => Math.round(value).toLocaleString("en"),
+  megawatts: (value) => `${Math.round(value).toLocaleString("en")} MW`,
+  day: (date) => `${DAYS[date.getUTCDay()]} ${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}`,
+  time: (date) => date.toISOString().slice(11, 16),
+  moment: (date) => `${say.day(date)} ${date.getUTCFullYear()}, ${say.time(date)}`,
+  steps: (count) => `${say.integer(count)} ${count === 1 ? "step" : "steps"}`,
+  span: (minutes) => {
+    const days = Math.floor(minutes / 1440);
+    const hours = Math.floor((minutes % 1440) / 60);
+    const rest = minutes % 60;
+    if (days) return hours ? `${days} d ${hours} h` : `${days} d`;
+    if (hours) return rest ? `${hours} h ${rest} min` : `${hours} h`;
+    return `${rest} min`;
+  },
+  line: (grid, index) => `line ${grid.lines[index].from}\u2013${grid.lines[index].to}`,
+  number: (value) => {
+    if (value === 0) return "0";
+    const size = Math.abs(value);
+    return size >= 1000 ? say.integer(value) : value.toFixed(size >= 100 ? 1 : size >= 1 ? 2 : 3);
+  },
+};

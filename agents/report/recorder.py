@@ -1,0 +1,220 @@
+"""Records what an agent did, at every grid step, also those that an idle gate plays by itself.
+
+Episodes are played twice. First as the evaluation plays them: same environments, same groups, same
+copies of the agent, so that the agent sees what it sees there; its decisions are written down. Then
+the decisions are played again on grids without the idle gate, which shows the steps in between.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.base import Agent
+from agents.environments import EnvironmentFactory
+from agents.environments import VectorEnvironment
+from agents.evaluation import EpisodePlan
+from agents.evaluation import EpisodePlayer
+from agents.evaluation import replay_episodes
+from agents.report.trace import DecisionTrace
+from agents.report.trace import EpisodeTrace
+from agents.report.trace import SearchTrace
+from agents.report.trace import TopologyTrace
+from agents.results import EpisodeRecord
+from envs.actions import ActionCatalogue
+from envs.checks import check_count
+from envs.power_grid import PowerGridEnv
+from envs.state import GridLayout
+from envs.state import GridState
+from envs.vector import PowerGridVectorEnv
+
+_SERIES = ("rho", "line_status", "p_or", "gen_p", "load_p")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """The episodes of one agent, and the grid that they were played on."""
+
+    layout: GridLayout
+    catalogue: ActionCatalogue
+    episodes: tuple[EpisodeTrace, ...]
+
+
+def record_episodes(
+    agent: Agent,
+    make_environment: EnvironmentFactory,
+    plans: Sequence[EpisodePlan],
+    *,
+    episodes: int | None = None,
+    num_envs: int = 4,
+) -> Recording:
+    """Play an agent over the first of ``plans``, as the evaluation does, and keep every step.
+
+    An agent that fails ends the episode in which it does, as there.
+
+    Args:
+        agent: must pickle; a copy of it plays.
+        make_environment: of the evaluation's environments.
+        plans: all episodes of the evaluation.
+        episodes: how many of them to record; None for all.
+        num_envs: episodes that the evaluation plays side by side.
+
+    Raises:
+        ValueError: not a power grid, more episodes than there are, or none.
+        RuntimeError: an episode went another way when it was played again.
+    """
+    count = len(plans) if episodes is None else check_count("episodes of a report", episodes)
+    if not 1 <= count <= len(plans):
+        raise ValueError(
+            f"the report shows {count} episodes; expected 1 to {len(plans)}, those that are played."
+        )
+    check_count("num_envs", num_envs)
+    layout, catalogue = _grid(make_environment)
+    watch = _Watch(catalogue.texts)
+    player = EpisodePlayer(make_environment, record_errors=True, watch=watch)
+    payload = pickle.dumps(agent)
+    recorded: list[EpisodeTrace] = []
+    try:
+        for start in range(0, count, num_envs):
+            group = tuple(plans[start : start + num_envs])  # whole: sums depend on the batch
+            with _one_thread():
+                played = player.play(payload, group)
+            records = [episode.record for episode in played[: count - start]]
+            recorded += _film(make_environment, records, watch)
+    finally:
+        player.close()
+    return Recording(layout=layout, catalogue=catalogue, episodes=tuple(recorded))
+
+
+def _grid(make_environment: EnvironmentFactory) -> tuple[GridLayout, ActionCatalogue]:
+    env = make_environment(1, autoreset="disabled")
+    try:
+        if isinstance(env, PowerGridVectorEnv):
+            return env.layout, env.catalogue
+        grid = _single(env, 0)
+        return grid.layout, grid.catalogue
+    finally:
+        env.close()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch sum on one thread, as the evaluation does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Watch:
+    """Writes down decisions, and the searches behind them."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._group: tuple[EpisodePlan, ...] = ()
+        self.decisions: dict[tuple[str, int], list[DecisionTrace]] = {}  # by scenario and seed
+
+    def begin(self, group: tuple[EpisodePlan, ...]) -> None:
+        self._group = group
+        for plan in group:
+            self.decisions[plan.scenario, plan.seed] = []
+
+    def decide(
+        self, agent: Agent, active: np.ndarray, actions: np.ndarray, steps: np.ndarray
+    ) -> None:
+        trees = agent.explain(self._texts) if agent.explains else {}
+        for index in np.flatnonzero(active).tolist():
+            plan, tree = self._group[index], trees.get(index)
+            self.decisions[plan.scenario, plan.seed].append(
+                DecisionTrace(
+                    step=int(steps[index]),
+                    action=int(actions[index]),
+                    illegal_reason="",  # known when it is played
+                    search=None if tree is None else SearchTrace.of(tree),
+                )
+            )
+
+
+class _Film:
+    """Frames of one episode, as they come."""
+
+    def __init__(self, record: EpisodeRecord, decisions: Sequence[DecisionTrace]) -> None:
+        self._record = record
+        self._decisions = {one.step: one for one in decisions}
+        self._series: dict[str, list[np.ndarray]] = {name: [] for name in _SERIES}
+        self._topologies: list[TopologyTrace] = []
+        self._clocks: list[np.datetime64] = []  # of the first two frames
+
+    def add(self, frame: int, state: GridState, infos: Mapping[str, Any], grid: int) -> None:
+        """Add the frame after ``frame`` steps of grid number ``grid``."""
+        if frame > self._record.steps:
+            return
+        for name, rows in self._series.items():
+            rows.append(getattr(state, name)[grid].copy())
+        if len(self._clocks) < 2:
+            self._clocks.append(state.clock[grid])
+        busbars = state.topo_vect[grid]
+        if not self._topologies or not np.array_equal(busbars, self._topologies[-1].busbars):
+            self._topologies.append(TopologyTrace(frame=frame, busbars=busbars.copy()))
+        decision = self._decisions.get(frame - 1)
+        if decision is not None and infos["illegal"][grid]:
+            reason = str(infos["illegal_reason"][grid]) or "it is illegal"
+            self._decisions[frame - 1] = replace(decision, illegal_reason=reason)
+
+    def trace(self) -> EpisodeTrace:
+        """Return the whole episode."""
+        first, second = (*self._clocks, *self._clocks)[:2]  # an agent may fail at once
+        minutes = int((second - first) / np.timedelta64(1, "m"))
+        return EpisodeTrace(
+            record=self._record,
+            start=first,
+            minutes_per_step=minutes or 5,
+            topologies=tuple(self._topologies),
+            decisions=tuple(self._decisions.values()),
+            **{name: np.stack(rows) for name, rows in self._series.items()},
+        )
+
+
+def _film(
+    make_environment: EnvironmentFactory, records: Sequence[EpisodeRecord], watch: _Watch
+) -> list[EpisodeTrace]:
+    """Play recorded episodes again, without an idle gate, and keep every step."""
+    films = [_Film(record, watch.decisions[record.scenario, record.seed]) for record in records]
+
+    def add(step: int, env: VectorEnvironment, infos: Mapping[str, Any]) -> None:
+        state = _state(env)
+        for grid, film in enumerate(films):
+            film.add(step, state, infos, grid)
+
+    replay_episodes(make_environment, records, on_step=add)
+    return [film.trace() for film in films]
+
+
+def _state(env: VectorEnvironment) -> GridState:
+    """Return the present state of all B grids."""
+    if isinstance(env, PowerGridVectorEnv):
+        return env.state
+    states = [_single(env, index).state for index in range(env.num_envs)]
+    return GridState(*(np.concatenate(rows) for rows in zip(*states, strict=True)))
+
+
+def _single(env: VectorEnvironment, index: int) -> PowerGridEnv:
+    assert not isinstance(env, PowerGridVectorEnv)
+    grid = env.envs[index].unwrapped
+    if not isinstance(grid, PowerGridEnv):
+        raise ValueError(
+            f"a report shows power grids; this environment is {type(grid).__name__}. Evaluate it "
+            "without a report."
+        )
+    return grid

@@ -1,0 +1,85 @@
+"""Plays an agent and writes down what it did, for people: one HTML file that works offline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+
+from agents.base import Agent
+from agents.environments import EnvironmentFactory
+from agents.evaluation import EpisodePlan
+from agents.files import atomic_write
+from agents.report.page import render_page
+from agents.report.recorder import record_episodes
+from agents.report.trace import EpisodeTrace
+from agents.results import Protocol
+from agents.results import describe_protocol
+
+
+def write_report(
+    path: Path,
+    agent: Agent,
+    make_environment: EnvironmentFactory,
+    plans: Sequence[EpisodePlan],
+    *,
+    name: str,
+    episodes: int | None = None,
+    num_envs: int = 4,
+    protocol: Protocol | None = None,
+) -> tuple[EpisodeTrace, ...]:
+    """Play an agent as the evaluation does and write the report of it.
+
+    Args:
+        path: the HTML file; its folder must exist.
+        agent: must pickle; a copy of it plays.
+        make_environment: of the evaluation's environments.
+        plans: all episodes of the evaluation.
+        name: of the agent.
+        episodes: how many of ``plans`` to show, from the first on; None for all.
+        num_envs: episodes that the evaluation plays side by side.
+        protocol: of the evaluation; None to derive it.
+
+    Returns:
+        What was recorded.
+
+    Raises:
+        ValueError: not a power grid, more episodes than there are, or none.
+    """
+    recording = record_episodes(
+        agent, make_environment, plans, episodes=episodes, num_envs=num_envs
+    )
+    if protocol is None:
+        protocol = describe_protocol(make_environment, plans)
+    page = render_page(
+        recording,
+        agent=name,
+        facts=protocol_facts(protocol),
+        idle_gate=protocol.idle_gate,
+    )
+    with atomic_write(path) as file:
+        file.write(page.encode())
+    return recording.episodes
+
+
+def protocol_facts(protocol: Protocol) -> Mapping[str, str]:
+    """Return what a reader must know about how it was played, label -> text."""
+    gate = protocol.idle_gate
+    steps = protocol.max_steps
+    listed = f"{protocol.scenarios}, {protocol.split} split, {protocol.episodes} in all"
+    parameters = ", ".join(f"{one.name} {json.loads(one.value)}" for one in protocol.parameters)
+    return {
+        "Environment": f"{protocol.environment}, {protocol.grid}, {protocol.simulator}",
+        "Scenarios": listed,
+        "Length": "whole scenarios" if steps is None else f"at most {steps:,} steps",
+        "Idle gate": (
+            "none: it decides at every step"
+            if gate is None
+            else f"asked from {gate:.0%} loading on"
+        ),
+        "Open lines": "put back for it" if protocol.reconnect_lines else "its own business",
+        "Rules": parameters or "the grid's own",
+        "Versions": ", ".join(f"{one.name} {one.value}" for one in protocol.versions),
+        "Protocol": protocol.short_hash,
+    }

@@ -3,9 +3,9 @@
     python -m benchmarks.grid [--seconds 3]
 
 Every step is a whole one: observation, reward, action mask and infos are built, but for the calm
-steps under an idle gate, which nobody looks at. Rates of one process are per second of its
-processor time, so that other programs on the machine do not count; those of two processes are by
-the clock. The last line is one JSON object.
+steps under an idle gate, which nobody looks at. Rates on one core are per second of the process's
+own processor time, so that other programs on the machine do not count; those on two cores are by
+the clock. The last line is one JSON object; memory in it is MiB.
 """
 
 from __future__ import annotations
@@ -48,21 +48,24 @@ def pick_now_and_then(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 Pick = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Clock = Callable[[], float]  # s
 
 
-def reference_rate(pick: Pick, seconds: float, **options: Any) -> float:
+def reference_rate(
+    pick: Pick, seconds: float, *, clock: Clock = time.process_time, **options: Any
+) -> float:
     """Return grid steps per second of the reference."""
     env = gym.make("PowerGrid-v0", disable_env_checker=True, **options)
     rng = np.random.default_rng(0)
     _, info = env.reset(seed=0)
-    steps, start = 0, time.process_time()
-    while time.process_time() - start < seconds:
+    steps, start = 0, clock()
+    while clock() - start < seconds:
         for _ in range(BURST):
             _, _, terminated, truncated, info = env.step(pick(info["action_mask"][None], rng)[0])
             steps += 1
             if terminated or truncated:
                 _, info = env.reset()
-    rate = steps / (time.process_time() - start)
+    rate = steps / (clock() - start)
     env.close()
     return rate
 
@@ -72,7 +75,7 @@ def vector_rate(
     pick: Pick,
     seconds: float,
     *,
-    clock: Callable[[], float] = time.process_time,
+    clock: Clock = time.process_time,
     **options: Any,
 ) -> float:
     """Return grid steps per second of the vector environment."""
@@ -92,24 +95,45 @@ def vector_rate(
 
 
 def lookahead_ms(seconds: float) -> tuple[float, float, int]:
-    """Return milliseconds for all distinct actions of the first step: both, and their number."""
-    reference = PowerGridEnv()
+    """Return milliseconds for all actions distinct at first: fast, reference; their number."""
+    reference, env = PowerGridEnv(), PowerGridVectorEnv(1)
     reference.reset(seed=0)
-    actions = np.flatnonzero(reference.catalogue.distinct(reference.state)[0])
-    reference.simulate(actions[:2])
-    start = time.process_time()
-    reference.simulate(actions)
-    slow = time.process_time() - start
-    reference.close()
-    env = PowerGridVectorEnv(1)
     env.reset(seed=0)
-    env.simulate([actions])
-    count, start = 0, time.process_time()
-    while time.process_time() - start < seconds:
-        for _ in range(BURST):
-            env.simulate([actions])
-        count += BURST
-    return 1000 * (time.process_time() - start) / count, 1000 * slow, len(actions)
+    actions = np.flatnonzero(reference.catalogue.distinct(reference.state)[0])
+    reference.simulate(actions)  # grid2op remembers some things of an action's first use
+    slow, fast = [], []
+    while 1000 * seconds > sum(slow) + sum(fast) or len(slow) < 5:
+        reference.step(0)  # so that neither looks ahead from the same state again
+        env.step([0])
+        slow.append(_ms(lambda: reference.simulate(actions)))
+        fast += [_ms(lambda: env.simulate([actions])) for _ in range(BURST)]
+    reference.close()
+    env.close()
+    return float(np.median(fast)), float(np.median(slow)), len(actions)
+
+
+def _ms(function: Callable[[], Any]) -> float:
+    """Return the milliseconds of processor time that ``function`` takes."""
+    start = time.process_time()
+    function()
+    return 1000 * (time.process_time() - start)
+
+
+def greedy_ms(seconds: float) -> float:
+    """Return milliseconds of a decision of greedy look-ahead, its mask and its step included."""
+    env = PowerGridVectorEnv(1, action_mask="distinct", idle_gate=GATE, start="random")
+    _, infos = env.reset(seed=0)
+    spent, decisions = 0.0, 0
+    while spent < seconds:
+        start = time.process_time()
+        actions = np.flatnonzero(infos["action_mask"][0])
+        found = env.simulate([actions])[0]
+        assert found is not None
+        spent += time.process_time() - start
+        decisions += 1
+        *_, infos = env.step([actions[found.rho_max.argmin()]])
+    env.close()
+    return 1000 * spent / decisions
 
 
 def _resident_mb() -> float:
@@ -118,18 +142,20 @@ def _resident_mb() -> float:
 
 
 def _memory(num_grids: int) -> float:
-    """Return MiB that ``num_grids`` grids of one scenario add to those of one."""
-    one = PowerGridVectorEnv(1, split="val")
-    name = one.scenarios.names("val")[0]
-    one.reset(options={"scenario": name})
+    """Return the MiB that ``num_grids`` grids add, at most, to those of one and of the series."""
+    one = PowerGridVectorEnv(1, scenarios="bundled")
+    for name in one.scenarios.names("train"):
+        one.reset(options={"scenario": name})
     one.step([0])
     before = _resident_mb()
-    env = PowerGridVectorEnv(num_grids, split="val")
-    _, infos = env.reset(options={"scenario": name})
+    env = PowerGridVectorEnv(num_grids, scenarios="bundled")
+    _, infos = env.reset(seed=0)
     rng = np.random.default_rng(0)
-    for _ in range(30):  # into some hundred topologies, whose power flows are kept
+    peak = before
+    for _ in range(60):  # into hundreds of topologies, the latest of whose power flows are kept
         *_, infos = env.step(pick_now_and_then(infos["action_mask"], rng))
-    return _resident_mb() - before
+        peak = max(peak, _resident_mb())
+    return peak - before
 
 
 def _apart(function: Callable[..., float], count: int, *arguments: Any, **options: Any) -> float:
@@ -182,35 +208,55 @@ def main() -> None:
         for reward in ("survival", "l2rpn")
     }
     print(f"gated at {GATE}, 16 grids:", {key: round(rate) for key, rate in gated.items()})
-    threads = {
-        count: vector_rate(
-            16, pick_nothing, seconds, idle_gate=GATE, threads=count, clock=time.perf_counter
-        )
-        for count in (1, 2)
-    }
-    print("the same by the clock, threads:", {key: round(rate) for key, rate in threads.items()})
-    two = _apart(vector_rate, 2, 64, pick_nothing, seconds, clock=time.perf_counter)
-    print(f"two processes, 64 grids each: {two:.0f} grid steps/s by the clock")
+
+    clock = time.perf_counter
+    reference = _apart(reference_rate, 2, pick_nothing, seconds, clock=clock)
+    print(f"by the clock: reference in two processes {reference:.0f} grid steps/s")
+    by_clock: dict[str, float] = {}
+    for name, options in (
+        ("one process", {}),
+        ("two workers", {"num_workers": 2}),
+        ("gated, one process", {"idle_gate": GATE}),
+        ("gated, two threads", {"idle_gate": GATE, "threads": 2}),
+        ("gated, two workers", {"idle_gate": GATE, "num_workers": 2}),
+    ):
+        by_clock[name] = vector_rate(64, pick_nothing, seconds, clock=clock, **options)
+        print(f"by the clock, 64 grids, {name}: {by_clock[name]:.0f} grid steps/s")
+
     fast_ms, slow_ms, count = lookahead_ms(seconds)
-    print(f"looking ahead at {count} actions: {fast_ms:.1f} ms, reference {slow_ms:.0f} ms")
+    print(
+        f"looking ahead at {count} actions: {fast_ms:.1f} ms, reference {slow_ms:.0f} ms, "
+        f"{slow_ms / fast_ms:.1f} x"
+    )
+    decision_ms = greedy_ms(seconds)
+    print(f"greedy look-ahead: {decision_ms:.1f} ms a decision")
     mb_per_grid = _apart(_memory, 1, 256) / 256
-    print(f"memory: {mb_per_grid:.2f} MiB a grid beyond the shared series")
-    print("where the time goes, 64 grids doing nothing:")
-    print(where_the_time_goes(64, 60))
-    print("where the time goes, 16 grids under the gate:")
-    print(where_the_time_goes(16, 60, idle_gate=GATE))
+    print(f"memory: at most {mb_per_grid:.2f} MiB a grid beyond the shared series")
+    for name, num_grids, options in (
+        ("64 grids doing nothing", 64, {}),
+        ("16 grids under the gate", 16, {"idle_gate": GATE}),
+    ):
+        print(f"where the time goes, {name}:")
+        print(where_the_time_goes(num_grids, 60, **options))
 
     nothing = rates["do nothing"]
     result = {
         "reference_steps_per_s": round(nothing["reference"]),
         "vector_steps_per_s": {str(count): round(nothing[str(count)]) for count in GRIDS},
         "ratio": round(nothing["64"] / nothing["reference"], 1),
-        "vector_steps_per_s_2_workers": round(two),
+        "reference_steps_per_s_2_processes": round(reference),
+        "vector_steps_per_s_2_workers": round(by_clock["two workers"]),
+        "speedup_of_2_workers": round(by_clock["two workers"] / by_clock["one process"], 2),
         "gated_steps_per_s": {reward: round(rate) for reward, rate in gated.items()},
-        "gated_steps_per_s_2_threads": round(threads[2]),
+        "gated_steps_per_s_2_workers": round(by_clock["gated, two workers"]),
+        "gated_steps_per_s_2_threads": round(by_clock["gated, two threads"]),
+        "speedup_of_2_workers_gated": round(
+            by_clock["gated, two workers"] / by_clock["gated, one process"], 2
+        ),
         "lookahead_ms": round(fast_ms, 1),
         "reference_lookahead_ms": round(slow_ms, 1),
         "lookahead_ratio": round(slow_ms / fast_ms, 1),
+        "greedy_ms": round(decision_ms, 1),
         "mb_per_grid": round(mb_per_grid, 3),
     }
     print(json.dumps(result))

@@ -4,6 +4,7 @@
 - ``power_flow``: a grid in C++: set it, solve it, read it.
 - ``cascade``: what overloaded lines do after a power flow.
 - ``effects``: what one action does to one grid.
+- ``arrays``: what B grids are at one time: shown, saved, copied.
 - ``simulator``: B grids that play scenarios: actions, protections, cascades, cooldowns.
 - ``lookahead``: actions played on the forecast.
 - ``calm``: stretches of steps in which nothing happens, solved in one call.

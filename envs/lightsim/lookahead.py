@@ -1,6 +1,7 @@
 """Actions played on the five-minute forecast, as ``obs.simulate`` of grid2op does.
 
-Shape letters: E element ends, H shunts, K actions, L lines, N numbers of a solution, n topologies.
+Shape letters: D loads, E element ends, G generators, K actions, N numbers of a solution,
+n topologies.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class Forecaster:
     def _usual(self, raw: np.ndarray) -> np.ndarray:
         """Return ``[n]`` bool, which of ``[n, N]`` are solutions with usual voltages everywhere."""
         away = np.abs(raw[:, self._columns.volts] - self._nominal)
-        return (away <= _USUAL * self._nominal).all(axis=1)
+        return np.asarray((away <= _USUAL * self._nominal).all(axis=1))
 
     def _cut_off(self, topologies: np.ndarray) -> np.ndarray:
         """Return ``[n]`` bool: something is on a busbar that no line goes to, so all is lost."""
@@ -151,4 +152,4 @@ class Forecaster:
         reached = there.copy()
         there[at] = True
         reached[at[self._of_line[ends]]] = True
-        return (there & ~reached).reshape(-1, busbars).any(axis=1)
+        return np.asarray((there & ~reached).reshape(-1, busbars).any(axis=1))

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.lightsim.arrays import GridSnapshot
 from envs.lightsim.calm import CHUNK
 from envs.lightsim.calm import MARGIN
 from envs.lightsim.calm import CalmStretch
 from envs.lightsim.calm import steady_voltages
-from envs.lightsim.simulator import GridSnapshot
 from envs.lightsim.simulator import Simulator
 from envs.rewards import L2RPNReward
 from envs.rewards import MarginReward

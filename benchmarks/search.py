@@ -21,7 +21,6 @@ import json
 import multiprocessing
 import platform
 import pstats
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -92,7 +91,7 @@ def main() -> None:
         report["priors"][priors] = found
         _print_times(f"batch {BATCH_OF_PRIORS}, {priors} priors", found)
     report["memory_mib"] = {str(BATCH_OF_MEMORY): _memory()}
-    print(f"memory of a search of {BATCH_OF_MEMORY} roots: {report['memory_mib']} MiB")
+    print(f"peak memory with {BATCH_OF_MEMORY} roots, MiB: {report['memory_mib']}")
     _profile(network, *_roots(BATCH_OF_PRIORS))
     print(json.dumps(report))
 
@@ -205,18 +204,25 @@ def _shape_of_trees(
     return shape
 
 
-def _memory() -> float:
-    """Return what a first search adds to the peak memory of a fresh process, MiB."""
+def _memory() -> dict[str, float]:
+    """Return the peak memory of a fresh process that searches, MiB: in all, and by the search."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return round(pool.apply(_peak_growth), 1)
+        return pool.apply(_peaks)
 
 
-def _peak_growth() -> float:
+def _peaks() -> dict[str, float]:
+    torch.set_num_threads(1)
     model = LearnedModel(_network())
     _gumbel().run(model, *_roots(1), np.random.default_rng(0))  # loads the compiled loops
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak is now what is in use
+    before = _peak()
     _gumbel().run(model, *_roots(BATCH_OF_MEMORY), np.random.default_rng(0))
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return {"process": round(_peak(), 1), "search": round(_peak() - before, 1)}
+
+
+def _peak() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def _profile(network: MuZeroNetwork, observations: np.ndarray, masks: np.ndarray) -> None:

@@ -111,7 +111,7 @@ def build_plan(
         seed: of the first episode's reset.
 
     Raises:
-        ValueError: no such source, folder or split, or too many episodes.
+        ValueError: no such source, folder or split, an empty one, or too many episodes.
     """
     kwargs = env["kwargs"]
     if "scenarios" not in kwargs:
@@ -125,6 +125,11 @@ def build_plan(
     if isinstance(source, str):
         source = make_source(source, grid=kwargs["grid"], folder=kwargs["scenario_folder"])
     names = source.names(split)
+    if not names:
+        raise ValueError(
+            f"split {split!r} of scenarios={kwargs['scenarios']} is empty: there is nothing to "
+            "play. Choose another split, or other scenarios."
+        )
     count = None if episodes is None else min(episodes, len(names))
     return plan_episodes(names, episodes=count, seed=seed)
 

@@ -23,6 +23,8 @@ from agents.results.statistics import summarize
 from agents.results.statistics import values
 from agents.results.tables import heading
 from agents.results.tables import markdown
+from agents.results.tables import mean_text
+from agents.results.tables import number
 from envs.names import choose
 
 COMPARED = ("steps_percent", "completed_percent", "reward")  # with intervals and differences
@@ -109,8 +111,7 @@ def to_markdown(comparison: Comparison) -> str:
             continue
         if name in _COUNTED and not any(one is not None and one.mean for one in found):
             continue
-        cells = ("-" if one is None else f"{one.mean:.{metric.digits}f}" for one in found)
-        columns.append([heading(metric, results), *cells])
+        columns.append([heading(metric, results), *(mean_text(metric, one) for one in found)])
     latencies = (f"{result.latency.median:.2f} / {result.latency.p99:.2f}" for result in results)
     columns.append(["ms/decision, median / 99 %", *latencies])
     return f"{markdown(columns)}\n\n{_footnote(comparison)}\n"
@@ -162,11 +163,8 @@ def _with_own_names(results: Sequence[EvaluationResult]) -> list[EvaluationResul
 def _with_interval(metric: Metric, found: Estimate | None, *, sign: str = "") -> str:
     if found is None:
         return "-"
-    digits = metric.digits
-    return (
-        f"{found.mean:{sign}.{digits}f} "
-        f"[{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}]"
-    )
+    mean, low, high = (number(value, metric.digits, sign=sign) for value in found)
+    return f"{mean} [{low}, {high}]"
 
 
 def _footnote(comparison: Comparison) -> str:

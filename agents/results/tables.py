@@ -32,7 +32,7 @@ def format_table(results: Sequence[EvaluationResult]) -> str:
             continue
         if name in _ERRORS and not any(one is not None and one.mean for one in found):
             continue
-        columns.append((heading(metric, results), [_mean(metric, one) for one in found]))
+        columns.append((heading(metric, results), [mean_text(metric, one) for one in found]))
         if name in _WITH_INTERVAL:
             columns.append(("95% interval", [_interval(metric, one) for one in found]))
     columns += [
@@ -80,6 +80,22 @@ def markdown(columns: Sequence[Sequence[str]]) -> str:
     return "\n".join(_row(row) for row in rows)
 
 
+def number(value: float, digits: int, *, sign: str = "") -> str:
+    """Return a number with ``digits`` after the point, none and commas from 1,000 on.
+
+    Args:
+        value: to be shown.
+        digits: after the point.
+        sign: "+" to show it for positive ones too.
+    """
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.{digits}f}"
+
+
+def mean_text(metric: Metric, found: Estimate | None) -> str:
+    """Return a mean alone, "-" where there is none."""
+    return "-" if found is None else number(found.mean, metric.digits)
+
+
 def tell_incidents(result: EvaluationResult) -> list[str]:
     """Return one line for each kind of mistake the agent made, with where it was made first.
 
@@ -120,11 +136,7 @@ def _places(episodes: Sequence[EpisodeRecord], field: str) -> str:
     return "; ".join(told) + (f"; and {more} more" if more else "")
 
 
-def _mean(metric: Metric, found: Estimate | None) -> str:
-    return "-" if found is None else f"{found.mean:.{metric.digits}f}"
-
-
 def _interval(metric: Metric, found: Estimate | None) -> str:
     if found is None:
         return "-"
-    return f"{found.low:.{metric.digits}f} .. {found.high:.{metric.digits}f}"
+    return f"{number(found.low, metric.digits)} .. {number(found.high, metric.digits)}"

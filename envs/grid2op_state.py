@@ -140,6 +140,25 @@ def grid_state(
     )
 
 
+def observed_state(observation: BaseObservation) -> GridState:
+    """Return the state of a grid by its observation alone, with a batch axis of 1.
+
+    It is that of ``grid_state``, for those who do not hold the environment; but ``step`` counts
+    from where the episode began, and ``max_step`` is the episode's.
+
+    Args:
+        observation: of a game that goes on.
+    """
+    obs: Any = observation
+    return grid_state(
+        observation,
+        last_busbar=obs._prev_conn._topo_vect,  # where obs.simulate puts lines back
+        step=int(obs.current_step),
+        max_step=int(obs.max_step),
+        minutes=np.datetime64(obs.get_time_stamp(), "m"),
+    )
+
+
 def _frozen(values: Any, dtype: Any) -> np.ndarray:
     array = np.array(values, dtype=dtype)
     array.setflags(write=False)

@@ -116,14 +116,15 @@ class ReconnectLines(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Play ``action``, or a reconnection in place of "do nothing"."""
-        return self.env.step(self._replace(action))
+        return self.env.step(self.replace(action))
 
     def advance(self, action: Any) -> tuple[float, bool, bool, dict[str, Any]]:
         """``PowerGridEnv.advance`` with the same replacement."""
         assert isinstance(self.env, PowerGridEnv)
-        return self.env.advance(self._replace(action))
+        return self.env.advance(self.replace(action))
 
-    def _replace(self, action: Any) -> Any:
+    def replace(self, action: Any) -> Any:
+        """Return what is played for ``action`` in the present state."""
         catalogue = self._grid.catalogue
         if check_action(action, catalogue.num_actions) == DO_NOTHING:
             state = self._grid.state

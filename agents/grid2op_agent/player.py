@@ -1,0 +1,163 @@
+"""One of our agents at one grid that grid2op plays: gate, reconnection, observations, actions."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gymnasium as gym
+import numpy as np
+import torch
+from grid2op.Action import ActionSpace
+from grid2op.Action import BaseAction
+from grid2op.Observation import BaseObservation
+
+from agents.base import Agent
+from agents.composition import instantiate
+from agents.environments import ResumableVectorEnv
+from agents.grid2op_agent.recipe import AgentRecipe
+from envs.checks import check_action
+from envs.observed_grid import ObservedPowerGrid
+from envs.vector_arguments import check_gate
+from envs.vector_infos import as_infos
+from envs.wrappers import DO_NOTHING
+from envs.wrappers import ReconnectLines
+
+_THERE = np.ones(1, dtype=np.bool_)
+
+
+class Player:
+    """Plays as the agent plays PowerGrid-v0 in our own loop, a group of one grid.
+
+    The idle gate leaves it the same decisions, with one exception. An episode that is calm to its
+    end has, in PowerGrid-v0, one decision before its last step. Here too, where the last step is
+    the scenario's; a blackout out of the calm cannot be foreseen.
+
+    Args:
+        recipe: of the agent.
+        action_space: of the grid2op environment that is played.
+
+    Raises:
+        ValueError: the agent cannot play there; the message says why.
+    """
+
+    def __init__(self, recipe: AgentRecipe, action_space: ActionSpace) -> None:
+        self._recipe = recipe
+        self._grid = ObservedPowerGrid(action_space, **recipe.grid_options)
+        self._layers = _wrap(self._grid, recipe)  # innermost first
+        outermost = self._layers[-1] if self._layers else self._grid
+        self._env = ResumableVectorEnv([lambda: outermost], autoreset="disabled")
+        self._gate = check_gate(recipe.idle_gate)
+        self._reconnect = ReconnectLines(self._grid) if recipe.reconnect_lines else None
+        self._seat(None)
+
+    def begin(self, seed: int | None = None) -> None:
+        """Start an episode with a fresh copy of the agent, so no episode depends on those before.
+
+        Args:
+            seed: of the agent; None for the recipe's.
+        """
+        if seed != self._seed:
+            self._seat(seed)
+        self.agent: Agent = pickle.loads(self._fresh)
+        self.agent.bind(self._env)
+        self._decided = False
+        self._since = 0  # steps since the last decision
+        self._refused = ""  # why the last decision was illegal
+
+    def choose(self, observation: BaseObservation) -> int:
+        """Return the number of the action to play.
+
+        Args:
+            observation: of a game that goes on.
+
+        Raises:
+            ValueError: the agent's answer is no action.
+        """
+        calm = self._is_calm(observation)
+        if not calm or self._reconnect is not None:
+            self._grid.show(observation)
+        action = DO_NOTHING if calm else self._decide()
+        self._since += 1
+        return action if self._reconnect is None else int(self._reconnect.replace(action))
+
+    def as_grid2op(self, action: int) -> BaseAction:
+        """Return the action of that number, for grid2op."""
+        return self._grid.catalogue.grid2op_actions[action].copy()
+
+    def _seat(self, seed: int | None) -> None:
+        observation_space = self._env.single_observation_space
+        action_space = self._env.single_action_space
+        assert isinstance(observation_space, gym.spaces.Box)  # ResumableVectorEnv takes no others
+        assert isinstance(action_space, gym.spaces.Discrete)
+        agent = self._recipe.build(
+            observation_space=observation_space, action_space=action_space, seed=seed
+        )
+        try:
+            agent.bind(self._env)
+        except ValueError as error:
+            raise ValueError(
+                f"agent {self._recipe.name} cannot play in grid2op's own tools, which offer an "
+                f"observation and its simulate() only: {error}"
+            ) from error
+        self._seed = seed
+        self._fresh = pickle.dumps(agent)
+
+    def _is_calm(self, observation: BaseObservation) -> bool:
+        if self._gate is None or float(observation.rho.max()) >= self._gate:
+            return False
+        last = observation.current_step + 1 >= observation.max_step
+        return self._decided or not last
+
+    def _decide(self) -> int:
+        grid = self._grid
+        encoded, info = grid.present(
+            duration=self._since, illegal=self._refused != "", illegal_reason=self._refused
+        )
+        for layer in self._layers:
+            encoded = layer.observation(encoded)
+        infos = as_infos({key: _row(value) for key, value in info.items()}, _THERE)
+        with _single_thread():
+            chosen = self.agent.act(np.asarray(encoded)[None], infos, _THERE.copy())
+        action = check_action(np.asarray(chosen)[0], grid.catalogue.num_actions)
+        self._decided, self._since = True, 0
+        self._refused = grid.catalogue.illegal_reason(action, grid.state)
+        return action
+
+
+def _wrap(grid: ObservedPowerGrid, recipe: AgentRecipe) -> list[gym.ObservationWrapper]:
+    """Return the wrappers around ``grid``, innermost first.
+
+    Raises:
+        ValueError: one does more than turn observations into others.
+    """
+    env: gym.Env = grid
+    layers = []
+    for wrapper in recipe.env["wrappers"]:
+        env = instantiate(wrapper)(env)
+        if not isinstance(env, gym.ObservationWrapper):
+            raise ValueError(
+                f"agent {recipe.name} plays inside {type(env).__name__} (env.wrappers), and in "
+                "grid2op's own tools only wrappers of observations work: take an agent without it"
+            )
+        layers.append(env)
+    return layers
+
+
+def _row(value: object) -> np.ndarray:
+    """Return ``value`` as the vector info of one environment."""
+    if isinstance(value, np.ndarray):
+        return value[None]
+    return np.array([value], dtype=object if isinstance(value, str) else None)
+
+
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """Let torch sum in the order that evaluations have, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,175 @@
+"""What makes an agent: its configuration, its weights, and the environment it was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from hydra import compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from agents.base import Agent
+from agents.checkpoints import read_checkpoint
+from agents.checkpoints import restore_agent
+from agents.commands import EntryPointSearchPath
+from agents.commands import plain
+from agents.entries import agent_name
+from agents.composition import build_agent
+from agents.override_errors import explain
+from agents.runs import RunFolder
+from agents.saved_configs import change_saved
+from envs.make import ENV_ID
+from envs.names import choose
+
+_CONFIG = "evaluate"  # its groups are those that agents are evaluated with
+_OWN_WORDS = ("run", "checkpoint", "weights")
+_GRID_OPTIONS = ("grid", "observation", "action_mask", "parameters")
+_KEPT = (*_GRID_OPTIONS, "idle_gate", "reconnect_lines")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentRecipe:
+    """An agent that can be made anywhere; plain Python and tensors, so it pickles.
+
+    Raises:
+        ValueError: the agent plays another environment.
+    """
+
+    name: str  # for tables, such as "greedy"
+    agent: Mapping[str, Any]  # the config group: ``_target_`` and keywords
+    env: Mapping[str, Any]  # of the config group: ``id``, ``kwargs`` and ``wrappers``
+    weights: Mapping[str, Any] | None = None  # ``Agent.state_dict``; None for an agent without
+    origin: str = ""  # where the weights come from, for messages
+    seed: int = 0  # of the agent, where grid2op gives none
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be played on grid2op's observations; keep what is needed there."""
+        env = self.env
+        if str(env["id"]).rpartition(":")[2] != ENV_ID:
+            raise ValueError(
+                f"agent {self.name} plays {env['id']}; grid2op's tools have agents of {ENV_ID} only"
+            )
+        wrappers = [dict(wrapper) for wrapper in env.get("wrappers") or ()]
+        kept = {key: env["kwargs"][key] for key in _KEPT if env["kwargs"].get(key) is not None}
+        object.__setattr__(self, "env", {"id": ENV_ID, "kwargs": kept, "wrappers": wrappers})
+
+    @property
+    def grid_options(self) -> dict[str, Any]:
+        """Keywords of ``ObservedPowerGrid``."""
+        kwargs = self.env["kwargs"]
+        return {key: kwargs[key] for key in _GRID_OPTIONS if key in kwargs}
+
+    @property
+    def idle_gate(self) -> float | None:
+        """Rho below which nothing is done and the agent is not asked; None to ask it always."""
+        return self.env["kwargs"].get("idle_gate")
+
+    @property
+    def reconnect_lines(self) -> bool:
+        """Whether open lines are closed where the agent does nothing."""
+        return bool(self.env["kwargs"].get("reconnect_lines", False))
+
+    def build(
+        self,
+        *,
+        observation_space: gym.spaces.Box,
+        action_space: gym.spaces.Discrete,
+        seed: int | None = None,
+    ) -> Agent:
+        """Return the agent, with its weights.
+
+        Args:
+            observation_space: of one grid.
+            action_space: of one grid.
+            seed: of the agent; None for the recipe's.
+
+        Raises:
+            ValueError: no such class or option, no weights, or those of another network.
+        """
+        agent = build_agent(
+            self.agent,
+            observation_space=observation_space,
+            action_space=action_space,
+            seed=self.seed if seed is None else seed,
+        )
+        if not agent.learns:
+            return agent
+        if self.weights is None:
+            raise ValueError(
+                f"agent {self.name} needs weights: name the folder of a run (run=FOLDER), or a "
+                "file of weights (weights=FILE)"
+            )
+        restore_agent(agent, self.weights, origin=self.origin)
+        return agent
+
+
+def recipe_from(words: Sequence[str]) -> AgentRecipe:
+    """Return the recipe that words of the command line describe.
+
+    Args:
+        words: ``run=FOLDER`` (with ``checkpoint=best`` or ``latest``) for the agent of a training
+            run, or ``weights=FILE``, a checkpoint of the agent configured; and Hydra overrides as
+            ``powergrid-evaluate`` takes them, such as ``agent=greedy``, ``wrappers=gated``.
+
+    Raises:
+        ValueError: a word that is not KEY=VALUE, an unknown name, no such run, damaged weights.
+    """
+    own: dict[str, str] = {}
+    overrides = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"{word!r} is not KEY=VALUE, such as agent=greedy or run=FOLDER")
+        if key in _OWN_WORDS:
+            own[key] = value
+        else:
+            overrides.append(word)
+    which = choose("checkpoint", own.get("checkpoint", "best"), ("best", "latest"))
+    if "run" in own and "weights" in own:
+        raise ValueError("run= and weights= both say where the weights are; give one of them")
+    composed = _compose(overrides)
+    config = plain(composed)
+    weights, origin = None, ""
+    if "run" in own:
+        run = RunFolder.open_existing(Path(own["run"]))
+        config = change_saved(
+            run.load_config(),
+            composed,
+            overrides,
+            changeable=("env", "agent", "trainer"),
+            ignored=("seed",),
+        )
+        weights = run.checkpoints.load_weights(which)
+        origin = f"the {which} checkpoint in {run.checkpoints.folder}"
+    elif "weights" in own:
+        state = read_checkpoint(Path(own["weights"]))
+        weights = state.get("agent", state)  # of a whole training state, the agent's part
+        origin = own["weights"]
+    return AgentRecipe(
+        name=agent_name(config["agent"]),
+        agent=config["agent"],
+        env=config["env"],
+        weights=weights,
+        origin=origin,
+        seed=plain(composed)["seed"],
+    )
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    Plugins.instance().register(EntryPointSearchPath)
+    with ExitStack() as stack:
+        if not GlobalHydra.instance().is_initialized():
+            stack.enter_context(initialize_config_module("conf", version_base="1.3"))
+        try:
+            return compose(_CONFIG, overrides=list(overrides))
+        except HydraException as error:
+            raise ValueError(explain(error, _CONFIG, list(overrides))) from error

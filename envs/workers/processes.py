@@ -41,6 +41,10 @@ from envs.workers.service import with_scenario
 from envs.workers.service import without_scenario
 
 _PATIENCE = 5.0  # s that a worker gets to end by itself
+_START = (  # what a process that dies at its start hints at
+    " It died while it started: a script that sets num_workers must make the environment under "
+    'if __name__ == "__main__":, because each worker imports the script.'
+)
 
 
 class GridProcesses:
@@ -244,7 +248,7 @@ class GridProcesses:
                     if isinstance(answer, Failure):
                         failures.append(answer)
         except _DiedError as death:
-            end = str(death)
+            end = f"{death}{_START if call == 'ready' else ''}"
             self._stop(end, at_once=True)
             raise RuntimeError(end) from None
         except BaseException:  # interrupted: answers that nobody waits for are on their way

@@ -23,6 +23,7 @@ from envs.scenarios import BundledSource
 from envs.scenarios import Scenario
 from envs.scenarios import make_source
 from envs.vector import PowerGridVectorEnv
+from envs.vector_grids import Grids
 from tests.envs.conftest import stack
 
 OPTIONS: dict[str, Any] = {"scenarios": "bundled", "idle_gate": 0.9, "reconnect_lines": True}
@@ -154,6 +155,16 @@ def test_grids_do_not_depend_on_each_other(options: dict[str, Any]):
         assert np.array_equal(expected[0][0], given[0][3]) and expected[1][0] == given[1][3]
         for one, two in zip(alone.state, many.state, strict=True):
             assert np.array_equal(one[0], two[3])
+
+
+def test_grids_share_the_series():
+    env = PowerGridVectorEnv(3)
+    name = env.scenarios.names("train")[0]
+    env.reset(options={"scenario": name})
+    grids = env._grids
+    assert isinstance(grids, Grids)
+    first, *others = grids.simulator.scenarios
+    assert first is env.scenarios.load(name) and all(other is first for other in others)
 
 
 def test_a_power_flow_keeps_nothing_of_the_past():

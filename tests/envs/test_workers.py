@@ -196,6 +196,40 @@ def test_workers_end_with_the_main_process():
     assert not any(alive(pid) for pid in pids)
 
 
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from envs.vector import PowerGridVectorEnv\nPowerGridVectorEnv(2, num_workers=1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "died while it started: a script that sets num_workers must" in done.stderr
+
+
+@pytest.mark.slow
+def test_without_autoreset_a_finished_grid_waits():
+    one, two = (
+        PowerGridVectorEnv(3, num_workers=n, autoreset="disabled", max_steps=2) for n in (0, 2)
+    )
+    assert_identical(one.reset(seed=6), two.reset(seed=6))
+    masks = (None, None, np.array([True, False, False]), None, np.array([False, True, True]))
+    for mask in masks:
+        if mask is not None:
+            options = {"reset_mask": mask}
+            assert_identical(one.reset(options=options), two.reset(options=options))
+        assert_identical(one.step([0, 7, 0]), two.step([0, 7, 0]))
+        assert one.over.tolist() == two.over.tolist()
+    two.close()
+
+
 class Unsendable(BundledSource):
     """A source that cannot go to another process."""
 

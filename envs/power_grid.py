@@ -19,6 +19,8 @@ from gymnasium.utils import EzPickle
 
 from envs.actions import MASKS
 from envs.actions import ActionCatalogue
+from envs.blackout_text import after_cascade
+from envs.blackout_text import first_line
 from envs.checks import check_action
 from envs.checks import check_count
 from envs.grid2op_state import grid_layout
@@ -89,7 +91,8 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
     From ``reset`` and ``step``: ``action_mask`` int8 [A], 1 = legal now; ``scenario`` str; ``step``
     int, row of the scenario now on the grid; ``rho_max`` float, highest line loading (0 after a
     blackout); ``illegal`` bool; ``illegal_reason`` str, "" if legal; ``duration`` int, grid steps
-    played by this call; ``end`` str: "", "blackout: ...", "scenario complete" or "time limit".
+    played by this call; ``end`` str: "", "blackout: ..." with the lines that tripped in its last
+    step, "scenario complete" or "time limit".
 
     ## Arguments
     - ``grid``: grid2op name, or folder, of the grid.
@@ -299,7 +302,8 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
         out_of_time = self.max_steps is not None and played >= self.max_steps
         end = ""
         if blackout:
-            end = f"blackout: {_cause(their_info)}"
+            tripped = after_cascade(self.layout, their_info["disc_lines"])
+            end = f"blackout: {_cause(their_info)}{tripped}"
         elif complete:
             end = "scenario complete"
         elif out_of_time:
@@ -434,6 +438,5 @@ def _cause(their_info: Mapping[str, Any]) -> str:
         if not isinstance(exception, IllegalAction):
             said = exception.args[0] if exception.args else ""
             said = said.args[0] if isinstance(said, Exception) and said.args else said
-            lines = str(said).strip(" \"'").splitlines()
-            return lines[0].rstrip(" .") if lines else type(exception).__name__
+            return first_line(str(said))
     return "the power flow has no solution"

@@ -101,6 +101,7 @@ class Cascade:
         protection_steps: np.ndarray,
         *,
         counting: bool = True,
+        rounds: np.ndarray | None = None,
     ) -> list[str]:
         """Let lines of n solved grids trip, and solve them again, until nothing changes.
 
@@ -111,6 +112,7 @@ class Cascade:
             topology: ``[n, E]`` int8; the last ones when this returns.
             protection_steps: ``[n, L]`` int, steps above the soft limit, without this one.
             counting: whether what is above its soft limit now counts (not at a reset).
+            rounds: ``[n, L]`` int8, to be told in which round lines tripped, from 0.
 
         Returns:
             n causes: why there is no solution in the end, or "".
@@ -121,6 +123,7 @@ class Cascade:
         steps = protection_steps.copy()
         counted = np.zeros(status.shape, dtype=np.bool_)
         going = np.arange(len(topology))  # grids that may trip still
+        number = 0
         while len(going):
             currents = solution[going, columns.a_or]
             if counting:
@@ -132,6 +135,9 @@ class Cascade:
             going, trips = going[trips.any(axis=1)], trips[trips.any(axis=1)]
             status[going] &= ~trips
             rows, lines = np.nonzero(trips)
+            if rounds is not None:
+                rounds[going[rows], lines] = number
+            number += 1
             topology[going[rows], self._or_position[lines]] = -1
             topology[going[rows], self._ex_position[lines]] = -1
             raw = np.zeros((len(going), columns.count))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.blackout_text import first_line
 from envs.lightsim.arrays import GridSnapshot
 from envs.lightsim.calm import CHUNK
 from envs.lightsim.calm import MARGIN
@@ -184,7 +185,7 @@ class Player:
             self.over[grid] = True
             if causes[place]:
                 self.blackout[grid] = True
-                self.end[grid] = f"blackout: {_first_line(causes[place])}"
+                self.end[grid] = f"blackout: {first_line(causes[place])}"
             else:
                 self.end[grid] = "scenario complete" if complete[place] else "time limit"
 
@@ -302,8 +303,3 @@ class Player:
             action=np.zeros(count, dtype=np.int64), illegal=none, blackout=none, complete=none
         )
         return float(self._reward(state, outcome).sum(dtype=np.float64))
-
-
-def _first_line(cause: str) -> str:
-    lines = cause.strip(" \"'").splitlines()
-    return lines[0].rstrip(" .") if lines else "the power flow has no solution"

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.blackout_text import after_cascade
+from envs.blackout_text import first_line
 from envs.lightsim.arrays import GridArrays
 from envs.lightsim.cascade import Cascade
 from envs.lightsim.effects import Effects
@@ -226,17 +228,21 @@ class Simulator(GridArrays):
         """
         acted, closed = self.topology[grids], self.line_status[grids]
         topology = acted.copy()
+        rounds = np.full(closed.shape, -1, dtype=np.int8)
         causes = self.cascade.run(
             lambda place, after: self._solve_as(int(grids[place]), after),
             solution,
             topology,
             self.protection_steps[grids],
             counting=counting,
+            rounds=rounds,
         )
         tripped: dict[int, np.ndarray] = {}
         for place, grid in enumerate(grids.tolist()):
             if causes[place]:  # what has tripped by then is not remembered, see _darken
                 self.topology[grid] = acted[place]
+                story = after_cascade(self.layout, rounds[place])
+                causes[place] = first_line(causes[place]) + story
                 continue
             self.line_status[grid] = topology[place, self.layout.line_or_position] > 0
             tripped[grid] = closed[place] & ~self.line_status[grid]

@@ -71,8 +71,8 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     - ``num_envs``: B.
     - ``autoreset``: "same_step" or "disabled".
     - ``num_workers``: processes that share the grids, for machines with several cores; 0 to play
-      in this one, as a single grid always does. The result does not depend on it. A worker that
-      dies ends the environment.
+      in this one, as a single grid always does. The result does not depend on it. Each takes some
+      200 MB. One that dies ends the environment.
     - ``planning_reward``: what ``planner`` pays; None for ``reward``. An agent that plans is
       evaluated by another reward than the one it was trained with.
     - ``threads``: of each process, that share the calm steps under an idle gate; the result does

@@ -133,9 +133,6 @@ class GridProcesses:
 
     def _shown(self, answers: Sequence[Rest]) -> Shown:
         arrays = self._board.arrays
-        for worker, answer in zip(self._workers, answers, strict=True):
-            for name, words in answer.words.items():
-                self._words[name][worker.block.rows] = words
         values = {
             "action_mask": arrays["action_mask"].copy(),
             "scenario": self._words["scenario"].copy(),
@@ -233,7 +230,6 @@ class GridProcesses:
         if self._end:
             raise RuntimeError(self._end)
         answers: list[Any] = [None] * len(self._workers)
-        failures: list[Failure] = []
         asked = [number for number, args in enumerate(arguments) if args is not None]
         try:
             for number in asked:
@@ -245,8 +241,8 @@ class GridProcesses:
                     answer = worker.receive(certain=key.fileobj is worker.connection)
                     waiting.discard(worker.number)
                     answers[worker.number] = answer
-                    if isinstance(answer, Failure):
-                        failures.append(answer)
+                    if isinstance(answer, Rest):
+                        self._note(worker.block, answer.words)
         except _DiedError as death:
             end = f"{death}{_START if call == 'ready' else ''}"
             self._stop(end, at_once=True)
@@ -254,9 +250,14 @@ class GridProcesses:
         except BaseException:  # interrupted: answers that nobody waits for are on their way
             self._stop("a call was interrupted, so its workers were closed", at_once=True)
             raise
-        for failure in failures:
-            raise failure.error from _WorkerTraceback(failure.traceback)
+        for answer in answers:
+            if isinstance(answer, Failure):
+                raise answer.error from _WorkerTraceback(answer.traceback)
         return answers
+
+    def _note(self, block: Block, words: Mapping[str, list[str]]) -> None:
+        for name, values in words.items():
+            self._words[name][block.rows] = values
 
     def _stop(self, why: str, *, at_once: bool = False) -> None:
         """Close all workers; ``why`` is what later calls are told."""
@@ -322,8 +323,8 @@ class _Worker:
         try:
             if certain or self.connection.poll():
                 return self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            pass  # it closed its end, which it does only by dying
+        except (EOFError, OSError):
+            pass  # its end is closed, perhaps in the middle of a message: it is dead
         self.process.join(timeout=_PATIENCE)
         first, last = self.block.first, self.block.end - 1
         raise _DiedError(

@@ -76,7 +76,7 @@ def serve(
             except Exception as error:  # raised again by the one who called
                 answer = Failure(_sendable(error), traceback.format_exc())
             connection.send(answer)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except (EOFError, OSError):
         return  # the other side is gone or has closed
     finally:
         if service is not None:

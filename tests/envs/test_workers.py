@@ -23,7 +23,12 @@ from envs.vector import PowerGridVectorEnv
 from tests.envs.equality import assert_identical
 
 GATED: dict[str, Any] = {"scenarios": "bundled", "idle_gate": 0.9, "reconnect_lines": True}
-SHORT: dict[str, Any] = {"max_steps": 7, "start": "random", "observation": "graph"}
+SHORT: dict[str, Any] = {
+    "scenarios": "bundled",
+    "max_steps": 7,
+    "start": "random",
+    "observation": "graph",
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -118,11 +123,15 @@ def test_plans_are_the_same(pair: tuple[Any, ...]):
 
 
 def test_mistakes_are_told_as_in_one_process(pair: tuple[Any, ...]):
-    env = pair[1]
-    with pytest.raises(ValueError, match="unknown|did you mean") as caught:
-        env.reset(options={"scenario": [None, None, None, None, "sandbox-000"]})
+    one, env = pair
+    one.reset(seed=2)
+    env.reset(seed=2)
+    names = ["sandbox-0001", None, "educ-2019-01-12", None, "sandbox-000"]
+    for each in pair:  # all but the last grid are reset
+        with pytest.raises(ValueError, match="did you mean 'sandbox-000") as caught:
+            each.reset(options={"scenario": names})
     assert "in _reset_one" in str(caught.value.__cause__)  # the worker's own traceback
-    env.reset(seed=1)  # goes on
+    assert_identical(one.step([0] * 5), env.step([0] * 5))  # goes on
     for actions, message in (
         ([0], "shape"),
         ([0, 0, 487, 0, 0], "486"),
@@ -132,7 +141,6 @@ def test_mistakes_are_told_as_in_one_process(pair: tuple[Any, ...]):
             env.step(actions)
     with pytest.raises(ValueError, match="0 to 4"):
         env.save_state(5)
-    env.step([0] * 5)
 
 
 def test_a_killed_worker_is_noticed_and_named():

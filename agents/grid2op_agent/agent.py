@@ -44,9 +44,7 @@ class Grid2OpAgent(BaseAgent):
     def reset(self, obs: BaseObservation) -> None:
         """Start an episode."""
         del obs  # the first act gets it too
-        if self._player is None:
-            self._player = Player(self.recipe, self.action_space)
-        self._player.begin(self._agent_seed)
+        self.player.begin(self._agent_seed)
         self._begun = True
 
     def act(self, observation: BaseObservation, reward: float, done: bool = False) -> BaseAction:
@@ -64,8 +62,14 @@ class Grid2OpAgent(BaseAgent):
             return self.action_space({})
         if not self._begun:
             self.reset(observation)
-        assert self._player is not None
-        return self._player.as_grid2op(self._player.choose(observation))
+        return self.player.as_grid2op(self.player.choose(observation))
+
+    @property
+    def player(self) -> Player:
+        """What plays, built when first needed."""
+        if self._player is None:
+            self._player = Player(self.recipe, self.action_space)
+        return self._player
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the player behind: it is built again where it plays."""

@@ -22,16 +22,17 @@ from agents.checkpoints import read_checkpoint
 from agents.checkpoints import restore_agent
 from agents.commands import EntryPointSearchPath
 from agents.commands import plain
-from agents.entries import agent_name
 from agents.composition import build_agent
+from agents.entries import agent_name
 from agents.override_errors import explain
+from agents.runs import CONFIG
 from agents.runs import RunFolder
 from agents.saved_configs import change_saved
 from envs.make import ENV_ID
 from envs.names import choose
 
-_CONFIG = "evaluate"  # its groups are those that agents are evaluated with
-_OWN_WORDS = ("run", "checkpoint", "weights")
+_COMMAND = "evaluate"  # its groups are those that agents are evaluated with
+_OWN_WORDS = ("run", "checkpoint", "weights", "name")
 _GRID_OPTIONS = ("grid", "observation", "action_mask", "parameters")
 _KEPT = (*_GRID_OPTIONS, "idle_gate", "reconnect_lines")
 
@@ -102,6 +103,10 @@ class AgentRecipe:
             seed=self.seed if seed is None else seed,
         )
         if not agent.learns:
+            if self.weights is not None:
+                raise ValueError(
+                    f"agent {self.name} learns nothing: leave out the weights ({self.origin})"
+                )
             return agent
         if self.weights is None:
             raise ValueError(
@@ -116,9 +121,10 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
     """Return the recipe that words of the command line describe.
 
     Args:
-        words: ``run=FOLDER`` (with ``checkpoint=best`` or ``latest``) for the agent of a training
-            run, or ``weights=FILE``, a checkpoint of the agent configured; and Hydra overrides as
-            ``powergrid-evaluate`` takes them, such as ``agent=greedy``, ``wrappers=gated``.
+        words: as ``powergrid-evaluate`` takes them: ``run=FOLDER`` (with ``checkpoint=best`` or
+            ``latest``) for the agent of a training run, or ``weights=FILE``, a checkpoint (one in
+            the folder of a run brings the run's configuration along), ``name=`` and other Hydra
+            overrides, such as ``agent=greedy``, ``wrappers=gated``.
 
     Raises:
         ValueError: a word that is not KEY=VALUE, an unknown name, no such run, damaged weights.
@@ -129,18 +135,28 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
         key, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"{word!r} is not KEY=VALUE, such as agent=greedy or run=FOLDER")
-        if key in _OWN_WORDS:
+        if key in _OWN_WORDS:  # paths need not be in Hydra's grammar
             own[key] = value
         else:
             overrides.append(word)
-    which = choose("checkpoint", own.get("checkpoint", "best"), ("best", "latest"))
     if "run" in own and "weights" in own:
-        raise ValueError("run= and weights= both say where the weights are; give one of them")
+        raise ValueError(f"run={own['run']} and weights={own['weights']} were given; name one")
+    which = choose("checkpoint", own.get("checkpoint", "best"), ("best", "latest"))
     composed = _compose(overrides)
     config = plain(composed)
-    weights, origin = None, ""
+    seed = config["seed"]
+    run, weights, origin = None, None, ""
     if "run" in own:
         run = RunFolder.open_existing(Path(own["run"]))
+        weights = run.checkpoints.load_weights(which)
+        origin = f"the {which} checkpoint in {run.checkpoints.folder}"
+    elif "weights" in own:
+        path, origin = Path(own["weights"]), own["weights"]
+        state = read_checkpoint(path)
+        weights = state.get("agent", state)  # of a whole training, or weights alone
+        if (path.parent.parent / CONFIG).is_file():
+            run = RunFolder.open_existing(path.parent.parent)
+    if run is not None:
         config = change_saved(
             run.load_config(),
             composed,
@@ -148,19 +164,13 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
             changeable=("env", "agent", "trainer"),
             ignored=("seed",),
         )
-        weights = run.checkpoints.load_weights(which)
-        origin = f"the {which} checkpoint in {run.checkpoints.folder}"
-    elif "weights" in own:
-        state = read_checkpoint(Path(own["weights"]))
-        weights = state.get("agent", state)  # of a whole training state, the agent's part
-        origin = own["weights"]
     return AgentRecipe(
-        name=agent_name(config["agent"]),
+        name=own.get("name") or agent_name(config["agent"]),
         agent=config["agent"],
         env=config["env"],
         weights=weights,
         origin=origin,
-        seed=plain(composed)["seed"],
+        seed=seed,
     )
 
 
@@ -170,6 +180,6 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         if not GlobalHydra.instance().is_initialized():
             stack.enter_context(initialize_config_module("conf", version_base="1.3"))
         try:
-            return compose(_CONFIG, overrides=list(overrides))
+            return compose(_COMMAND, overrides=list(overrides))
         except HydraException as error:
-            raise ValueError(explain(error, _CONFIG, list(overrides))) from error
+            raise ValueError(explain(error, _COMMAND, list(overrides))) from error

@@ -1,0 +1,103 @@
+"""Our agents in grid2op's Runner and score: step for step what our own loop plays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.grid2op_agent.__main__ import main
+from agents.grid2op_agent.scores import open_folder
+from agents.grid2op_agent.scores import score_l2rpn_2020
+from envs.scenarios import RecombinedSource
+from envs.scenarios import export
+from tests.agents.grid2op_excerpts import CALM
+from tests.agents.grid2op_excerpts import STEPS
+from tests.agents.grid2op_excerpts import STRESSED
+from tests.agents.grid2op_excerpts import Excerpts
+from tests.agents.grid2op_recipes import assert_same_play
+from tests.agents.grid2op_recipes import play_in_runner
+from tests.agents.grid2op_recipes import play_ourselves
+from tests.agents.grid2op_recipes import recipes
+
+RECIPES = recipes()
+FEW = (STRESSED[3], CALM)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    env = open_folder(export(Excerpts(), tmp_path_factory.mktemp("few") / "few", names=FEW))
+    yield env
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "scenario"), [("greedy", FEW[0]), ("muzero", FEW[0]), ("switcher", CALM)]
+)
+def test_runner_plays_as_our_own_loop_does(name: str, scenario: str, few: Any) -> None:
+    ours = play_ourselves(RECIPES[name], Excerpts(), (scenario,))
+    assert_same_play(play_in_runner(RECIPES[name], few, (scenario,)), ours)
+    assert (ours[scenario].actions > 0).sum() >= 3  # there was something to compare
+
+
+def test_the_command_prints_grid2ops_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = export(Excerpts(), tmp_path / "one", names=STRESSED[:1])
+    main(["score", str(folder), "agent=greedy", "wrappers=gated"])
+    shown = capsys.readouterr().out
+    row = re.search(rf"(?m)^{STRESSED[0]} +(\S+)  60 of 60$", shown)
+    assert row is not None, shown
+    assert 50 < float(row[1]) <= 100  # doing nothing, which fails there, is 0
+    assert re.search(rf"(?m)^mean +{re.escape(row[1])}$", shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_runner_agrees_on_ten_stressed_pieces(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = export(Excerpts(), tmp_path_factory.mktemp("ten") / "ten", names=STRESSED)
+    env = open_folder(folder)
+    ours = play_ourselves(
+        RECIPES[name], Excerpts(), STRESSED, num_envs=1 if name == "random" else 4
+    )
+    assert_same_play(play_in_runner(RECIPES[name], env, STRESSED), ours)
+    env.close()
+
+
+@pytest.mark.slow
+def test_grid2ops_score_of_doing_nothing_is_zero(tmp_path: Path) -> None:
+    folder = export(Excerpts(), tmp_path / "two", names=FEW)
+    scores = score_l2rpn_2020(RECIPES["do nothing"], folder)
+    assert [(one.scenario, one.score, one.steps) for one in scores] == [
+        (STRESSED[3], 0.0, 14),
+        (CALM, 0.0, STEPS),
+    ]
+
+
+@pytest.fixture(scope="module")
+def months(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    names = RecombinedSource().names("test")[:10]
+    folder = export(RecombinedSource(), tmp_path_factory.mktemp("months") / "ten", names=names)
+    env = open_folder(folder)
+    yield env
+    env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["do nothing", "greedy", "random", "muzero"])
+def test_runner_agrees_on_ten_whole_months(name: str, months: Any) -> None:
+    names = RecombinedSource().names("test")[:10]
+    ours = play_ourselves(RECIPES[name], RecombinedSource(), names)
+    for scenario in names:  # one at a time: grid2op keeps every observation of a run
+        theirs = play_in_runner(RECIPES[name], months, [scenario])
+        assert_same_play(theirs, {scenario: ours[scenario]})
+    steps = [len(played.actions) for played in ours.values()]
+    decisions = [int((played.actions > 0).sum()) for played in ours.values()]
+    print(f"{name}: the same {sum(steps)} steps; {steps} steps, {decisions} actions")
+    assert np.mean(steps) > 500

@@ -35,6 +35,8 @@ from agents.entries import report
 from agents.evaluation import replay_episodes
 from agents.logging import RunInfo
 from agents.plots import write_plots
+from agents.report import grid_of
+from agents.report import write_report
 from agents.results import EvaluationResult
 from agents.results.statistics import score
 from agents.runs import CONFIG
@@ -86,6 +88,7 @@ def evaluate(composed: DictConfig) -> float:
     evaluation = config["evaluation"]
     choose("checkpoint", config["checkpoint"], ("best", "latest"))
     decisions = check_count("evaluation.trees", evaluation["trees"], least=0)
+    reported = check_count("evaluation.report", evaluation["report"], least=0)
     rho_plots = check_count("evaluation.rho_plots", evaluation["rho_plots"], least=0)
     preflight_logger(config["logger"])
     source = _source(config)
@@ -96,6 +99,8 @@ def evaluate(composed: DictConfig) -> float:
     limits = {"split": split, "max_steps": evaluation["max_steps"]}
     make_environment = build_evaluation_factory(env, **limits)
     observation_space, action_space = probe_spaces(make_environment)
+    if reported:
+        grid_of(make_environment)  # refuses what is no power grid
     spaces = {"observation_space": observation_space, "action_space": action_space}
     agent = build_agent(config["agent"], **spaces, seed=config["seed"])
     name = config["name"] or agent_name(config["agent"])
@@ -127,6 +132,20 @@ def evaluate(composed: DictConfig) -> float:
         traces = replay_episodes(make_environment, first) if first else ()
         plots = write_plots(folder, results, traces)
         print(f"Drew {', '.join(path.name for path in plots)}")
+    if reported:
+        own = results[-1]
+        write_report(
+            folder / "report.html",
+            agent,
+            make_environment,
+            plan,
+            name=name,
+            episodes=min(reported, len(plan)),
+            num_envs=evaluation["num_envs"],
+            protocol=own.protocol,
+            evaluated=own.episodes,
+        )
+        print(f"Wrote {folder / 'report.html'}: open it in a browser, it needs nothing else")
     if evaluation["gif"]:
         draw(entry, plan[0], folder / "evaluation.gif")
     if searched:

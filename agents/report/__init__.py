@@ -10,6 +10,7 @@
 
 from agents.report.page import render_page
 from agents.report.recorder import Recording
+from agents.report.recorder import grid_of
 from agents.report.recorder import record_episodes
 from agents.report.report import write_report
 from agents.report.trace import DecisionTrace
@@ -23,6 +24,7 @@ __all__ = [
     "Recording",
     "SearchTrace",
     "TopologyTrace",
+    "grid_of",
     "record_episodes",
     "render_page",
     "write_report",

@@ -78,7 +78,7 @@ def record_episodes(
             f"the report shows {count} episodes; expected 1 to {len(plans)}, those that are played."
         )
     check_count("num_envs", num_envs)
-    layout, catalogue = _grid(make_environment)
+    layout, catalogue = grid_of(make_environment)
     watch = _Watch(catalogue.texts)
     player = EpisodePlayer(make_environment, record_errors=True, watch=watch)
     payload = pickle.dumps(agent)
@@ -95,7 +95,12 @@ def record_episodes(
     return Recording(layout=layout, catalogue=catalogue, episodes=tuple(recorded))
 
 
-def _grid(make_environment: EnvironmentFactory) -> tuple[GridLayout, ActionCatalogue]:
+def grid_of(make_environment: EnvironmentFactory) -> tuple[GridLayout, ActionCatalogue]:
+    """Return the layout and the actions of the grids that a report would show.
+
+    Raises:
+        ValueError: the environment is no power grid.
+    """
     env = make_environment(1, autoreset="disabled")
     try:
         if isinstance(env, PowerGridVectorEnv):

@@ -14,6 +14,7 @@ from agents.files import atomic_write
 from agents.report.page import render_page
 from agents.report.recorder import record_episodes
 from agents.report.trace import EpisodeTrace
+from agents.results import EpisodeRecord
 from agents.results import Protocol
 from agents.results import describe_protocol
 
@@ -28,6 +29,7 @@ def write_report(
     episodes: int | None = None,
     num_envs: int = 4,
     protocol: Protocol | None = None,
+    evaluated: Sequence[EpisodeRecord] = (),
 ) -> tuple[EpisodeTrace, ...]:
     """Play an agent as the evaluation does and write the report of it.
 
@@ -40,6 +42,8 @@ def write_report(
         episodes: how many of ``plans`` to show, from the first on; None for all.
         num_envs: episodes that the evaluation plays side by side.
         protocol: of the evaluation; None to derive it.
+        evaluated: what the evaluation found of the first episodes, in order; where the agent does
+            not repeat itself, the report says so.
 
     Returns:
         What was recorded.
@@ -52,10 +56,14 @@ def write_report(
     )
     if protocol is None:
         protocol = describe_protocol(make_environment, plans)
+    facts = {
+        **protocol_facts(protocol),
+        **_differences(evaluated, [one.record for one in recording.episodes]),
+    }
     page = render_page(
         recording,
         agent=name,
-        facts=protocol_facts(protocol),
+        facts=facts,
         idle_gate=protocol.idle_gate,
     )
     with atomic_write(path) as file:
@@ -83,3 +91,19 @@ def protocol_facts(protocol: Protocol) -> Mapping[str, str]:
         "Versions": ", ".join(f"{one.name} {one.value}" for one in protocol.versions),
         "Protocol": protocol.short_hash,
     }
+
+
+def _differences(
+    evaluated: Sequence[EpisodeRecord], shown: Sequence[EpisodeRecord]
+) -> Mapping[str, str]:
+    """Say which episodes did not go as in the evaluation, as networks on a GPU may have it."""
+    differing = [
+        f"{before.scenario} lasted {before.steps:,} steps in the evaluation, {after.steps:,} here"
+        for before, after in zip(evaluated, shown, strict=False)
+        if _course(before) != _course(after)
+    ]
+    return {"Played again, it went otherwise": "; ".join(differing)} if differing else {}
+
+
+def _course(record: EpisodeRecord) -> tuple[object, ...]:
+    return record.scenario, record.seed, record.steps, record.action_steps, record.actions

@@ -45,6 +45,7 @@ class Chart {
   /** Draw frames `from` to `to`, which may reach beyond the episode. */
   show(episode, from, to, options = {}) {
     Object.assign(this, { episode, from, to, marks: options.marks ?? [], options });
+    this.frame = Math.min(this.frame ?? 0, episode.last); // it may be of a longer episode
     this.redraw();
   }
 
@@ -55,7 +56,7 @@ class Chart {
     this.draw();
     this.playhead = this.svg.appendChild(shape("path", { class: "playhead" }));
     this.dot = this.svg.appendChild(shape("circle", { class: "playhead-dot", r: 4 }));
-    this.point(this.frame ?? 0);
+    this.point(this.frame);
   }
 
   /** A path through the highest values of each pixel's frames. */
@@ -110,7 +111,7 @@ class Chart {
   level(y, text, kind = "level") {
     this.svg.append(
       shape("path", { class: kind, d: `M${SIDE} ${y}H${this.width - SIDE}` }),
-      shape("text", { class: "axis level-text", x: this.width - SIDE, y: y - 3, "text-anchor": "end" }, text),
+      shape("text", { class: "axis level-text", x: SIDE, y: y - 4 }, text),
     );
   }
 
@@ -119,7 +120,7 @@ class Chart {
     const x = this.x(frame);
     const inside = frame >= this.from && frame <= this.to;
     this.playhead.setAttribute("d", inside ? `M${x} ${TOP - 4}V${this.height - AXIS}` : "");
-    setAll(this.dot, { cx: x, cy: dotY, visibility: inside && dotY !== null ? "visible" : "hidden" });
+    setAll(this.dot, { cx: x, cy: dotY ?? 0, visibility: inside && dotY !== null ? "visible" : "hidden" });
   }
 }
 
@@ -141,7 +142,6 @@ class LoadingChart extends Chart {
     this.y = (rho) => bottom - ((rho - low) / (high - low)) * (bottom - TOP);
     this.dates(this.height - 4);
     const colour = this.gradient(low, high, bottom, TOP);
-    this.level(this.y(1), "100 %", "level limit");
     this.level(this.y(0.5), "50 %");
     if (this.options.gate && this.options.gate < 1) this.svg.append(
       shape("path", { class: "level gate", d: `M${SIDE} ${this.y(this.options.gate)}H${this.width - SIDE}` }),
@@ -153,6 +153,7 @@ class LoadingChart extends Chart {
       const one = this.curve((frame) => this.episode.rho.at(frame, line), this.y);
       this.svg.append(shape("path", { class: "curve one", d: one.d }));
     }
+    this.level(this.y(1), "100 %", "level limit");
     this.drawMarks(bottom + STRIP / 2 + 1);
   }
 
@@ -203,12 +204,11 @@ class PowerChart extends Chart {
     this.svg.append(
       shape("path", { class: "renewable", d: this.area(green, bottom) }),
       shape("path", { class: "curve load-curve", d: load.d }),
-      shape("text", { class: "axis level-text", x: SIDE, y: TOP + 4 }, "load"),
     );
-    if (episode.renewables.length) {
-      this.svg.append(shape("text", { class: "axis renewable-text", x: SIDE + 32, y: TOP + 4 }, "wind and solar"));
+    this.level(this.y(this.options.top), `load, at most ${say.megawatts(this.options.top)}`);
+    if (green.last > green.first && episode.renewables.length) {
+      this.svg.append(shape("text", { class: "axis level-text renewable-text", x: SIDE, y: bottom - 6 }, "wind and solar"));
     }
-    this.level(this.y(this.options.top), say.megawatts(this.options.top));
   }
 
   point(frame) {

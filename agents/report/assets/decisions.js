@@ -1,6 +1,16 @@
 // What was decided: the decision at hand with the search behind it, and the list of all.
 
 const ROWS = 250; // of the list that are there at once
+const SHORT_LIST = 8; // entries, up to which the list's card is only as high as they are
+const CANDIDATES = 8; // shown before a person asks for more
+const LEAST_FULL_BAR = 0.1; // prior, that fills its bar: equal small ones are not to look large
+
+const COLUMNS = [
+  ["Action", null],
+  ["Visits", "How many simulations went this way"],
+  ["Q", "Reward and discounted value that the search expects of it"],
+  ["Prior", "Probability that the network gave it before the search"],
+];
 
 const EVENT_WORDS = {
   tripped: (grid, event) => `${capital(say.line(grid, event.line))} tripped`,
@@ -130,17 +140,19 @@ class DecisionCard {
     const taken = this.episode.record.decisions.actions[this.number];
     const rows = search.candidates.map(([action, visits, q, prior, weight]) => ({ action, visits, q, prior, weight }));
     const most = (name) => Math.max(...rows.map((row) => row[name]), 1e-9);
-    const [visits, prior] = [most("visits"), most("prior")];
+    const [visits, prior] = [most("visits"), Math.max(most("prior"), LEAST_FULL_BAR)];
     const [low, high] = [Math.min(...rows.map((row) => row.q)), most("q")];
-    const head = ["Action", "Visits", "Value", "Prior"].map((text) => element("th", { scope: "col" }, text));
+    const head = COLUMNS.map(([text, title]) => element("th", { scope: "col", title }, text));
     const left = search.tried - rows.length;
-    return element(
+    const few = rows.length > CANDIDATES + 1;
+    const more = few ? element("button", { type: "button", class: "more", "aria-expanded": "false" }, `${rows.length - CANDIDATES} more`) : null;
+    const box = element(
       "div",
-      { class: "table-box" },
+      { class: few ? "table-box few" : "table-box" },
       element(
         "table",
         { class: "candidates" },
-        element("caption", {}, "What the search considered", left > 0 ? element("span", { class: "muted" }, ` (${left} more, less visited)`) : null),
+        element("caption", {}, "What the search considered", left > 0 ? element("span", { class: "muted" }, ` (${left} less visited ones are left out)`) : null),
         element("thead", {}, element("tr", {}, ...head)),
         element(
           "tbody",
@@ -148,7 +160,13 @@ class DecisionCard {
           ...rows.map((row) => this.row(row, { taken: row.action === taken, visits, prior, low, high })),
         ),
       ),
+      more,
     );
+    more?.addEventListener("click", () => {
+      box.classList.remove("few");
+      more.remove();
+    });
+    return box;
   }
 
   row(row, { taken, visits, prior, low, high }) {
@@ -168,7 +186,7 @@ class DecisionCard {
         taken ? element("span", { class: "tag" }, "chosen") : null,
       ),
       element("td", { "data-label": "Visits" }, element("span", { class: "figure" }, say.integer(row.visits)), bar(row.visits / visits)),
-      element("td", { "data-label": "Value" }, element("span", { class: "figure" }, say.number(row.q)), dot),
+      element("td", { "data-label": "Q" }, element("span", { class: "figure" }, say.number(row.q)), dot),
       element("td", { "data-label": "Prior" }, element("span", { class: "figure" }, `${(100 * row.prior).toFixed(1)} %`), bar(row.prior / prior)),
     );
   }
@@ -203,6 +221,7 @@ class DecisionList {
     const last = Math.min(this.first + ROWS, this.entries.length);
     const turn = (text, first) =>
       element("button", { type: "button", class: "more", onclick: () => this.turn(first) }, text);
+    this.box.parentNode.classList.toggle("long", this.entries.length > SHORT_LIST);
     const rows = this.entries.slice(this.first, last).map((entry, i) => this.row(entry, this.first + i));
     this.box.replaceChildren(
       ...(this.first > 0 ? [turn(`Earlier (${this.first})`, this.first - ROWS)] : []),
@@ -240,7 +259,7 @@ class DecisionList {
 
   eventDetail(event) {
     const { episode } = this;
-    if (event.kind === "blackout") return episode.record.end.replace(/^blackout: /, "");
+    if (event.kind === "blackout") return episode.beforeBlackout();
     if (event.kind === "end") return episode.record.end;
     if (event.kind === "closed") return "by the rules around the agent";
     const before = event.frame - 1;

@@ -1,6 +1,6 @@
 // The grid: substations where they lie, lines coloured by their loading, generators and loads.
 
-const MARGIN = 66;
+const MARGIN = 82; // around the substations, for what hangs from them, in the drawing's units
 const FULL_WIDTH = 760; // pixels, from which on symbols have their plain size
 
 // drawn in a square of 16 around the origin
@@ -14,7 +14,10 @@ const GENERATOR_GLYPHS = {
 };
 
 class GridView {
-  /** @param pick called with a line's number when a person points at it, null when at none. */
+  /**
+   * @param onPoint called with a line's number when a person points at it, null when at none.
+   * @param onPick called with a line's number when a person clicks it.
+   */
   constructor(svg, grid, { onPoint, onPick }) {
     this.svg = svg;
     this.grid = grid;
@@ -22,37 +25,40 @@ class GridView {
     this.onPick = onPick;
     this.targets = { lines: [], substations: [] };
     this.picked = null;
-    this.place();
+    this.measure();
     this.build();
     new ResizeObserver(() => this.resize()).observe(svg);
   }
 
   // ------------------------------------------------------------------------ what stays
 
-  place() {
-    const { substations, lines } = this.grid;
-    const xs = substations.map((one) => one.x);
-    const ys = substations.map((one) => one.y);
-    this.width = Math.max(...xs) + 2 * MARGIN;
-    this.height = Math.max(...ys) + 2 * MARGIN;
-    this.centres = substations.map((one) => [one.x + MARGIN, one.y + MARGIN]);
-    this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
-    let nearest = Infinity;
-    this.centres.forEach(([x, y], i) => {
-      for (const [u, v] of this.centres.slice(i + 1)) {
-        const distance = Math.hypot(u - x, v - y);
+  measure() {
+    const points = this.grid.substations;
+    let nearest = 130;
+    points.forEach(({ x, y }, i) => {
+      for (const other of points.slice(i + 1)) {
+        const distance = Math.hypot(other.x - x, other.y - y);
         if (distance > 1) nearest = Math.min(nearest, distance);
       }
     });
-    this.nearest = Math.min(nearest, 130);
-    const places = new Map(); // lines beside each other bend apart
-    this.bends = lines.map((line) => {
+    this.nearest = nearest;
+    const twins = new Map(); // lines beside each other bend apart
+    this.bends = this.grid.lines.map((line) => {
       const key = [line.from, line.to].sort((a, b) => a - b).join("-");
-      const number = places.get(key) ?? 0;
-      places.set(key, number + 1);
+      const number = twins.get(key) ?? 0;
+      twins.set(key, number + 1);
       return { key, number };
     });
-    for (const bend of this.bends) bend.count = places.get(bend.key);
+    for (const bend of this.bends) bend.count = twins.get(bend.key);
+  }
+
+  place() {
+    const points = this.grid.substations;
+    const margin = Math.max(MARGIN, 54 * this.unit);
+    this.centres = points.map(({ x, y }) => [x + margin, y + margin]);
+    const width = Math.max(...points.map(({ x }) => x)) + 2 * margin;
+    const height = Math.max(...points.map(({ y }) => y)) + 2 * margin;
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   }
 
   /** How much larger symbols are than plain, so that they can be read on a small screen. */
@@ -72,6 +78,7 @@ class GridView {
   build() {
     this.unit = this.scale();
     this.small = this.unit > 1.3;
+    this.place();
     this.radius = Math.max(Math.min(this.nearest * 0.125, 15) * this.unit, 5);
     this.svg.classList.toggle("small", this.small);
     this.svg.style.setProperty("--unit", this.unit);

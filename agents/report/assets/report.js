@@ -148,18 +148,15 @@ class Report {
     return Math.max(Math.round(HOUR / this.episode.record.minutes), 1);
   }
 
-  /** Open a scenario. */
-  open(index, frame = 0) {
+  /** Open a scenario, at its first decision if no frame is asked for. */
+  open(index, frame = null) {
     this.pause();
     this.index = index;
     this.episodes[index] ??= new Episode(this.data, this.data.episodes[index]);
     this.episode = this.episodes[index];
     const { record } = this.episode;
     for (const input of find("scenarios").querySelectorAll("input")) input.checked = Number(input.value) === index;
-    const verdict = record.completed
-      ? `survived all ${say.steps(record.steps)}`
-      : `ended after ${say.integer(record.steps)} of ${say.steps(record.limit)}: ${record.end}`;
-    find("verdict").replaceChildren(element("span", { class: record.completed ? "good" : "bad" }, capital(verdict)));
+    this.showVerdict();
     const idle = this.episode.decisionFrames.filter((_, number) => this.episode.isIdle(number)).length;
     find("show-idle").checked = idle <= MOST_IDLE_SHOWN;
     find("show-idle").closest("label").hidden = !idle;
@@ -172,7 +169,20 @@ class Report {
     }
     this.shownDecision = null;
     this.relist();
-    this.seek(frame);
+    this.seek(frame ?? (this.stops[0] < this.episode.last ? this.stops[0] : 0));
+  }
+
+  showVerdict() {
+    const { record, blackout } = this.episode;
+    const survived = `${say.integer(record.steps)} of ${say.steps(record.limit)}`;
+    const verdict = record.completed
+      ? `Survived all ${say.steps(record.steps)}`
+      : `${blackout ? "Blackout" : "Ended"} after ${survived}`;
+    const cause = record.completed ? "" : `${this.episode.beforeBlackout()} ${capital(record.end)}.`;
+    find("verdict").replaceChildren(
+      element("strong", { class: record.completed ? "good" : "bad" }, verdict),
+      element("span", { class: "muted small" }, cause.trim()),
+    );
   }
 
   /** List anew: other entries are shown. */
@@ -248,7 +258,7 @@ class Report {
     find("now-generation").textContent = say.megawatts(episode.generation.sum(frame, episode.allGenerators));
     find("now-renewable").textContent = say.megawatts(episode.generation.sum(frame, episode.renewables));
     find("blackout").hidden = !dead;
-    if (dead) find("blackout-cause").textContent = episode.record.end.replace(/^blackout: /, "");
+    if (dead) find("blackout-cause").textContent = episode.beforeBlackout();
     this.slider.value = frame;
     const words = dead ? "blackout" : `highest loading ${say.percent(rho)} on ${say.line(this.data.grid, line)}`;
     this.slider.setAttribute("aria-valuetext", `step ${frame}, ${say.moment(date)}, ${words}`);
@@ -365,9 +375,10 @@ class Report {
     this.playing = true;
     this.icon("play", "pause");
     find("play").setAttribute("aria-label", "Pause");
-    let [before, due] = [performance.now(), 0];
+    let [before, due] = [null, 0];
     const tick = (now) => {
       if (!this.playing) return;
+      before ??= now;
       due += ((now - before) / 1000) * Number(find("speed").value) * (5 / this.episode.record.minutes);
       before = now;
       const steps = Math.floor(due);
@@ -401,11 +412,11 @@ class Report {
   /** A link leads to a scenario and a step: #scenario=2&step=513. */
   readAddress() {
     const asked = new URLSearchParams(location.hash.slice(1));
-    const whole = (name, most) => Math.min(Math.max(Number.parseInt(asked.get(name), 10) || 0, 0), most);
-    const index = Math.max(whole("scenario", this.data.episodes.length) - 1, 0);
-    const frame = whole("step", Number.MAX_SAFE_INTEGER);
+    const whole = (name) => Math.max(Number.parseInt(asked.get(name), 10) || 0, 0);
+    const index = Math.max(Math.min(whole("scenario"), this.data.episodes.length) - 1, 0);
+    const frame = asked.has("step") ? whole("step") : null;
     if (this.index !== index) this.open(index, frame);
-    else if (this.frame !== frame) this.seek(frame);
+    else if (frame !== null && this.frame !== frame) this.seek(frame);
   }
 
   writeAddress() {

@@ -142,6 +142,27 @@ class Episode {
     this.events.push({ frame: this.last, kind: this.blackout ? "blackout" : "end" });
   }
 
+  /** What a blackout followed, in an operator's words; "" for other ends. */
+  beforeBlackout() {
+    if (!this.blackout || !this.last) return "";
+    const frame = this.last - 1;
+    const over = this.grid.lines
+      .map((_, line) => ({ line, rho: this.rho.at(frame, line) }))
+      .filter(({ rho }) => rho > 1)
+      .sort((a, b) => b.rho - a.rho)
+      .map(({ line, rho }) => {
+        const steps = say.steps(this.overloadedFor(frame, line));
+        return `${say.line(this.grid, line)} at ${say.percent(rho)}, above its limit for ${steps}`;
+      });
+    const number = this.decisionAt(frame);
+    const act = number >= 0 && !this.isIdle(number) && !this.refusal(number);
+    const words = [
+      over.length ? `Just before: ${over.join("; ")}.` : "No line was above its limit just before.",
+      act ? `The last action: ${this.action(number).short}.` : "",
+    ];
+    return words.filter(Boolean).join(" ");
+  }
+
   /** Number of the decision taken at this frame, -1 for none. */
   decisionAt(frame) {
     const number = lastUpTo(this.decisionFrames, frame);

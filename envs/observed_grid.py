@@ -69,7 +69,7 @@ class ObservedPowerGrid(PowerGridEnv):
             reward="survival",
         )
         self.spec = gym.spec(ENV_ID)
-        _check_same_grid(type(self.grid2op_env), type(action_space), grid)
+        _check_same_grid(type(self._grid2op), type(action_space), grid)
         own = self.catalogue
         self.catalogue = ActionCatalogue(
             action_space,
@@ -83,6 +83,11 @@ class ObservedPowerGrid(PowerGridEnv):
                 f"this grid2op environment offers {self.catalogue.num_actions} others: open it "
                 "with action_class=grid2op.Action.PlayableAction"
             )
+
+    @property
+    def grid2op_env(self) -> NoReturn:
+        """Refuse: the environment that is played is not at hand."""
+        _refuse()
 
     def show(self, observation: BaseObservation) -> None:
         """Take ``observation``, of a game that goes on, as the present state."""

@@ -245,7 +245,8 @@ def test_an_answer_that_is_no_action_is_named(env: Any) -> None:
 
 def test_the_observed_grid_is_not_stepped(env: Any) -> None:
     grid = ObservedPowerGrid(env.action_space)
-    for use in (grid.reset, lambda: grid.step(0), lambda: grid.scenarios.load("any")):
+    load = grid.scenarios.load
+    for use in (grid.reset, lambda: grid.step(0), lambda: load("any"), lambda: grid.grid2op_env):
         with pytest.raises(ValueError, match="played by grid2op"):
             use()
     grid.close()

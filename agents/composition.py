@@ -122,13 +122,14 @@ def build_plan(
             )
         return plan_episodes(None, episodes=episodes, seed=seed)
     source = kwargs["scenarios"]
+    named = source if isinstance(source, str) else type(source).__name__
     if isinstance(source, str):
         source = make_source(source, grid=kwargs["grid"], folder=kwargs["scenario_folder"])
     names = source.names(split)
     if not names:
         raise ValueError(
-            f"split {split!r} of scenarios={kwargs['scenarios']} is empty: there is nothing to "
-            "play. Choose another split, or other scenarios."
+            f"split {split!r} of scenarios={named} is empty: there is nothing to play. Choose "
+            "another split, or other scenarios."
         )
     count = None if episodes is None else min(episodes, len(names))
     return plan_episodes(names, episodes=count, seed=seed)

@@ -24,5 +24,7 @@ def after_cascade(layout: GridLayout, rounds: np.ndarray) -> str:
     tripped = [np.flatnonzero(rounds == number) for number in np.unique(rounds[rounds >= 0])]
     if not tripped:
         return ""
-    first, *others = (" and ".join(line_text(layout, line) for line in lines) for lines in tripped)
+    first, *others = (
+        " and ".join(line_text(layout, line) for line in lines.tolist()) for lines in tripped
+    )
     return f" after {first} tripped" + "".join(f", then {lines}" for lines in others)

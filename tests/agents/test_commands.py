@@ -21,6 +21,7 @@ from agents import evaluate
 from agents import train
 from agents.checkpoints import CheckpointFolder
 from agents.checkpoints import read_checkpoint
+from agents.results import read_results
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -309,10 +310,60 @@ def test_evaluation_of_a_run(command: Any, trained: Path, working_folder: Path) 
         "random",
         "muzero",
     ]
-    assert files(working_folder) == ["out", "out/evaluation.csv", "out/evaluation.json"]
+    assert [path for path in files(working_folder) if "png" not in path] == [
+        *("out", "out/evaluation.csv", "out/evaluation.json"),
+    ]
     outcome = command(evaluate.main, *arguments)
     assert outcome.code == 2
     assert "out is not empty" in outcome.error
+
+
+def test_a_weights_file_stands_for_its_run(
+    command: Any, trained: Path, working_folder: Path
+) -> None:
+    few = ("evaluation.episodes=2", "evaluation.plots=false", "name=one")
+    best, latest = (trained / "checkpoints" / name for name in ("best.pt", "latest.pt"))
+    results = []
+    for number, source in enumerate((f"run={trained}", f"weights={best}", f"weights={latest}")):
+        outcome = command(evaluate.main, source, *few, f"folder=out{number}")
+        assert outcome.code == 0, outcome.error
+        results += read_results(Path(f"out{number}"))
+    of_run, of_file, of_training = results
+    assert of_run.agent == "one"
+    assert [one.steps for one in of_run.episodes] == [one.steps for one in of_file.episodes]
+    assert of_run.protocol == of_file.protocol == of_training.protocol
+    assert [one.conditions.weights for one in results] == [str(trained), str(best), str(latest)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("weights=nowhere.pt",), "weights=nowhere.pt does not exist"),
+        (("weights={best}", "run={run}"), "were given; name one of them"),
+        (("weights={alone}", "agent=greedy"), "agent greedy learns nothing: leave out weights="),
+        (("weights={alone}",), "alone.pt is of another network"),
+        (("weights={cut}",), "cut.pt is damaged: it is cut short"),
+    ],
+)
+def test_wrong_weights_are_named(
+    command: Any,
+    trained: Path,
+    working_folder: Path,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    best = trained / "checkpoints" / "best.pt"
+    alone, cut = working_folder / "files" / "a" / "alone.pt", working_folder / "cut.pt"
+    alone.parent.mkdir(parents=True)
+    shutil.copy(best, alone)
+    cut.write_bytes(best.read_bytes()[:500])
+    before = files(working_folder)
+    filled = [one.format(best=best, run=trained, alone=alone, cut=cut) for one in arguments]
+    outcome = command(evaluate.main, *filled, "evaluation.episodes=1")
+    assert outcome.code == 2
+    assert message in outcome.error
+    assert len(outcome.error.strip().splitlines()) == 1
+    assert files(working_folder) == before
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 # Everything a person needs, from a clone and a Python alone:
 #   make train   set up, then train, evaluate and print the table (experiment=quickstart)
 #   make test    set up, then the tests
+#   make benchmark   set up, then every agent on the test split; writes docs/RESULTS.md
 # PYTHON chooses the interpreter that makes the environment: make train PYTHON=python3.12
 # VENV chooses where it is made.
 
@@ -10,10 +11,10 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help train test test-slow test-nightly lint format types setup clean
+.PHONY: help train test test-slow test-nightly benchmark lint format types setup clean
 
 help:
-	@sed -n '1,6p' Makefile
+	@sed -n '1,7p' Makefile
 
 setup: $(VENV)/.installed
 
@@ -43,6 +44,9 @@ test-slow: setup
 # the fast simulator beside grid2op for 200,000 states: 10 minutes or so
 test-nightly: setup
 	$(BIN)/python -m tests.envs.nightly $(ARGS)
+
+benchmark: setup
+	$(BIN)/python -m benchmarks.ladder $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -11,22 +11,38 @@ from agents.base import Infos
 from agents.baselines.base import DO_NOTHING
 from agents.baselines.base import BaselineAgent
 from agents.baselines.grid import GridBinding
+from agents.baselines.reference import check_loading
+from agents.baselines.reference import departures
+from agents.baselines.reference import rank
 from agents.environments import VectorEnvironment
 from envs.state import GridState
 
 
 class GreedyAgent(BaselineAgent):
-    """Chooses the action with the least forecast highest loading.
+    """Chooses by the forecast: what is safe and near the reference topology, or the least loading.
 
-    It looks at every legal action of distinct effect with the environment's ``simulate``. Doing
-    nothing is chosen unless another is truly better; of equal others the first is taken.
+    It looks at every legal action of distinct effect with the environment's ``simulate``. Of those
+    whose forecast highest loading is below ``safe`` it takes the one that leaves the grid nearest
+    to the reference topology (fewest element ends on busbar 2 or out); of equal ones the one of
+    least loading. Where nothing is that safe, it takes the least loading, wherever that leads. Of
+    equal others the first is taken, and doing nothing comes first.
+
+    The idea is that of ``grid2op.Agent.GreedyAgent``, which takes the best simulated reward, with
+    loadings for rewards and a preference added. The least loading alone (``safe=None``) takes the
+    grid a little further from the reference at each decision, until half of the elements around a
+    substation hang on single lines. Such a grid is calm today and falls apart at once when the wind
+    changes by 50 MW between two steps, and under an idle gate nobody is asked before. With ``safe``
+    the grid stays meshed, and fewer decisions are needed: what is near the reference lasts longer.
 
     Args:
         observation_space: of one environment.
         action_space: of one environment.
         seed: not used.
         threshold: rho below which it does nothing without looking, as operators do; 0 always looks.
+        safe: forecast rho below which an action is safe; None: the least loading always.
     """
+
+    kind = "greedy"  # for messages
 
     def __init__(
         self,
@@ -35,13 +51,13 @@ class GreedyAgent(BaselineAgent):
         action_space: gym.spaces.Discrete,
         seed: int = 0,
         threshold: float = 0.95,
+        safe: float | None = 0.9,
     ) -> None:
         """Make the agent."""
         super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
-        if not threshold >= 0.0:
-            raise ValueError(f"threshold is {threshold}; expected a loading of 0 or more.")
-        self._threshold = threshold
-        self._binding = GridBinding("greedy")
+        self._threshold = check_loading("threshold", threshold)
+        self._safe = None if safe is None else check_loading("safe", safe)
+        self._binding = GridBinding(self.kind)
 
     def bind(self, env: VectorEnvironment) -> None:
         """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
@@ -49,7 +65,8 @@ class GreedyAgent(BaselineAgent):
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""
-        state = self._binding.state
+        binding = self._binding
+        state = binding.state
         num_envs = len(state.rho)
         looking = state.rho.max(axis=1) >= self._threshold
         if active is not None:
@@ -60,13 +77,25 @@ class GreedyAgent(BaselineAgent):
         candidates: list[np.ndarray | None] = [None] * num_envs
         stressed = GridState(*(rows[looking] for rows in state))
         for index, mask in zip(
-            np.flatnonzero(looking), self._binding.catalogue.distinct(stressed), strict=True
+            np.flatnonzero(looking), binding.catalogue.distinct(stressed), strict=True
         ):
             candidates[index] = np.flatnonzero(mask)
-        outlooks = self._binding.env.simulate(candidates)
+        outlooks = binding.env.simulate(candidates)
         for index, (ids, outlook) in enumerate(zip(candidates, outlooks, strict=True)):
             if ids is None or outlook is None:
                 continue
             assert ids[0] == DO_NOTHING  # the distinct mask always keeps it, first
-            actions[index] = ids[int(np.argmin(outlook.rho_max))]  # the first of the least
+            departed = departures(binding.catalogue, state, index, ids)
+            order = rank(outlook.rho_max, departed, self._safe)
+            actions[index] = self._decide(index, ids[order], outlook.rho_max[order])
         return actions
+
+    def _decide(self, index: int, ranked: np.ndarray, rho_max: np.ndarray) -> int:
+        """Return the action for one grid.
+
+        Args:
+            index: of the grid.
+            ranked: ``[K]`` actions, best first.
+            rho_max: ``[K]`` their forecast highest loadings, inf where the game would end.
+        """
+        return int(ranked[0])

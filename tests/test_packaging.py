@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+_KINDS = (".py", ".yaml", ".html", ".css", ".js")  # the report's page is of the last three
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -57,7 +58,7 @@ def test_the_wheel_holds_all_code_and_configuration_and_nothing_else(wheel: Path
     expected = {"powergrid_muzero.py"}
     for package in ("agents", "conf", "envs"):
         for path in (ROOT / package).rglob("*"):
-            if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts:
+            if path.suffix in _KINDS and "__pycache__" not in path.parts:
                 expected.add(str(path.relative_to(ROOT)))
     assert {name for name in names if ".dist-info/" not in name} == expected
 

@@ -24,7 +24,10 @@ from envs.actions import ActionCatalogue
 from envs.state import GridLayout
 
 # read in this order; each file uses what the ones before it define
-SCRIPTS = ("series.js", "colours.js", "grid.js", "charts.js", "decisions.js", "report.js")
+SCRIPTS = (
+    *("series.js", "colours.js", "grid.js", "charts.js"),
+    *("decisions.js", "lines.js", "report.js"),
+)
 
 RHO_RESOLUTION = 0.001  # of the thermal limit
 POWER_RESOLUTION = 0.1  # MW

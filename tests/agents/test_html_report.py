@@ -1,13 +1,11 @@
-"""The HTML report: what it records, how it is packed, and what a real browser makes of it."""
+"""The HTML report: what it records, how that is packed, and how the page is put together."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
-from dataclasses import dataclass
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,24 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose
-from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from agents import evaluate
-from agents.base import Agent
-from agents.base import Infos
-from agents.baselines import DoNothingAgent
 from agents.baselines import RandomAgent
-from agents.baselines.base import BaselineAgent
-from agents.commands import plain
-from agents.composition import build_agent
-from agents.composition import build_evaluation_factory
-from agents.composition import build_plan
-from agents.composition import probe_spaces
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator
-from agents.evaluation import EpisodePlan
 from agents.report import Recording
 from agents.report import grid_of
 from agents.report import record_episodes
@@ -47,61 +33,36 @@ from agents.report.page import embed_json
 from agents.report.page import page_data
 from agents.report.positions import WIDTH
 from agents.report.positions import substation_positions
-from tests.agents import webdriver
-
-HOSTILE = "</script><script>window.broken = 1</script><b>&amp;'\"\u2028"
-GATE = 0.85
-OVERRIDES = (
-    "network=mlp",
-    "agent.network.hidden_size=16",
-    "agent.network.state_size=16",
-    "agent.search.num_simulations=12",
-    "agent.search.max_considered=4",
-    "wrappers=gated",
-    f"env.kwargs.idle_gate={GATE}",
-    "trainer.device=cpu",
-)
-
-
-@dataclass(frozen=True)
-class Setup:
-    """An agent that plans, and the episodes that it plays."""
-
-    agent: Agent
-    make_environment: EnvironmentFactory
-    plans: tuple[EpisodePlan, ...]
+from tests.agents.report_setups import GATE
+from tests.agents.report_setups import HOSTILE
+from tests.agents.report_setups import Setup
+from tests.agents.report_setups import bare
+from tests.agents.report_setups import embedded
+from tests.agents.report_setups import make
+from tests.agents.report_setups import planner
+from tests.agents.report_setups import planner_page
+from tests.agents.report_setups import planner_recording
+from tests.agents.report_setups import stubborn_recording
 
 
 @pytest.fixture(scope="module")
 def setup() -> Setup:
-    with initialize_config_module("conf", version_base="1.3"):
-        config = plain(compose("train", overrides=list(OVERRIDES)))
-    factory = build_evaluation_factory(config["env"], split="test", max_steps=540)
-    observation, action = probe_spaces(factory)
-    agent = build_agent(config["agent"], observation_space=observation, action_space=action, seed=3)
-    plans = build_plan(config["env"], split="test", episodes=3, seed=20190106)
-    return Setup(agent, factory, plans)
+    return planner()
 
 
 @pytest.fixture(scope="module")
-def recording(setup: Setup) -> Recording:
-    """Two of three episodes that are evaluated two at a time."""
-    return record_episodes(setup.agent, setup.make_environment, setup.plans, episodes=2, num_envs=2)
+def recording() -> Recording:
+    return planner_recording()
 
 
 @pytest.fixture(scope="module")
-def page(recording: Recording) -> str:
-    facts = {"Rules": HOSTILE, "Idle gate": f"{GATE}"}
-    return render_page(recording, agent=f"muzero {HOSTILE}", facts=facts, idle_gate=GATE)
+def page() -> str:
+    return planner_page()
 
 
-def bare(factory: EnvironmentFactory, **kwargs: Any) -> EnvironmentFactory:
-    return replace(factory, kwargs={**factory.kwargs, "idle_gate": None, **kwargs})
-
-
-def make(kind: type[BaselineAgent], factory: EnvironmentFactory) -> BaselineAgent:
-    observation, action = probe_spaces(factory)
-    return kind(observation_space=observation, action_space=action, seed=1)
+@pytest.fixture(scope="module")
+def stubborn() -> Recording:
+    return stubborn_recording()
 
 
 # ---------------------------------------------------------------------------------- encoding
@@ -243,30 +204,6 @@ def test_the_reference_environment_shows_the_same(setup: Setup) -> None:
         assert (ours.busbars == theirs.busbars).all()
 
 
-class Stubborn(BaselineAgent):
-    """Moves the same substation again and again; fails at its fourth decision."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.asked = self.favourite = 0
-
-    def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
-        self.asked += 1
-        if self.asked == 4:
-            raise ArithmeticError("out of ideas")
-        return np.full(len(observations), self.favourite)
-
-
-@pytest.fixture(scope="module")
-def stubborn(setup: Setup) -> Recording:
-    factory = bare(setup.make_environment, parameters={"NB_TIMESTEP_COOLDOWN_SUB": 3})
-    agent = make(Stubborn, factory)
-    assert isinstance(agent, Stubborn)
-    texts = grid_of(factory)[1].texts
-    agent.favourite = texts.index("substation 1: switch busbar of line_3 (or), gen_0")
-    return record_episodes(agent, factory, setup.plans[:1])
-
-
 def test_refused_actions_and_failures_are_told(stubborn: Recording) -> None:
     episode = stubborn.episodes[0]
     assert [bool(one.illegal_reason) for one in episode.decisions] == [False, True, True]
@@ -307,12 +244,6 @@ class Structure(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.texts.setdefault(self._open, []).append(data)
-
-
-def embedded(page: str) -> dict[str, Any]:
-    found = re.search(r'id="report-data">(.*?)</script>', page, flags=re.DOTALL)
-    assert found is not None
-    return json.loads(found[1])
 
 
 def test_the_page_is_one_file_whatever_its_texts(page: str) -> None:
@@ -432,299 +363,3 @@ def test_the_command_writes_the_report(
     assert document["agent"] == "do_nothing"
     assert [episode["steps"] for episode in document["episodes"]] == [30, 30]
     assert "Played again, it went otherwise" not in dict(document["facts"])
-
-
-# ------------------------------------------------------------------------------- the browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Browser]:
-    if lacking := webdriver.missing():
-        pytest.skip(lacking)
-    with webdriver.browser(tmp_path_factory.mktemp("browser")) as driver:
-        yield driver
-
-
-@pytest.fixture(scope="module")
-def report(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("report") / "report with a space.html"
-    path.write_text(page, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def window(browser: webdriver.Browser) -> Iterator[webdriver.Browser]:
-    """A large window, in which nothing may go wrong."""
-    browser.resize(1440, 1400)
-    browser.log("browser")
-    yield browser
-    assert [entry["message"] for entry in browser.log("browser")] == []
-
-
-@pytest.fixture
-def shown(window: webdriver.Browser, report: Path) -> webdriver.Browser:
-    """The report, just opened."""
-    window.open(report)
-    return window
-
-
-def step(browser: webdriver.Browser) -> int:
-    return browser.run("return report.frame")
-
-
-def test_it_loads_nothing_but_itself(shown: webdriver.Browser, report: Path) -> None:
-    shown.log("performance")  # what the browser itself loads when it starts
-    shown.open(report)
-    shown.click("#next-decision")
-    asked = [json.loads(entry["message"])["message"] for entry in shown.log("performance")]
-    addresses = {
-        message["params"]["request"]["url"]
-        for message in asked
-        if message["method"] == "Network.requestWillBeSent"
-    }
-    assert {address.split("#")[0] for address in addresses} - {"about:blank"} == {report.as_uri()}
-
-
-def test_texts_stay_texts(shown: webdriver.Browser) -> None:
-    assert shown.run("return document.getElementById('agent-name').textContent").startswith(
-        f"muzero {HOSTILE}"[:40]
-    )
-    assert shown.run("return window.broken") is None
-    assert shown.run("return document.querySelectorAll('#facts b, h1 b').length") == 0
-
-
-def test_the_browser_reads_the_series_back(shown: webdriver.Browser, recording: Recording) -> None:
-    for number, episode in enumerate(recording.episodes):
-        frames = [0, 1, len(episode.rho) // 2, len(episode.rho) - 1]
-        script = (
-            "const [number, frames] = arguments; report.open(number);"
-            "const { rho, flow, generation, load, grid } = report.episode;"
-            "const rows = (series, n) => frames.map((f) =>"
-            "  Array.from({ length: n }, (_, i) => series.at(f, i)));"
-            "return [rows(rho, grid.lines.length), rows(flow, grid.lines.length),"
-            "  rows(generation, grid.generators.length), rows(load, grid.loads.length),"
-            "  frames.map((f) => Array.from(report.episode.busbars(f))), report.episode.frames]"
-        )
-        rho, flow, generation, load, busbars, count = shown.run(script, number, frames)
-        assert count == len(episode.rho)
-        assert np.array(rho) == pytest.approx(episode.rho[frames], abs=RHO_RESOLUTION)
-        assert np.array(flow) == pytest.approx(episode.p_or[frames], abs=POWER_RESOLUTION)
-        assert np.array(generation) == pytest.approx(episode.gen_p[frames], abs=POWER_RESOLUTION)
-        assert np.array(load) == pytest.approx(episode.load_p[frames], abs=POWER_RESOLUTION)
-        for frame, read in zip(frames, busbars, strict=True):
-            there = [one for one in episode.topologies if one.frame <= frame][-1]
-            assert read == there.busbars.tolist()
-
-
-def test_the_slider_moves_through_time(shown: webdriver.Browser, recording: Recording) -> None:
-    last = recording.episodes[0].record.steps
-    shown.press("#slider", "Home")
-    assert step(shown) == 0
-    assert "Step 0 of" in shown.text("#step-text")
-    shown.press("#slider", "ArrowRight", "ArrowRight")
-    assert step(shown) == 2
-    highest = recording.episodes[0].rho[2]
-    line = int(highest.argmax())
-    layout = recording.layout
-    ends = f"{layout.line_or_substation[line]}\u2013{layout.line_ex_substation[line]}"
-    assert " ".join(shown.text("#now-rho").split()) == f"{100 * highest.max():.0f} % line {ends}"
-    assert "step 2, Sun 6 Jan 2019, 00:10" in shown.run(
-        "return document.getElementById('slider').getAttribute('aria-valuetext')"
-    )
-    shown.press("#slider", "End")
-    assert step(shown) == last
-    shown.press("body", "ArrowLeft")
-    assert step(shown) == last - 1
-
-
-def test_decisions_are_told_with_their_searches(
-    shown: webdriver.Browser, recording: Recording
-) -> None:
-    episode = recording.episodes[0]
-    shown.press("#slider", "Home")
-    assert shown.text("#decision-heading") == "No decision yet"
-    for decision in episode.decisions[:3]:
-        shown.click("#next-decision")
-        assert step(shown) == decision.step
-        assert decision.search is not None
-        text = recording.catalogue.texts[decision.action]
-        assert shown.text("#action-text").lower() == text.lower()
-        rows = shown.run(
-            "return [...document.querySelectorAll('.candidates tbody tr')].map((row) => ["
-            "Number(row.dataset.action), row.className,"
-            "...[...row.querySelectorAll('.figure')].map((cell) => cell.textContent)])"
-        )
-        assert [row[0] for row in rows] == [c.action for c in decision.search.candidates]
-        for row, candidate in zip(rows, decision.search.candidates, strict=True):
-            assert (row[1] == "taken") == (candidate.action == decision.action)
-            assert row[2] == str(candidate.visits)
-            assert float(row[3].replace(",", "")) == pytest.approx(candidate.q, rel=0.02, abs=6e-3)
-            assert row[4] == f"{100 * candidate.prior:.1f} %"
-    shown.click("#previous-decision")
-    assert step(shown) == episode.decisions[1].step
-    shown.press("body", "n")
-    assert step(shown) == episode.decisions[2].step
-
-
-def test_the_list_and_the_chart_lead_to_decisions(
-    shown: webdriver.Browser, recording: Recording
-) -> None:
-    frames = [one.step for one in recording.episodes[0].decisions]
-    rows = shown.run(
-        "return [...document.querySelectorAll('.row')].map((row) => Number(row.dataset.frame))"
-    )
-    assert set(frames) <= set(rows)
-    assert rows == sorted(rows)
-    shown.click(f'.row[data-frame="{frames[3]}"]')
-    assert step(shown) == frames[3]
-    current = shown.run("return document.querySelector('.row[aria-current]').dataset.frame")
-    assert int(current) == frames[3]
-    shown.click(f'#overview .mark[data-frame="{frames[0]}"]')
-    assert step(shown) == frames[0]
-
-
-def test_lines_are_coloured_by_their_loading(
-    shown: webdriver.Browser, recording: Recording
-) -> None:
-    episode = recording.episodes[0]
-    frame = int(episode.rho[:-1].max(axis=1).argmax())
-    script = (
-        "report.show(arguments[0]);"
-        "return [...document.querySelectorAll('#grid path.line')].map((line) =>"
-        "[line.style.stroke, parseFloat(line.style.strokeWidth), line.classList.contains('open')])"
-    )
-    lines = shown.run(script, frame)
-    assert len(lines) == recording.layout.num_lines
-    for (colour, width, is_open), rho, status in zip(
-        lines, episode.rho[frame], episode.line_status[frame], strict=True
-    ):
-        assert is_open == (not status)
-        if is_open:
-            continue
-        red, _, blue = (int(part) for part in re.findall(r"\d+", colour))
-        if abs(rho - 0.8) > 0.001:
-            assert (red > blue) == (rho > 0.8)  # amber to vermilion, or blue
-        assert width == pytest.approx(4 + 4.5 * min(rho, 1.25), abs=0.01)
-
-
-def test_a_line_is_followed_when_clicked(shown: webdriver.Browser) -> None:
-    shown.click('#grid .handle[data-line="3"]')
-    assert shown.text("#pointed").startswith("Line 1\u20133 (line 3")
-    assert shown.run("return document.querySelectorAll('.curve.one').length") == 2
-    shown.click("#pointed .link")
-    assert shown.run("return document.querySelectorAll('.curve.one').length") == 0
-
-
-def test_it_plays_and_stops_at_decisions(shown: webdriver.Browser, recording: Recording) -> None:
-    shown.press("#slider", "Home")
-    shown.run("document.getElementById('speed').value = '2016'")
-    shown.click("#stop-at-decisions")
-    shown.click("#play")
-    first = recording.episodes[0].decisions[0].step
-    shown.wait_for(f"report.frame === {first} && !report.playing")
-    label = "return document.getElementById('play').getAttribute('aria-label')"
-    assert shown.run(label) == "Play"
-    shown.click("#stop-at-decisions")
-    shown.press("#slider", " ")
-    assert shown.run(label) == "Pause"
-    shown.wait_for("report.frame === report.episode.last && !report.playing")
-
-
-def test_another_scenario_is_a_click_away(shown: webdriver.Browser, recording: Recording) -> None:
-    shown.click(".scenario:nth-child(2)")
-    second = recording.episodes[1].record
-    assert shown.run("return report.episode.record.scenario") == second.scenario
-    assert f"of {second.steps}" in shown.text("#step-text")
-
-
-def test_an_address_leads_to_a_moment(shown: webdriver.Browser, report: Path) -> None:
-    shown.open(report, "#scenario=2&step=321")
-    assert shown.run("return [report.index, report.frame]") == [1, 321]
-    shown.press("body", "ArrowRight")
-    shown.wait_for("location.hash === '#scenario=2&step=322'")
-    shown.open(report, "#scenario=99&step=-4")
-    assert shown.run("return [report.index, report.frame]") == [1, 0]
-
-
-def test_a_blackout_is_told_in_an_operators_words(
-    window: webdriver.Browser, setup: Setup, tmp_path: Path
-) -> None:
-    factory = bare(setup.make_environment, max_steps=None)
-    agent = make(DoNothingAgent, factory)
-    path = tmp_path / "blackout.html"
-    episode = write_report(path, agent, factory, setup.plans[1:2], name="do_nothing")[0]
-    assert not episode.record.completed
-    window.open(path, f"#step={episode.record.steps}")
-    line = grid_of(factory)[0].line_names[int(episode.rho[-2].argmax())]  # such as 4_5_17
-    ends = "\u2013".join(line.split("_")[:2])
-    assert f"Blackout after {episode.record.steps} of 8,064 steps" in window.text("#verdict")
-    assert window.text("#blackout").startswith("Blackout")
-    assert f"line {ends} at " in window.text("#blackout")
-    assert "above its limit for 2 steps" in window.text("#blackout")
-    # it decided at every step, always for nothing: the list starts with what happened
-    assert window.run("return document.querySelectorAll('.row').length") == 1
-    window.click("#show-idle")
-    assert window.run("return report.entries.length") == episode.record.steps + 1
-    assert window.run("return document.querySelectorAll('.row').length") <= 250
-
-
-def test_refused_decisions_are_told(
-    window: webdriver.Browser, stubborn: Recording, tmp_path: Path
-) -> None:
-    path = tmp_path / "stubborn.html"
-    path.write_text(
-        render_page(stubborn, agent="stubborn", facts={}, idle_gate=None), encoding="utf-8"
-    )
-    window.open(path, "#step=1")
-    assert "cooldown" in window.text(".refusal")
-    assert "Agent error: ArithmeticError: out of ideas" in window.text("#verdict")
-    assert window.run("return document.querySelectorAll('.row.refused').length") == 2
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 820, 1440])
-def test_it_fits_every_screen(
-    window: webdriver.Browser, report: Path, width: int, scheme: str
-) -> None:
-    browser = window
-    browser.resize(width, 900, scheme=scheme)
-    browser.open(report)
-    assert browser.run("return document.documentElement.scrollWidth") <= width
-    cards = browser.run(
-        "return [...document.querySelectorAll('.card')].map((card) => {"
-        "const { left, right } = card.getBoundingClientRect(); return [left, right] })"
-    )
-    assert all(0 <= left < right <= width for left, right in cards)
-    paper, ink = browser.run(
-        "const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]"
-    )
-    assert (luminance(paper) > luminance(ink)) == (scheme == "light")
-    assert contrast(paper, ink) > 7
-    letters = browser.run(
-        "const number = document.querySelector('#grid .number');"
-        "return number.getBoundingClientRect().height"
-    )
-    assert letters >= 8  # pixels: the numbers of substations can be read
-
-
-def luminance(colour: str) -> float:
-    shares = np.array([int(part) for part in re.findall(r"\d+", colour)[:3]]) / 255
-    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def contrast(one: str, other: str) -> float:
-    low, high = sorted([luminance(one), luminance(other)])
-    return (high + 0.05) / (low + 0.05)
-
-
-def test_every_control_has_a_name(shown: webdriver.Browser) -> None:
-    nodes = shown.devtools("Accessibility.getFullAXTree", {})["nodes"]
-    roles = {"button", "slider", "checkbox", "radio", "combobox", "MenuListPopup", "img", "image"}
-    controls = [
-        (node["role"]["value"], node.get("name", {}).get("value", ""))
-        for node in nodes
-        if not node["ignored"] and node["role"]["value"] in roles - {"MenuListPopup"}
-    ]
-    assert {"button", "slider", "checkbox", "radio", "combobox"} <= {role for role, _ in controls}
-    assert [role for role, name in controls if not name.strip()] == []

@@ -89,18 +89,19 @@ class Chart {
     return `url(#${id})`;
   }
 
-  /** Midnights, or Mondays, or hours: as many as there is room for. */
+  /** Quarters of days, days, weeks: as many as there is room for. */
   dates(y) {
     const perDay = 1440 / this.episode.record.minutes;
     const days = (this.to - this.from) / perDay;
-    const hourly = days < 3;
-    const every = hourly ? perDay / 4 : perDay * [1, 2, 7, 14, 28].find((n) => (days / n) * 78 < this.width || n === 28);
+    const room = (interval) => (days / interval) * (interval < 1 ? 62 : 78) < this.width;
+    const interval = [0.25, 1, 2, 7, 14, 28].find((one) => room(one) || one === 28);
+    const every = perDay * interval;
     const midnight = new Date(this.episode.start).setUTCHours(0, 0, 0, 0);
     const origin = -(this.episode.start - midnight) / (60000 * this.episode.record.minutes);
     for (let frame = origin; frame <= this.to; frame += every) {
       if (frame < this.from) continue;
       const date = this.episode.date(frame);
-      const text = hourly && date.getUTCHours() ? say.time(date) : say.day(date);
+      const text = interval < 1 && date.getUTCHours() ? say.time(date) : say.day(date);
       const x = this.x(frame);
       this.svg.append(shape("path", { class: "tick", d: `M${x} ${TOP}V${y - 12}` }));
       if (x < 4 || x > this.width - 44) continue;

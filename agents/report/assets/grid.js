@@ -1,7 +1,9 @@
 // The grid: substations where they lie, lines coloured by their loading, generators and loads.
 
 const MARGIN = 82; // around the substations, for what hangs from them, in the drawing's units
-const FULL_WIDTH = 760; // pixels, from which on symbols have their plain size
+const PLAIN_SCALE = 0.65; // pixels a unit of the drawing, from which on symbols have their plain size
+const ROOMY = 105; // units from a substation to the next, from which on they need not be smaller
+const LEAST_LETTERS = 6; // pixels, below which letters are left out
 
 // drawn in a square of 16 around the origin
 const GENERATOR_GLYPHS = {
@@ -34,14 +36,15 @@ class GridView {
 
   measure() {
     const points = this.grid.substations;
-    let nearest = 130;
-    points.forEach(({ x, y }, i) => {
-      for (const other of points.slice(i + 1)) {
-        const distance = Math.hypot(other.x - x, other.y - y);
-        if (distance > 1) nearest = Math.min(nearest, distance);
-      }
-    });
-    this.nearest = nearest;
+    const nearest = points.map((one) =>
+      points.reduce((least, other) => {
+        const distance = Math.hypot(other.x - one.x, other.y - one.y);
+        return distance > 1 ? Math.min(least, distance) : least;
+      }, 2 * ROOMY),
+    );
+    nearest.sort((p, q) => p - q);
+    const typical = nearest[Math.floor(nearest.length / 4)];
+    this.density = Math.min(Math.max(typical / ROOMY, 0.4), 1);
     const twins = new Map(); // lines beside each other bend apart
     this.bends = this.grid.lines.map((line) => {
       const key = [line.from, line.to].sort((a, b) => a - b).join("-");
@@ -61,27 +64,37 @@ class GridView {
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   }
 
+  /** Pixels a unit of the drawing. */
+  pixels() {
+    const { width, height } = this.svg.getBoundingClientRect();
+    const { width: w, height: h } = this.svg.viewBox.baseVal;
+    return Math.min(width / w, height / h) || PLAIN_SCALE;
+  }
+
   /** How much larger symbols are than plain, so that they can be read on a small screen. */
   scale() {
-    const shown = this.svg.clientWidth || FULL_WIDTH;
-    return Math.min(Math.max(FULL_WIDTH / shown, 1), 2);
+    return Math.min(Math.max(PLAIN_SCALE / this.pixels(), 1), 2);
   }
 
   resize() {
-    const scale = this.scale();
-    if (Math.abs(scale - this.unit) > 0.04) {
+    if (Math.abs(this.scale() - this.magnified) > 0.04) {
       this.build();
       if (this.episode) this.show(this.episode, this.frame);
     }
   }
 
   build() {
-    this.unit = this.scale();
-    this.small = this.unit > 1.3;
+    this.unit ??= 1;
     this.place();
-    this.radius = Math.max(Math.min(this.nearest * 0.125, 15) * this.unit, 5);
+    this.magnified = this.scale();
+    this.unit = this.magnified * this.density;
+    this.small = this.magnified > 1.3 || this.density < 0.7;
+    this.place();
+    this.radius = 15 * this.unit;
     this.svg.classList.toggle("small", this.small);
+    this.svg.classList.toggle("numberless", 13 * this.unit * this.pixels() < LEAST_LETTERS);
     this.svg.style.setProperty("--unit", this.unit);
+    this.svg.style.setProperty("--letters", Math.max(this.unit, 0.9 * this.magnified));
     for (const layer of this.svg.querySelectorAll("g")) layer.remove();
     const layer = (name) => this.svg.appendChild(shape("g", { class: name }));
     const [halos, lines, arrows, stubs, nodes, labels, handles] = [
@@ -262,7 +275,10 @@ class GridView {
     drawn.path.setAttribute("d", d);
     drawn.halo.setAttribute("d", d);
     drawn.handle.setAttribute("d", d);
+    const dead = this.episode.isDead(this.frame);
+    const round = dead ? this.episode.cascade.findIndex((lines) => lines.includes(index)) : -1;
     drawn.path.classList.toggle("open", open);
+    drawn.path.classList.toggle("tripped", round >= 0);
     drawn.path.classList.toggle("over", !open && rho > 1);
     drawn.path.style.stroke = open ? "" : loadingColour(rho);
     drawn.path.style.strokeWidth = open ? "" : loadingWidth(rho) * Math.min(this.unit, 1.6);
@@ -275,18 +291,19 @@ class GridView {
       transform: `translate(${middle}) rotate(${angle}) scale(${size})`,
     });
     drawn.arrow.style.fill = open ? "" : loadingColour(rho);
-    this.showLoading(drawn.label, { open, rho, middle, normal });
+    const plain = open ? "open" : this.small && rho < 0.8 ? "" : `${Math.round(100 * rho)}`;
+    const text = round >= 0 ? say.ordinal(round + 1) : dead ? "" : plain;
+    this.showText(drawn.label, text, middle, normal, Math.sign(bend));
+    drawn.label.classList.toggle("high", round >= 0 || (!open && rho >= 0.95));
   }
 
-  showLoading(label, { open, rho, middle, normal }) {
-    const dead = this.episode.isDead(this.frame);
-    const shown = !dead && (open || !this.small || rho >= 0.8);
-    label.textContent = !shown ? "" : open ? "open" : `${Math.round(100 * rho)}`;
-    if (!shown) return;
-    const up = normal[1] > 0 || (normal[1] === 0 && normal[0] < 0) ? -1 : 1;
+  /** Write beside a line: on the side that it bends to, or else above it. */
+  showText(label, text, middle, normal, bend) {
+    label.textContent = text;
+    if (!text) return;
+    const up = bend || (normal[1] > 0 || (normal[1] === 0 && normal[0] < 0) ? -1 : 1);
     const away = (Math.abs(normal[0]) > 0.6 ? 18 : 15) * this.unit * up;
     setAll(label, { x: middle[0] + normal[0] * away, y: middle[1] + normal[1] * away });
-    label.classList.toggle("high", !open && rho >= 0.95);
   }
 
   showStub(stub, busbars, power, dead) {

@@ -31,6 +31,10 @@ class Report {
     this.totals = new PowerChart(find("totals"), 74, pick);
     this.card = new DecisionCard(find("decision"), { onPoint: (action) => this.pointAtAction(action) });
     this.list = new DecisionList(find("list"), { onPick: pick });
+    this.table = new LinesTable(find("lines"), {
+      onPoint: (line) => this.pointAtLine(line),
+      onPick: (line) => this.followLine(line),
+    });
     this.heading();
     this.legend();
     this.wire();
@@ -178,7 +182,7 @@ class Report {
     const verdict = record.completed
       ? `Survived all ${say.steps(record.steps)}`
       : `${blackout ? "Blackout" : "Ended"} after ${survived}`;
-    const cause = record.completed ? "" : `${this.episode.beforeBlackout()} ${capital(record.end)}.`;
+    const cause = record.completed ? "" : `${this.episode.beforeBlackout()} ${capital(this.episode.cause)}.`;
     find("verdict").replaceChildren(
       element("strong", { class: record.completed ? "good" : "bad" }, verdict),
       element("span", { class: "muted small" }, cause.trim()),
@@ -258,6 +262,7 @@ class Report {
     find("now-generation").textContent = say.megawatts(episode.generation.sum(frame, episode.allGenerators));
     find("now-renewable").textContent = say.megawatts(episode.generation.sum(frame, episode.renewables));
     find("blackout").hidden = !dead;
+    find("readouts").hidden = dead;
     if (dead) find("blackout-cause").textContent = episode.beforeBlackout();
     this.slider.value = frame;
     const words = dead ? "blackout" : `highest loading ${say.percent(rho)} on ${say.line(this.data.grid, line)}`;
@@ -287,35 +292,7 @@ class Report {
   }
 
   showLines() {
-    if (!find("lines-card").open) return;
-    const { episode, frame } = this;
-    const { lines } = this.data.grid;
-    const order = lines.map((_, index) => index).sort((a, b) => episode.rho.at(frame, b) - episode.rho.at(frame, a));
-    const head = ["Line", "Loading", "Flow", ""].map((text) => element("th", { scope: "col" }, text));
-    const rows = order.map((index) => {
-      const rho = episode.rho.at(frame, index);
-      const open = episode.isOpen(frame, index);
-      const steps = episode.overloadedFor(frame, index);
-      const note = open ? "open" : steps ? `above its limit for ${say.steps(steps)}` : "";
-      return element(
-        "tr",
-        { "data-line": index, onpointerenter: () => this.pointAtLine(index), onpointerleave: () => this.pointAtLine(null) },
-        element("th", { scope: "row" }, element("button", { type: "button", class: "link", onclick: () => this.followLine(index) }, capital(say.line(this.data.grid, index)))),
-        element("td", {}, open ? "\u2013" : loadingChip(rho)),
-        element("td", {}, open ? "\u2013" : this.flowText(index)),
-        element("td", { class: "muted" }, note),
-      );
-    });
-    find("lines").replaceChildren(
-      element("table", { class: "lines-table" }, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows)),
-    );
-  }
-
-  flowText(index) {
-    const line = this.data.grid.lines[index];
-    const flow = this.episode.flow.at(this.frame, index);
-    const [from, to] = flow < 0 ? [line.to, line.from] : [line.from, line.to];
-    return `${Math.abs(flow).toFixed(1)} MW, ${from} to ${to}`;
+    if (find("lines-card").open) this.table.show(this.episode, this.frame);
   }
 
   pointAtLine(line) {
@@ -336,7 +313,7 @@ class Report {
     box.classList.remove("muted");
     const name = `${capital(say.line(this.data.grid, line))} (line ${line}, ${this.data.grid.lines[line].name})`;
     const followed = line === this.line ? element("button", { type: "button", class: "link", onclick: () => this.followLine(line) }, "stop following") : null;
-    const state = episode.isOpen(frame, line) ? [": open "] : [": ", loadingChip(episode.rho.at(frame, line)), ` ${this.flowText(line)} `];
+    const state = episode.isOpen(frame, line) ? [": open "] : [": ", loadingChip(episode.rho.at(frame, line)), `, ${flowText(episode, frame, line)} `];
     box.replaceChildren(element("b", {}, name), ...state, ...(followed ? [followed] : []));
   }
 

@@ -71,10 +71,21 @@ class Episode {
     this.allLoads = grid.loads.map((_, index) => index);
     this.start = Date.parse(`${record.start}Z`);
     this.blackout = !record.completed && record.end.startsWith("blackout");
+    this.readCascade();
     this.findHighest();
     this.readTopologies();
     this.decisionFrames = record.decisions.frames;
     this.readEvents();
+  }
+
+  /** Which lines tripped before a blackout, round by round: "... after line 4-5 (line 17) tripped". */
+  readCascade() {
+    const [, cause, tripped] = this.record.end.match(/^(.*?)(?: after (line .*))?$/s);
+    this.cause = cause;
+    this.cascade = (tripped ?? "")
+      .split(", then ")
+      .map((round) => [...round.matchAll(/\(line (\d+)\)/g)].map((found) => Number(found[1])))
+      .filter((round) => round.length);
   }
 
   findHighest() {
@@ -154,11 +165,13 @@ class Episode {
         const steps = say.steps(this.overloadedFor(frame, line));
         return `${say.line(this.grid, line)} at ${say.percent(rho)}, above its limit for ${steps}`;
       });
+    const rounds = this.cascade.map((round) => say.lines(this.grid, round));
     const number = this.decisionAt(frame);
     const act = number >= 0 && !this.isIdle(number) && !this.refusal(number);
     const words = [
       over.length ? `Just before: ${over.join("; ")}.` : "No line was above its limit just before.",
       act ? `The last action: ${this.action(number).short}.` : "",
+      rounds.length ? `Tripped: ${rounds.join(", then ")}.` : "",
     ];
     return words.filter(Boolean).join(" ");
   }
@@ -218,6 +231,12 @@ const say = {
     return `${rest} min`;
   },
   line: (grid, index) => `line ${grid.lines[index].from}\u2013${grid.lines[index].to}`,
+  lines: (grid, indices) => {
+    const names = indices.map((index) => say.line(grid, index).replace("line ", ""));
+    if (names.length === 1) return `line ${names[0]}`;
+    return `lines ${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+  },
+  ordinal: (number) => `${number}${["th", "st", "nd", "rd"][number % 100 > 3 && number % 100 < 21 ? 0 : number % 10] ?? "th"}`,
   number: (value) => {
     if (value === 0) return "0";
     const size = Math.abs(value);

@@ -4,11 +4,14 @@
 - ``protocol``: what must be the same for two results to be compared, and its hash.
 - ``statistics``: means with bootstrap intervals.
 - ``files``: JSON, read back strictly, and CSV.
+- ``tables``, ``pairs``: tables for people; differences paired by scenario.
 """
 
 from agents.results.files import SCHEMA_VERSION
 from agents.results.files import read_results
 from agents.results.files import write_results
+from agents.results.pairs import compare_results
+from agents.results.pairs import to_markdown
 from agents.results.protocol import Protocol
 from agents.results.protocol import Setting
 from agents.results.protocol import describe_protocol
@@ -24,6 +27,7 @@ from agents.results.statistics import Metric
 from agents.results.statistics import estimate
 from agents.results.statistics import log_metrics
 from agents.results.statistics import summarize
+from agents.results.tables import format_table
 
 __all__ = [
     "METRICS",
@@ -37,11 +41,14 @@ __all__ = [
     "Metric",
     "Protocol",
     "Setting",
+    "compare_results",
     "describe_protocol",
     "estimate",
     "explain_difference",
+    "format_table",
     "log_metrics",
     "read_results",
     "summarize",
+    "to_markdown",
     "write_results",
 ]

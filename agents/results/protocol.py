@@ -103,7 +103,11 @@ def describe_protocol(
         ValueError: a scenario that the source does not have.
     """
     kwargs = dict(make_environment.kwargs)
-    wrappers = [Setting(name="wrapper", value=_name(one)) for one in make_environment.wrappers]
+    wrappers = [
+        Setting(name="wrapper", value=_name(one))
+        for one in make_environment.wrappers
+        if not _only_shows(one)
+    ]
     if "scenarios" not in kwargs and not plan[0].scenario:
         return _describe_plain(make_environment, plan, wrappers, split or "")
     grid = kwargs.pop("grid", "l2rpn_case14_sandbox")
@@ -257,6 +261,12 @@ def _name(value: Any) -> str:
     named = function if hasattr(function, "__qualname__") else type(function)
     name = f"{named.__module__}.{named.__qualname__}"
     return f"{name}({json.dumps(options, sort_keys=True, default=_name)})" if options else name
+
+
+def _only_shows(wrapper: Any) -> bool:
+    """Whether a wrapper changes what the agent sees, which is its own business, and no more."""
+    kind = getattr(wrapper, "func", wrapper)
+    return isinstance(kind, type) and issubclass(kind, gym.ObservationWrapper)
 
 
 def _told(first: Protocol, second: Protocol, name: str) -> str:

@@ -8,9 +8,12 @@ import logging
 import sys
 from dataclasses import fields
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from typing import SupportsFloat
 
+import gymnasium as gym
 import matplotlib
 import numpy as np
 import pytest
@@ -228,6 +231,21 @@ def test_whatever_moves_figures_is_in_the_hash(kwargs: dict[str, Any], told: str
 )
 def test_what_is_the_agents_business_is_not(kwargs: dict[str, Any]) -> None:
     assert protocol_of(**kwargs).sha256 == protocol_of().sha256
+
+
+def negated(reward: SupportsFloat) -> float:
+    return -float(reward)
+
+
+def test_wrappers_count_unless_they_only_show() -> None:
+    def hashed(*wrappers: Any) -> str:
+        factory = EnvironmentFactory("PowerGrid-v0", {"split": "test"}, wrappers)
+        return describe_protocol(factory, plan_episodes(SCENARIOS)).sha256
+
+    shown = partial(gym.wrappers.FlattenObservation)
+    scaled = partial(gym.wrappers.TransformReward, func=negated)
+    assert hashed() == hashed(shown) != hashed(scaled)
+    assert hashed(scaled) != hashed(partial(gym.wrappers.TransformReward, func=float))
 
 
 class Louder:

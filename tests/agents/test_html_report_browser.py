@@ -79,6 +79,14 @@ def shown(window: webdriver.Browser, report: Path) -> webdriver.Browser:
     return window
 
 
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert webdriver.missing() == (
+        "chromium and chromium-driver (chromedriver) not found: "
+        "apt-get install chromium chromium-driver"
+    )
+
+
 def step(browser: webdriver.Browser) -> int:
     return browser.run("return report.frame")
 

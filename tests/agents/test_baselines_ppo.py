@@ -88,7 +88,7 @@ def test_sb3_sees_masks_endings_and_scaled_rewards() -> None:
     inner = GRID(3)
     env = MaskedVecEnv(inner, discount=0.99, reward_clip=5.0)
     env.seed(1)
-    observations = env.reset()
+    observations: Any = env.reset()
     assert env.observation_space.contains(observations[0])
     assert env.has_attr("action_masks")
     assert not env.has_attr("colour")
@@ -99,7 +99,8 @@ def test_sb3_sees_masks_endings_and_scaled_rewards() -> None:
         assert masks.shape == (3, 487)
         assert masks[:, 0].all()
         actions = np.array([rng.choice(np.flatnonzero(row)) for row in masks])
-        observations, rewards, over, infos = env.step(actions)
+        stepped: Any = env.step(actions)
+        observations, rewards, over, infos = stepped
         assert np.abs(rewards).max() <= 5.0
         totals += rewards
         for index in range(3):

@@ -229,8 +229,9 @@ def test_it_learns_cartpole(tmp_path: Path) -> None:
         total_decisions=40_000,
         learning_rate=1e-3,
         entropy_weight=0.0,
+        seed=5,  # as the run's, so these are the weights that training starts from
     )
     evaluator = cartpole_evaluator(10)
-    before = evaluator(agent)["score"]
+    assert evaluator(agent)["score"] < 50  # untrained, of 500 at most
     agent.train(make_run(CARTPOLE, tmp_path, evaluator, num_envs=8, evaluation_interval=10_000))
-    assert evaluator(agent)["score"] > max(200.0, 4 * before)
+    assert evaluator(agent)["score"] > 400

@@ -279,6 +279,7 @@ def test_it_plays_and_stops_at_decisions(shown: webdriver.Browser, recording: Re
     shown.click("#stop-at-decisions")
     shown.run("document.getElementById('speed').value = '12'")
     shown.press("#slider", "Home", " ")
+    shown.wait_for("report.playing")
     assert shown.run(label) == "Pause"
     shown.run("document.getElementById('speed').value = '2016'")
     shown.wait_for("report.frame === report.episode.last && !report.playing")

@@ -12,8 +12,10 @@ An edge of the tree is one grid step. Under an idle gate decisions are further a
 values with ``discount_per_step``: a value then means the same in any state, whether the agent is
 asked there or not. And a network is only ever trained on states in which it was asked, so of the
 calm ones, to which all good actions lead, it knows nothing. There the held forecast itself says
-what follows: the environment does nothing and earns the same reward step after step, in all
-r / (1 - gamma).
+what follows (``calm="held"``): the environment does nothing and earns the same reward step after
+step, in all r / (1 - gamma). In other states the network's value counts as far as it is below
+that: else the noise of a young network makes staying overloaded look best now and then, which is
+enough to lose the grid.
 """
 
 from __future__ import annotations
@@ -49,9 +51,9 @@ class SimulatorModel:
         planner: of the environment being played.
         rows: ``[n]`` int, the environments that the roots are of.
         learned: gives values and priors; None for values of 0 and uniform priors.
-        calm_horizon: 1 / (1 - gamma), grid steps: what the reward of a state below the idle gate is
-            multiplied by to be its value, and only doing nothing is considered there; None to
-            treat it as any other.
+        held_horizon: 1 / (1 - gamma), grid steps. The reward of a state times this is the value of
+            a state below the idle gate, where only doing nothing is considered, and the most that
+            any other is worth; None to take the network's value for all.
     """
 
     def __init__(
@@ -60,13 +62,13 @@ class SimulatorModel:
         rows: np.ndarray,
         *,
         learned: LearnedModel | None,
-        calm_horizon: float | None = None,
+        held_horizon: float | None = None,
     ) -> None:
         self.num_actions = planner.num_actions
         self._planner = planner
         self._rows = rows
         self._learned = learned
-        self._calm_horizon = calm_horizon
+        self._held_horizon = held_horizon
 
     def root(self, observations: np.ndarray) -> ModelOutput:
         """Start a plan on each grid; see ``Model.root``.
@@ -93,12 +95,14 @@ class SimulatorModel:
         planner = self._planner
         played = planner.step(states.numpy(), actions)
         judged = self._judge(planner.observations(played.slots))
-        value = np.where(played.blackout, np.float32(0), judged.value)
+        value = judged.value
         legal = planner.legal(played.slots).astype(np.bool_)
-        if self._calm_horizon is not None:
+        if self._held_horizon is not None:
+            held = played.reward * np.float32(self._held_horizon)
             calm = planner.calm(played.slots)
-            value = np.where(calm, played.reward * np.float32(self._calm_horizon), value)
+            value = np.where(played.over, value, np.where(calm, held, np.minimum(value, held)))
             legal[calm, DO_NOTHING + 1 :] = False
+        value = np.where(played.blackout, np.float32(0), value)
         return ModelOutput(
             value=value,
             reward=played.reward,
@@ -124,7 +128,8 @@ class SimulatorPlanning:
         discount: gamma of the search, per grid step.
         guidance: where values and priors come from: "network", or "none": 0 and uniform.
         calm: what states below the idle gate are worth: "held": their reward for ever, and nothing
-            is done there, for values trained with ``discount_per_step``; "network": as others.
+            is done there; "network": as others. Held goes with values trained with
+            ``discount_per_step``.
 
     Raises:
         ValueError: no such guidance or calm, or rewards for ever that are not discounted.
@@ -142,14 +147,14 @@ class SimulatorPlanning:
     ) -> None:
         self.uses_network = choose("guidance", guidance, GUIDANCE) == "network"
         self._learned = learned
-        self._calm_horizon: float | None = None
+        self._held_horizon: float | None = None
         if choose("calm", calm, CALM) == "held":
             if not 0.0 <= discount < 1.0:
                 raise ValueError(
                     f"agent.model.calm=held needs a discount of at least 0 and below 1, not "
                     f"{discount}; set agent.discount, or agent.model.calm=network"
                 )
-            self._calm_horizon = 1.0 / (1.0 - discount)
+            self._held_horizon = 1.0 / (1.0 - discount)
         self._planner: ForecastPlanner | None = None
 
     def bind(self, env: VectorEnvironment) -> None:
@@ -181,7 +186,7 @@ class SimulatorPlanning:
             self._planner,
             rows,
             learned=self._learned if self.uses_network else None,
-            calm_horizon=self._calm_horizon,
+            held_horizon=self._held_horizon,
         )
 
     def __getstate__(self) -> dict[str, object]:

@@ -189,7 +189,8 @@ def test_calm_states_can_be_worth_what_the_held_forecast_says(
             assert (held.policy_logits[0, 1:] == ILLEGAL_LOGIT).all()
             assert held.policy_logits[0, 0] == plainly.policy_logits[0, 0]
         else:
-            assert np.array_equal(held.value, plainly.value)
+            most = 0 if held.reward[0] == -10 else 10 * held.reward[0]  # a blackout is worth 0
+            assert held.value[0] == pytest.approx(min(plainly.value[0], most))
             assert np.array_equal(held.policy_logits, plainly.policy_logits)
     assert rho_max[order[0]] < 0.95 < rho_max[order[-1]]
 

@@ -10,6 +10,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # before torch and numpy start their pools
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
+os.environ["WANDB_CONSOLE"] = "off"  # it would go on writing to the stdout of a test that is over
 os.environ["MPLBACKEND"] = "agg"
 
 import pytest  # noqa: E402

@@ -64,7 +64,7 @@ class WandbLogger(RunLogger):
             group=group,
             tags=list(tags),
             job_type=run.job,
-            dir=str(run.folder),
+            dir=str(run.folder.absolute()),  # its service keeps the folder it started in
             config=dict(run.config),
             mode=mode,
             settings=wandb.Settings(silent=True, console="off"),

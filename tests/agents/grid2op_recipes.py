@@ -72,6 +72,7 @@ def recipes() -> dict[str, AgentRecipe]:
         "do nothing": ("agent=do_nothing", "wrappers=none"),
         "reconnect": ("agent=reconnect", "wrappers=none"),
         "greedy": ("agent=greedy", "wrappers=gated"),
+        "expert": ("agent=expert", "wrappers=none"),
         "random": ("agent=random", "wrappers=gated_reconnect"),
         "muzero": (*SMALL_MUZERO, "wrappers=gated"),
     }

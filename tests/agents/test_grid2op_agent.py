@@ -83,7 +83,7 @@ def test_an_observation_alone_gives_the_state_that_the_environment_gives(
     rng = np.random.default_rng(0)
     lines = np.flatnonzero(reference.catalogue.switch_line.any(axis=1))
     compared = lines_out = busbars_2 = 0
-    for seed in range(4):
+    for seed in range(3):
         _, info = reference.reset(seed=seed, options={"scenario": CALM})
         over = False
         while not over:
@@ -103,7 +103,7 @@ def test_an_observation_alone_gives_the_state_that_the_environment_gives(
             compared += 1
             lines_out += int((~seen.line_status).any())
             busbars_2 += int((seen.topo_vect == 2).any())
-    assert min(compared, lines_out, busbars_2) > 100
+    assert min(compared, lines_out, busbars_2) > 80
 
 
 def test_wrappers_of_observations_are_kept(env: Any) -> None:
@@ -178,6 +178,7 @@ def test_agents_that_plan_in_the_simulator_are_refused(env: Any) -> None:
     message = refused(recipe_from([*SMALL_MUZERO, *words]), env.action_space)
     assert "agent muzero cannot play in grid2op's own tools" in message
     assert "take agent/model=learned" in message
+    assert "take agent=greedy" in refused(recipe_from(["agent=greedy2"]), env.action_space)
 
 
 def test_weights_must_be_there_and_fit(env: Any) -> None:

@@ -9,7 +9,6 @@ It wants a process of its own: JAX starts threads, and a process that has them s
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 from unittest import mock
 
 import jax
@@ -17,23 +16,8 @@ import jax.numpy as jnp
 import mctx
 import numpy as np
 
-
-class Tables(NamedTuple):
-    """A ``TableModel`` without its class: S states, A actions."""
-
-    value: np.ndarray  # [S] float32
-    reward: np.ndarray  # [S, A] float32
-    logits: np.ndarray  # [S, A] float32
-    next_state: np.ndarray  # [S, A] int64
-
-
-class MctxResult(NamedTuple):
-    """What mctx says of B roots."""
-
-    visit_counts: np.ndarray  # [B, A] int32
-    value: np.ndarray  # [B] float32, of the root after the search
-    weights: np.ndarray  # [B, A] float32, mctx's action weights: the learner's target
-    action: np.ndarray  # [B] int32, mctx's choice; of puct one of the most visited
+from tests.muzero.mctx_process import MctxResult
+from tests.muzero.mctx_process import Tables
 
 
 def search(

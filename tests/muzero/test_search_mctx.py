@@ -7,6 +7,7 @@ the same when its tables are disturbed by a millionth.
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pytest
 from agents.muzero.search import GumbelSearch
 from agents.muzero.search import PUCTSearch
 from agents.muzero.search import SearchResult
+from tests.muzero import mctx_process
 from tests.muzero.search_reference import TableModel
 from tests.muzero.search_reference import every_kind_of_mask
 
@@ -34,14 +36,13 @@ MctxSearch = Callable[..., Any]
 @pytest.fixture(scope="module")
 def mctx_search() -> Iterator[MctxSearch]:
     """``mctx_searches.search`` in another process, because JAX must not be forked."""
-    pytest.importorskip("mctx", reason="compares with mctx: pip install '.[test]'")
-    from tests.muzero import mctx_searches
-
+    if importlib.util.find_spec("mctx") is None:
+        pytest.skip("compares with mctx: pip install '.[test]'")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
 
         def search(kind: str, model: TableModel, *args: Any, **options: Any) -> Any:
-            tables = mctx_searches.Tables(model.value, model.reward, model.logits, model.next_state)
-            return pool.submit(mctx_searches.search, kind, tables, *args, **options).result()
+            tables = mctx_process.Tables(model.value, model.reward, model.logits, model.next_state)
+            return pool.submit(mctx_process.search, kind, tables, *args, **options).result()
 
         yield search
 

@@ -1,0 +1,37 @@
+"""The door to ``mctx_searches``, which must stay in a process of its own.
+
+JAX starts threads, which a fork does not survive, and brings absl, whose logging handler closes the
+streams of tests when logging is set up again. So nothing here imports either.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Tables(NamedTuple):
+    """A ``TableModel`` without its class: S states, A actions."""
+
+    value: np.ndarray  # [S] float32
+    reward: np.ndarray  # [S, A] float32
+    logits: np.ndarray  # [S, A] float32
+    next_state: np.ndarray  # [S, A] int64
+
+
+class MctxResult(NamedTuple):
+    """What mctx says of B roots."""
+
+    visit_counts: np.ndarray  # [B, A] int32
+    value: np.ndarray  # [B] float32, of the root after the search
+    weights: np.ndarray  # [B, A] float32, mctx's action weights: the learner's target
+    action: np.ndarray  # [B] int32, mctx's choice; of puct one of the most visited
+
+
+def search(*args: Any, **options: Any) -> MctxResult:
+    """Return ``mctx_searches.search(...)``; to be called in the other process."""
+    from tests.muzero import mctx_searches
+
+    return mctx_searches.search(*args, **options)

@@ -26,7 +26,8 @@ from agents.results.pairs import compare_results
 from agents.results.pairs import to_markdown
 from agents.results.records import EvaluationResult
 
-UNTRAINED = ("do_nothing", "random", "reconnect", "revert", "expert", "greedy", "greedy2")
+# ``revert`` acts in calm hours alone, when nobody is asked under a gate.
+UNTRAINED = ("do_nothing", "random", "reconnect", "expert", "greedy", "greedy2")
 GATED = "wrappers=gated"  # the protocol's idle gate; a trained run brings its own
 
 PUBLISHED = """| agent | steps % | scenarios % | a decision | source |

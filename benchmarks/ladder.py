@@ -4,7 +4,7 @@
                                 [--rest] [--episodes N] [--output docs/RESULTS.md]
 
 Each agent is evaluated by the command that a person would type, and that command stands in the
-page, with the protocol, versions, machine and seeds; the results lie beside it as CSV. ``--runs``
+page, with the protocol, versions, machine and seeds; results stay in ``--results``. ``--runs``
 adds trained agents. ``--rest`` keeps results that are there and are of the same protocol. Published
 figures stand below, marked as their authors' and with the data they are on.
 """

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-import torch
 
 from agents.base import Agent
+from agents.devices import torch_threads
 from agents.environments import EnvironmentFactory
 from agents.evaluation.ledger import PlayedEpisode
 from agents.evaluation.plans import EpisodePlan
@@ -151,12 +151,8 @@ class EpisodeEvaluator:
 
     def _play_all(self, agent: Agent) -> list[PlayedEpisode]:
         payload = pickle.dumps(agent)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as in the workers: the same sums, and no fight over few cores
-        try:
+        with torch_threads(1):  # as in the workers: the same sums, and no fight over few cores
             return self._play_groups(payload)
-        finally:
-            torch.set_num_threads(threads)
 
     def _play_groups(self, payload: bytes) -> list[PlayedEpisode]:
         results: list[list[PlayedEpisode]] = [[] for _ in self._groups]

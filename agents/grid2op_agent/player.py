@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import gymnasium as gym
 import numpy as np
-import torch
 from grid2op.Action import ActionSpace
 from grid2op.Action import BaseAction
 from grid2op.Observation import BaseObservation
 
 from agents.base import Agent
 from agents.composition import instantiate
+from agents.devices import torch_threads
 from agents.environments import ResumableVectorEnv
 from agents.grid2op_agent.recipe import AgentRecipe
 from envs.checks import check_action
@@ -118,7 +116,7 @@ class Player:
         for layer in self._layers:
             encoded = layer.observation(encoded)
         infos = as_infos({key: _row(value) for key, value in info.items()}, _THERE)
-        with _single_thread():
+        with torch_threads(1):  # as evaluations do
             chosen = self.agent.act(np.asarray(encoded)[None], infos, _THERE.copy())
         action = check_action(np.asarray(chosen)[0], grid.catalogue.num_actions)
         self._decided, self._since = True, 0
@@ -150,14 +148,3 @@ def _row(value: object) -> np.ndarray:
     if isinstance(value, np.ndarray):
         return value[None]
     return np.array([value], dtype=object if isinstance(value, str) else None)
-
-
-@contextmanager
-def _single_thread() -> Iterator[None]:
-    """Let torch sum in the order that evaluations have, on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from agents.base import Agent
 from agents.base import TrainingRun
+from agents.devices import torch_threads
 from agents.interrupt import Interrupt
 from agents.interrupt import deferred_interrupt
 from agents.muzero.learner import Learner
@@ -123,16 +123,14 @@ class MuZeroTrainer:
         """
         saved = self._run.checkpoints.load_latest()
         states = self._restore(saved) if saved is not None else None
-        threads = torch.get_num_threads()
-        torch.set_num_threads(self._run.settings.learner_threads)
-        self._pool = self._make_pool(states)
-        try:
-            with deferred_interrupt() as interrupt:
-                self._schedule_next()
-                self._loop(interrupt)
-        finally:
-            self._pool.close()
-            torch.set_num_threads(threads)
+        with torch_threads(self._run.settings.learner_threads):
+            self._pool = self._make_pool(states)
+            try:
+                with deferred_interrupt() as interrupt:
+                    self._schedule_next()
+                    self._loop(interrupt)
+            finally:
+                self._pool.close()
 
     def _loop(self, interrupt: Interrupt) -> None:
         settings, progress = self._run.settings, self._progress

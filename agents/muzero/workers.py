@@ -24,6 +24,7 @@ from typing import Protocol
 
 import torch
 
+from agents.devices import torch_threads
 from agents.muzero.self_play import Experience
 from agents.muzero.self_play import SelfPlayGroup
 
@@ -282,13 +283,9 @@ def _make_groups(
 
 def _play(group: SelfPlayGroup, work: Round) -> Experience:
     """Play a round on one thread: sums differ in their last bits with the number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1):
         group.load_weights(work.weights)
         return group.play(work.num_decisions, work.temperature)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _exit_reason(exitcode: int | None) -> str:

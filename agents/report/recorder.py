@@ -8,18 +8,16 @@ the decisions are played again on grids without the idle gate, which shows the s
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from agents.base import Agent
+from agents.devices import torch_threads
 from agents.environments import EnvironmentFactory
 from agents.environments import VectorEnvironment
 from agents.evaluation import EpisodePlan
@@ -86,7 +84,7 @@ def record_episodes(
     try:
         for start in range(0, count, num_envs):
             group = tuple(plans[start : start + num_envs])  # whole: sums depend on the batch
-            with _one_thread():
+            with torch_threads(1):  # as the evaluation does
                 played = player.play(payload, group)
             records = [episode.record for episode in played[: count - start]]
             recorded += _film(make_environment, records, watch)
@@ -109,17 +107,6 @@ def grid_of(make_environment: EnvironmentFactory) -> tuple[GridLayout, ActionCat
         return grid.layout, grid.catalogue
     finally:
         env.close()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch sum on one thread, as the evaluation does."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Watch:

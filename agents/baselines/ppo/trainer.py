@@ -18,6 +18,7 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 
 from agents.base import TrainingRun
 from agents.baselines.ppo.environment import MaskedVecEnv
+from agents.devices import torch_threads
 from agents.interrupt import Interrupt
 from agents.interrupt import deferred_interrupt
 
@@ -74,41 +75,39 @@ class PPOTrainer:
         """
         run, own = self._run, self._agent.settings
         saved = run.checkpoints.load_latest()
-        threads = torch.get_num_threads()
-        torch.set_num_threads(run.settings.learner_threads)
-        env = MaskedVecEnv(
-            run.make_environment(run.settings.num_envs),
-            discount=own.discount,
-            reward_clip=own.reward_clip,
-        )
-        try:
-            with _kept_generators():
-                model = MaskablePPO(
-                    MaskableActorCriticPolicy,
-                    env,
-                    learning_rate=own.learning_rate,
-                    n_steps=own.decisions_per_round,
-                    batch_size=own.batch_size,
-                    n_epochs=own.epochs,
-                    gamma=own.discount,
-                    gae_lambda=own.gae_lambda,
-                    clip_range=own.clip_range,
-                    ent_coef=own.entropy_weight,
-                    vf_coef=own.value_weight,
-                    max_grad_norm=own.max_grad_norm,
-                    policy_kwargs=dict(self._agent.policy_options),
-                    seed=run.seed,
-                    device=self._agent.device,
-                )
-                if saved is not None:
-                    self._restore(saved, model, env)
-                with deferred_interrupt() as interrupt:
-                    self._schedule_next(env)
-                    self._loop(model, env, interrupt)
-            self._agent.load_state_dict(_weights(model))
-        finally:
-            env.close()
-            torch.set_num_threads(threads)
+        with torch_threads(run.settings.learner_threads):
+            env = MaskedVecEnv(
+                run.make_environment(run.settings.num_envs),
+                discount=own.discount,
+                reward_clip=own.reward_clip,
+            )
+            try:
+                with _kept_generators():
+                    model = MaskablePPO(
+                        MaskableActorCriticPolicy,
+                        env,
+                        learning_rate=own.learning_rate,
+                        n_steps=own.decisions_per_round,
+                        batch_size=own.batch_size,
+                        n_epochs=own.epochs,
+                        gamma=own.discount,
+                        gae_lambda=own.gae_lambda,
+                        clip_range=own.clip_range,
+                        ent_coef=own.entropy_weight,
+                        vf_coef=own.value_weight,
+                        max_grad_norm=own.max_grad_norm,
+                        policy_kwargs=dict(self._agent.policy_options),
+                        seed=run.seed,
+                        device=self._agent.device,
+                    )
+                    if saved is not None:
+                        self._restore(saved, model, env)
+                    with deferred_interrupt() as interrupt:
+                        self._schedule_next(env)
+                        self._loop(model, env, interrupt)
+                self._agent.load_state_dict(_weights(model))
+            finally:
+                env.close()
 
     def _loop(self, model: MaskablePPO, env: MaskedVecEnv, interrupt: Interrupt) -> None:
         round_size = self._agent.settings.decisions_per_round * env.num_envs

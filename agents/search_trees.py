@@ -14,10 +14,9 @@ from agents.environments import EnvironmentFactory
 from agents.environments import VectorEnvironment
 from agents.evaluation import EpisodePlan
 from agents.files import atomic_write
+from agents.grids import first_grid
 from agents.muzero.search.drawing import to_svg
 from agents.muzero.search.record import TreeRecord
-from envs.power_grid import PowerGridEnv
-from envs.vector import PowerGridVectorEnv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +34,8 @@ def action_texts(env: VectorEnvironment) -> Sequence[str] | None:
     Args:
         env: the vector environment to be played.
     """
-    if isinstance(env, PowerGridVectorEnv):
-        return env.catalogue.texts
-    grid = env.envs[0].unwrapped
-    return grid.catalogue.texts if isinstance(grid, PowerGridEnv) else None
+    grid = first_grid(env)
+    return None if grid is None else grid.catalogue.texts
 
 
 def record_searches(

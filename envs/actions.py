@@ -20,6 +20,8 @@ from envs.state import GridLayout
 from envs.state import GridState
 from envs.state import LegalityState
 
+DO_NOTHING = 0  # the action that changes nothing, first of every grid's catalogue
+REFERENCE_BUSBAR = 1  # of every element end in the reference topology
 MASKS = ("legal", "distinct")
 
 

@@ -8,10 +8,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
+from envs.actions import DO_NOTHING
 from envs.checks import check_action
 from envs.power_grid import PowerGridEnv
-
-DO_NOTHING = 0
 
 
 def _power_grid(env: gym.Env[Any, Any], wrapper: str) -> PowerGridEnv:

@@ -6,8 +6,6 @@ import gymnasium as gym
 
 from agents.base import Agent
 
-DO_NOTHING = 0  # the action that changes nothing, first of every grid's catalogue
-
 
 class BaselineAgent(Agent):
     """An agent without weights, made for the spaces of one environment."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from agents.base import Infos
-from agents.baselines.base import DO_NOTHING
 from agents.baselines.base import BaselineAgent
+from envs.actions import DO_NOTHING
 
 
 class DoNothingAgent(BaselineAgent):

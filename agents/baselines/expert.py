@@ -9,15 +9,15 @@ import gymnasium as gym
 import numpy as np
 
 from agents.base import Infos
-from agents.baselines.base import DO_NOTHING
 from agents.baselines.base import BaselineAgent
 from agents.baselines.grid import GridBinding
-from agents.baselines.reference import REFERENCE_BUSBAR
 from agents.baselines.reference import check_loading
 from agents.baselines.reference import departures
 from agents.baselines.reference import rank
 from agents.baselines.revert import revert
 from agents.environments import VectorEnvironment
+from envs.actions import DO_NOTHING
+from envs.actions import REFERENCE_BUSBAR
 from envs.state import GridState
 
 

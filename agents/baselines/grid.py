@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from agents.environments import VectorEnvironment
+from agents.grids import first_grid
+from agents.grids import grid_states
+from agents.resumable import ResumableVectorEnv
 from envs.actions import ActionCatalogue
-from envs.power_grid import PowerGridEnv
 from envs.state import GridState
-from envs.vector import PowerGridVectorEnv
 
 
 class GridBinding:
@@ -29,13 +28,13 @@ class GridBinding:
         Raises:
             ValueError: it is not of PowerGrid-v0.
         """
-        if not isinstance(env, PowerGridVectorEnv):
-            for one in env.envs:
-                if not isinstance(one.unwrapped, PowerGridEnv):
-                    raise ValueError(
-                        f"agent {self._agent} plays PowerGrid-v0 only; this environment is "
-                        f"{type(one.unwrapped).__name__}. Elsewhere, random is a baseline."
-                    )
+        grid = first_grid(env)
+        if grid is None:
+            assert isinstance(env, ResumableVectorEnv)
+            raise ValueError(
+                f"agent {self._agent} plays PowerGrid-v0 only; this environment is "
+                f"{type(env.envs[0].unwrapped).__name__}. Elsewhere, random is a baseline."
+            )
         self._env = env
 
     @property
@@ -52,17 +51,14 @@ class GridBinding:
     @property
     def catalogue(self) -> ActionCatalogue:
         """The actions of every grid."""
-        if isinstance(self.env, PowerGridVectorEnv):
-            return self.env.catalogue
-        return _grid(self.env, 0).catalogue
+        grid = first_grid(self.env)
+        assert grid is not None  # meet() saw to it
+        return grid.catalogue
 
     @property
     def state(self) -> GridState:
         """The present state of all B grids."""
-        if isinstance(self.env, PowerGridVectorEnv):
-            return self.env.state
-        states = [_grid(self.env, index).state for index in range(self.env.num_envs)]
-        return GridState(*(np.concatenate(rows) for rows in zip(*states, strict=True)))
+        return grid_states(self.env)
 
     def __getstate__(self) -> dict[str, str]:
         """Leave the environments behind."""
@@ -71,10 +67,3 @@ class GridBinding:
     def __setstate__(self, state: dict[str, str]) -> None:
         """Bind nothing."""
         self.__init__(state["_agent"])
-
-
-def _grid(env: VectorEnvironment, index: int) -> PowerGridEnv:
-    assert not isinstance(env, PowerGridVectorEnv)
-    grid = env.envs[index].unwrapped
-    assert isinstance(grid, PowerGridEnv)
-    return grid

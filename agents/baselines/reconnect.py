@@ -8,10 +8,10 @@ import gymnasium as gym
 import numpy as np
 
 from agents.base import Infos
-from agents.baselines.base import DO_NOTHING
 from agents.baselines.base import BaselineAgent
 from agents.baselines.grid import GridBinding
 from agents.environments import VectorEnvironment
+from envs.actions import DO_NOTHING
 
 
 class ReconnectAgent(BaselineAgent):

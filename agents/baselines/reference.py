@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.actions import REFERENCE_BUSBAR
 from envs.actions import ActionCatalogue
 from envs.state import GridState
-
-REFERENCE_BUSBAR = 1
 
 
 def departures(

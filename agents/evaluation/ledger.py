@@ -15,14 +15,15 @@ from agents.environments import VectorEnvironment
 from agents.evaluation.actions import lines_acted_on
 from agents.evaluation.actions import substations_acted_on
 from agents.evaluation.plans import Group
+from agents.grids import first_grid
+from agents.grids import grid_states
 from agents.results.records import EpisodeRecord
 from agents.results.records import Incident
+from envs.actions import DO_NOTHING
+from envs.actions import REFERENCE_BUSBAR
 from envs.actions import ActionCatalogue
 from envs.power_grid import PowerGridEnv
 from envs.vector import PowerGridVectorEnv
-
-DO_NOTHING = 0
-_REFERENCE_BUSBAR = 1  # of every element end in the reference topology
 
 
 class PlayedEpisode(NamedTuple):
@@ -44,19 +45,12 @@ class GridWatch:
     @classmethod
     def of(cls, env: VectorEnvironment) -> GridWatch | None:
         """Return a watch of ``env``, None if it is of no power grids."""
-        if isinstance(env, PowerGridVectorEnv):
-            return cls(env, env.catalogue)
-        grid = env.envs[0].unwrapped
-        return cls(env, grid.catalogue) if isinstance(grid, PowerGridEnv) else None
+        grid = first_grid(env)
+        return None if grid is None else cls(env, grid.catalogue)
 
     def distances(self) -> np.ndarray:
         """Return ``[B]`` int64, element ends that are not as in the reference topology."""
-        if isinstance(self._env, PowerGridVectorEnv):
-            topology = self._env.state.topo_vect
-        else:
-            rows = [one.unwrapped.state.topo_vect for one in self._env.envs]  # type: ignore[attr-defined]
-            topology = np.concatenate(rows)
-        return (topology != _REFERENCE_BUSBAR).sum(axis=1)
+        return (grid_states(self._env).topo_vect != REFERENCE_BUSBAR).sum(axis=1)
 
 
 class Ledger:

@@ -15,12 +15,12 @@ from agents.environments import EnvironmentFactory
 from agents.environments import VectorEnvironment
 from agents.evaluation.actions import check_batch
 from agents.evaluation.actions import out_of_range
-from agents.evaluation.ledger import DO_NOTHING
 from agents.evaluation.ledger import GridWatch
 from agents.evaluation.ledger import Ledger
 from agents.evaluation.ledger import PlayedEpisode
 from agents.evaluation.plans import EpisodePlan
 from agents.evaluation.plans import Group
+from envs.actions import DO_NOTHING
 
 
 class _BatchFailed(Exception):

@@ -13,8 +13,8 @@ import numpy as np
 
 from agents.environments import EnvironmentFactory
 from agents.environments import VectorEnvironment
-from agents.evaluation.ledger import DO_NOTHING
 from agents.results.records import EpisodeRecord
+from envs.actions import DO_NOTHING
 
 
 class Trace(NamedTuple):

@@ -15,11 +15,11 @@ from agents.composition import instantiate
 from agents.devices import torch_threads
 from agents.environments import ResumableVectorEnv
 from agents.grid2op_agent.recipe import AgentRecipe
+from envs.actions import DO_NOTHING
 from envs.checks import check_action
 from envs.observed_grid import ObservedPowerGrid
 from envs.vector_arguments import check_gate
 from envs.vector_infos import as_infos
-from envs.wrappers import DO_NOTHING
 from envs.wrappers import ReconnectLines
 
 _THERE = np.ones(1, dtype=np.bool_)

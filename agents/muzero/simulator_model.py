@@ -23,12 +23,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from agents.baselines.base import DO_NOTHING
 from agents.environments import VectorEnvironment
 from agents.muzero.losses import ILLEGAL_LOGIT
 from agents.muzero.model import LearnedModel
 from agents.muzero.model import PolicyValue
 from agents.muzero.search.base import ModelOutput
+from envs.actions import DO_NOTHING
 from envs.lightsim.planning import ForecastPlanner
 from envs.names import choose
 from envs.vector import PowerGridVectorEnv

@@ -23,6 +23,8 @@ from agents.environments import VectorEnvironment
 from agents.evaluation import EpisodePlan
 from agents.evaluation import EpisodePlayer
 from agents.evaluation import replay_episodes
+from agents.grids import first_grid
+from agents.grids import grid_states
 from agents.report.trace import DecisionTrace
 from agents.report.trace import EpisodeTrace
 from agents.report.trace import SearchTrace
@@ -30,10 +32,8 @@ from agents.report.trace import TopologyTrace
 from agents.results import EpisodeRecord
 from envs.actions import ActionCatalogue
 from envs.checks import check_count
-from envs.power_grid import PowerGridEnv
 from envs.state import GridLayout
 from envs.state import GridState
-from envs.vector import PowerGridVectorEnv
 
 _SERIES = ("rho", "line_status", "p_or", "gen_p", "load_p")
 
@@ -101,9 +101,12 @@ def grid_of(make_environment: EnvironmentFactory) -> tuple[GridLayout, ActionCat
     """
     env = make_environment(1, autoreset="disabled")
     try:
-        if isinstance(env, PowerGridVectorEnv):
-            return env.layout, env.catalogue
-        grid = _single(env, 0)
+        grid = first_grid(env)
+        if grid is None:
+            raise ValueError(
+                f"a report shows power grids; this environment is {make_environment.env_id}. "
+                "Evaluate it without a report."
+            )
         return grid.layout, grid.catalogue
     finally:
         env.close()
@@ -185,28 +188,9 @@ def _film(
     films = [_Film(record, watch.decisions[record.scenario, record.seed]) for record in records]
 
     def add(step: int, env: VectorEnvironment, infos: Mapping[str, Any]) -> None:
-        state = _state(env)
+        state = grid_states(env)
         for grid, film in enumerate(films):
             film.add(step, state, infos, grid)
 
     replay_episodes(make_environment, records, on_step=add)
     return [film.trace() for film in films]
-
-
-def _state(env: VectorEnvironment) -> GridState:
-    """Return the present state of all B grids."""
-    if isinstance(env, PowerGridVectorEnv):
-        return env.state
-    states = [_single(env, index).state for index in range(env.num_envs)]
-    return GridState(*(np.concatenate(rows) for rows in zip(*states, strict=True)))
-
-
-def _single(env: VectorEnvironment, index: int) -> PowerGridEnv:
-    assert not isinstance(env, PowerGridVectorEnv)
-    grid = env.envs[index].unwrapped
-    if not isinstance(grid, PowerGridEnv):
-        raise ValueError(
-            f"a report shows power grids; this environment is {type(grid).__name__}. Evaluate it "
-            "without a report."
-        )
-    return grid

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.actions import DO_NOTHING
 from envs.blackout_text import first_line
 from envs.lightsim.arrays import GridSnapshot
 from envs.lightsim.calm import CHUNK
@@ -28,7 +29,6 @@ from envs.rewards import SurvivalReward
 from envs.scenarios import Scenario
 from envs.state import GridState
 
-DO_NOTHING = 0
 # rewards that look at nothing but currents and line status, which is all a calm stretch solves
 _OF_CURRENTS = (L2RPNReward, MarginReward, SurvivalReward)
 

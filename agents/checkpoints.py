@@ -197,6 +197,38 @@ def restore_agent(agent: Agent, state: Mapping[str, Any], *, origin: str) -> Non
     agent.load_state_dict(state)
 
 
+def checked_weights(
+    state: Mapping[str, Any],
+    entry: str,
+    ours: Mapping[str, torch.Tensor],
+    *,
+    agent: str,
+    choices: str,
+) -> Mapping[str, torch.Tensor]:
+    """Return the weights at ``entry`` of an agent's state, which must be of the same network.
+
+    Args:
+        state: what ``load_state_dict`` was given.
+        entry: where the weights are in it.
+        ours: the weights of the agent's own network.
+        agent: whose weights they should be, for messages.
+        choices: what a network's shapes depend on, for messages.
+
+    Raises:
+        ValueError: no weights, or those of another network; the message names the first difference.
+    """
+    theirs = state.get(entry)
+    if not isinstance(theirs, Mapping):
+        raise ValueError(f"not weights of {agent}: expected {entry!r}, found {sorted(state)[:5]}")
+    difference = _first_difference(ours, theirs, "")
+    if difference:
+        raise ValueError(
+            f"the weights are of another network: {difference}; "
+            f"choose the {choices} that they were trained with"
+        )
+    return theirs
+
+
 def _first_difference(ours: Any, theirs: Any, name: str) -> str:
     """Name the first tensor that is absent or of another shape; "" if there is none."""
     if isinstance(ours, torch.Tensor):

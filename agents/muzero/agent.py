@@ -22,6 +22,7 @@ from agents.base import Infos
 from agents.base import TrainerSettings
 from agents.base import TrainingRun
 from agents.base import full_masks
+from agents.checkpoints import checked_weights
 from agents.devices import choose_device
 from agents.environments import EnvironmentFactory
 from agents.environments import VectorEnvironment
@@ -237,8 +238,14 @@ class MuZeroAgent(Agent):
         Raises:
             ValueError: the weights are of another network; the message names the first difference.
         """
-        _check_weights(self.network.state_dict(), state)
-        self.network.load_state_dict(state["network"])
+        weights = checked_weights(
+            state,
+            "network",
+            self.network.state_dict(),
+            agent="MuZero",
+            choices="network, observation and environment",
+        )
+        self.network.load_state_dict(weights)
 
     def statistics(self) -> Mapping[str, float]:
         """See ``Agent.statistics``: means over the last batch of searches."""
@@ -317,17 +324,3 @@ def _check_groups(settings: TrainerSettings) -> None:
         raise ValueError(
             "trainer.synchronous=false needs self-play processes; set trainer.num_workers=1 or more"
         )
-
-
-def _check_weights(ours: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
-    theirs = state.get("network")
-    if not isinstance(theirs, Mapping):
-        raise ValueError(f"not weights of MuZero: expected 'network', found {sorted(state)[:5]}")
-    for name in sorted({*ours, *theirs}):
-        mine = tuple(ours[name].shape) if name in ours else "absent"
-        given = tuple(theirs[name].shape) if name in theirs else "absent"
-        if mine != given:
-            raise ValueError(
-                f"the weights are of another network: {name} is {given} there and {mine} here; "
-                "choose the network, observation and environment that they were trained with"
-            )

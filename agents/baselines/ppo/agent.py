@@ -24,6 +24,7 @@ from agents.base import TrainingRun
 from agents.base import full_masks
 from agents.baselines.ppo.settings import ACTIVATIONS
 from agents.baselines.ppo.settings import PPOSettings
+from agents.checkpoints import checked_weights
 from agents.devices import choose_device
 from envs.checks import check_count
 from envs.names import choose
@@ -113,18 +114,14 @@ class PPOAgent(Agent):
         Raises:
             ValueError: the weights are of another network; the message names the first difference.
         """
-        theirs, ours = state.get("policy"), self.policy.state_dict()
-        if not isinstance(theirs, Mapping):
-            raise ValueError(f"not weights of PPO: expected 'policy', found {sorted(state)[:5]}")
-        for name in sorted({*ours, *theirs}):
-            mine = tuple(ours[name].shape) if name in ours else "absent"
-            given = tuple(theirs[name].shape) if name in theirs else "absent"
-            if mine != given:
-                raise ValueError(
-                    f"the weights are of another network: {name} is {given} there and {mine} here; "
-                    "choose the layers, observation and environment that they were trained with"
-                )
-        self.policy.load_state_dict(theirs)
+        weights = checked_weights(
+            state,
+            "policy",
+            self.policy.state_dict(),
+            agent="PPO",
+            choices="layers, observation and environment",
+        )
+        self.policy.load_state_dict(weights)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the policy's class to be built again: its optimiser does not travel."""

@@ -271,6 +271,22 @@ def test_rows_that_are_none_are_named(
     assert message in str(error.value)
 
 
+def test_nothing_goes_on_from_a_search_that_failed(kind: str, model: TableModel) -> None:
+    search, fresh = SEARCHES[kind](reuse_subtree=True), SEARCHES[kind](reuse_subtree=True)
+    mask = np.ones((4, ACTIONS), np.int8)
+    search.run(model, np.arange(4), mask, np.random.default_rng(0))
+    broken = TableModel(num_actions=ACTIONS, seed=3)
+    broken.value[broken.next_state[:2]] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        search.run(broken, np.arange(2), mask[:2], np.random.default_rng(0))
+    with pytest.raises(ValueError, match="but the last search had 0 rows"):
+        search.run(model, np.arange(4), mask, np.random.default_rng(0), continues=np.arange(4))
+    anew = np.full(4, -1)
+    again = search.run(model, np.arange(4), mask, np.random.default_rng(1), continues=anew)
+    expected = fresh.run(model, np.arange(4), mask, np.random.default_rng(1))
+    assert (again.visit_counts == expected.visit_counts).all()
+
+
 def test_it_is_off_by_default(kind: str, model: TableModel) -> None:
     search = SEARCHES[kind]()
     mask = np.ones((2, ACTIONS), np.int8)

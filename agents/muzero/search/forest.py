@@ -61,7 +61,9 @@ class Forest:
 
     Args:
         num_simulations: nodes that a search adds to each tree.
-        reuse_subtree: have room to keep what the last search knows, see ``reuse``.
+        reuse_subtree: have room to keep what the last search knows, see ``reuse``: as many nodes
+            again in each tree, and from the first search that goes on a second set of arrays, as
+            one is read while the other is written.
     """
 
     def __init__(self, num_simulations: int, *, reuse_subtree: bool = False) -> None:
@@ -69,7 +71,7 @@ class Forest:
         self._num_kept = num_simulations if reuse_subtree else 0
         self._room: _Room | None = None
         self._other: _Room | None = None  # of the search before, for what is kept of it
-        self._actions: np.ndarray | None = None  # [B] that the last search led to
+        self._actions: np.ndarray | None = None  # [B] that the last search led to, if it ended
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle without trees: the arrays are scratch space."""
@@ -109,6 +111,8 @@ class Forest:
         former, actions = self._room, self._actions
         if continues is not None:
             continues = self._checked(continues, len(priors))
+        self._actions = None  # until this search is over: if it fails, none goes on from it
+        if continues is not None:
             self._room, self._other = self._other, self._room
         if self._room is None or not self._room.fits(output, num_nodes):
             self._room = _Room(output, num_nodes)

@@ -1,6 +1,7 @@
 """B search trees as flat arrays, and the compiled loops that every search shares.
 
-Shape letters: B roots, N nodes a tree (simulations + 1; node 0 is the root), A actions.
+Shape letters: B roots, N nodes a tree, A actions. Node 0 is the root, and N = 1 + simulations; with
+``reuse_subtree`` N = 1 + 2 simulations, as many may be kept as are grown.
 
 A node is one 64-byte record, a cache line: what a walk reads of a child lies together.
 A node's visited children hang in a linked list (``first_child``, ``next_sibling``), so a search
@@ -9,7 +10,8 @@ action's score rises with its prior alone, and ``best_unvisited`` names the high
 That keeps a selection independent of A; only growing a node looks at A numbers, twice.
 
 Memory: B N (4 A + 64 + S) bytes, where S is the size of one of the model's states: 256 roots, 75
-simulations, 487 actions and states of 256 numbers take 57 MiB.
+simulations, 487 actions and states of 256 numbers take 57 MiB. With ``reuse_subtree`` there are two
+such sets, the former search's and the present one's: some four times as much.
 """
 
 from __future__ import annotations

@@ -11,10 +11,8 @@ the clock. The last line is one JSON object; memory in it is MiB.
 from __future__ import annotations
 
 import argparse
-import cProfile
 import json
 import multiprocessing
-import pstats
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +22,7 @@ import gymnasium as gym
 import numpy as np
 
 import envs  # noqa: F401  (registers PowerGrid-v0)
+from benchmarks.profiling import functions_by_time
 from envs.power_grid import PowerGridEnv
 from envs.vector import PowerGridVectorEnv
 
@@ -169,19 +168,8 @@ def where_the_time_goes(num_grids: int, steps: int, **options: Any) -> str:
     """Return the functions that take most of the time, a line each."""
     env = PowerGridVectorEnv(num_grids, **options)
     env.reset(seed=0)
-    profile = cProfile.Profile()
-    profile.enable()
-    for _ in range(steps):
-        env.step(np.zeros(num_grids, dtype=np.int64))
-    profile.disable()
-    stats: Any = pstats.Stats(profile)
-    total = stats.total_tt
-    rows = sorted(stats.stats.items(), key=lambda item: -item[1][2])[:8]
-    lines = []
-    for (path, _, name), (_, calls, own, _, _) in rows:
-        where = "" if path == "~" else f" ({Path(path).name})"
-        lines.append(f"  {100 * own / total:4.1f} %  {calls:7d} calls  {name}{where}")
-    return "\n".join(lines)
+    nothing = np.zeros(num_grids, dtype=np.int64)
+    return functions_by_time(lambda: env.step(nothing), repeats=steps)
 
 
 def main() -> None:

@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-import cProfile
 import importlib.util
 import json
 import multiprocessing
 import platform
-import pstats
 import statistics
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ from agents.muzero.networks.mlp import MLPNetwork
 from agents.muzero.search import GumbelSearch
 from agents.muzero.search import PUCTSearch
 from agents.runs import RunFolder
+from benchmarks.profiling import functions_by_time
 
 ACTIONS = 487
 OBSERVATION_SIZE = 417
@@ -229,24 +229,10 @@ def _profile(network: MuZeroNetwork, observations: np.ndarray, masks: np.ndarray
     """Print which calls of a search the time goes to."""
     model = LearnedModel(network)
     for search in (PUCTSearch(num_simulations=SIMULATIONS), _gumbel()):
-        search.run(model, observations, masks, np.random.default_rng(0))
-        profiler = cProfile.Profile()
-        profiler.enable()
-        for _ in range(5):
-            search.run(model, observations, masks, np.random.default_rng(0))
-        profiler.disable()
-        entries: Mapping[Any, Any] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
-        own = {
-            place: (calls, seconds)
-            for place, (calls, _, seconds, _, _) in sorted(
-                entries.items(), key=lambda item: -item[1][2]
-            )
-        }
-        total = sum(seconds for _, seconds in own.values())
+        run = partial(search.run, model, observations, masks, np.random.default_rng(0))
+        run()  # compiles, allocates
         print(f"{type(search).__name__}, batch {len(masks)}: share of the time, by function")
-        for (file, line, function), (_, seconds) in list(own.items())[:9]:
-            where = f"{Path(file).name}:{line} " if line else ""
-            print(f"  {seconds / total:6.1%}  {where}{function}")
+        print(functions_by_time(run, repeats=5))
 
 
 def _print_times(title: str, times: Mapping[str, float]) -> None:

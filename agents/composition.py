@@ -6,11 +6,14 @@ the commands sees a configuration.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import MISSING
 from dataclasses import fields
 from dataclasses import replace
 from functools import partial
+from inspect import Parameter
+from inspect import signature
 from typing import Any
 
 import gymnasium as gym
@@ -288,7 +291,20 @@ def call(make: partial[Any], what: str, **arguments: Any) -> Any:
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
-        raise ValueError(f"{what}: {error}") from error
+        keys = list(_not_taken(make, what))
+        fix = f"; leave out {keys[0]} (~{keys[0]} where an experiment sets it)" if keys else ""
+        raise ValueError(f"{what}: {error}{fix}") from error
+
+
+def _not_taken(make: partial[Any], key: str) -> Iterator[str]:
+    """Yield the configuration keys at and below ``key`` that their classes have no use for."""
+    taken = signature(make.func).parameters
+    takes_any = any(one.kind is Parameter.VAR_KEYWORD for one in taken.values())
+    for name, value in make.keywords.items():
+        if name not in taken and not takes_any:
+            yield f"{key}.{name}"
+        if isinstance(value, partial):
+            yield from _not_taken(value, f"{key}.{name}")
 
 
 def _require_count(name: str, value: Any, *, least: int) -> None:

@@ -98,6 +98,10 @@ MISTAKES = [
     (("env.kwargs.observation=ful",), "unknown observation 'ful'; did you mean 'full'?"),
     (("+env.kwargs.colour=red",), "colour"),
     (("agent.search.num_simulations=0",), "num_simulations"),
+    (
+        ("experiment=alphazero", "agent/model=learned"),
+        "unexpected keyword argument 'calm'; leave out agent.model.calm (~agent.model.calm where",
+    ),
     (("trainer.num_envs=0",), "trainer.num_envs=0"),
     (("trainer.total_env_steps=many",), "trainer.total_env_steps='many'"),
     (("trainer.device=gpu",), "device"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 import os
 import shutil
 import signal
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 
 from agents import evaluate
 from agents import train
@@ -42,39 +40,6 @@ TINY = (
     "agent.plan.learning_starts=20",
     "agent.plan.updates_per_decision=0.1",
 )
-
-
-class Outcome:
-    """How a command ended."""
-
-    def __init__(self, code: int, out: str, error: str) -> None:
-        self.code = code
-        self.out = out
-        self.error = error
-
-
-@pytest.fixture
-def command(
-    working_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Any:
-    """Run a command in this process, in an empty folder."""
-
-    def run(main: Any, *arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["powergrid", *arguments])
-        level, handlers = logging.getLogger().level, list(logging.getLogger().handlers)
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            GlobalHydra.instance().clear()
-            logging.getLogger().setLevel(level)
-            logging.getLogger().handlers[:] = handlers
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
 
 
 def files(folder: Path) -> list[str]:

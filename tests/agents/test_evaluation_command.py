@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import logging
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose
 from hydra import initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 
 from agents import evaluate
 from agents.commands import plain
@@ -23,32 +20,9 @@ from envs.scenarios import recombined
 from envs.vector import PowerGridVectorEnv
 
 
-@pytest.fixture
-def run(
-    working_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Any:
-    """Run the command in this process, in an empty folder."""
-
-    def evaluated(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["powergrid-evaluate", *arguments])
-        level, handlers = logging.getLogger().level, list(logging.getLogger().handlers)
-        code = 0
-        try:
-            evaluate.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            GlobalHydra.instance().clear()
-            logging.getLogger().setLevel(level)
-            logging.getLogger().handlers[:] = handlers
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return evaluated
-
-
-def test_everything_is_written_and_logged(run: Any, working_folder: Path) -> None:
-    code, out, error = run(
+def test_everything_is_written_and_logged(command: Any, working_folder: Path) -> None:
+    code, out, error = command(
+        evaluate.main,
         *("agent=greedy", "scenarios=recombined", "split=test", "folder=out", "logger=wandb"),
         *("evaluation.episodes=2", "evaluation.max_steps=650", "evaluation.baselines=true"),
     )
@@ -88,10 +62,12 @@ def test_everything_is_written_and_logged(run: Any, working_folder: Path) -> Non
     assert rows[5]["protocol_sha256"] == greedy.protocol.short_hash
 
 
-def test_the_reward_that_scores_is_named_whatever_was_trained_with(run: Any) -> None:
+def test_the_reward_that_scores_is_named_whatever_was_trained_with(command: Any) -> None:
     few = ("agent=do_nothing", "evaluation.episodes=1", "evaluation.max_steps=30")
     for folder, reward in (("one", "margin"), ("two", "l2rpn")):
-        code, _, error = run(*few, f"reward={reward}", f"folder={folder}", "evaluation.plots=false")
+        code, _, error = command(
+            evaluate.main, *few, f"reward={reward}", f"folder={folder}", "evaluation.plots=false"
+        )
         assert code == 0, error
     (one,), (two,) = read_results(Path("one")), read_results(Path("two"))
     assert one.protocol.reward == "l2rpn"
@@ -113,8 +89,9 @@ def test_an_agent_plans_by_the_reward_it_was_trained_with() -> None:
     made.close()
 
 
-def test_all_weeks_are_a_list_of_their_own(run: Any) -> None:
-    code, out, error = run(
+def test_all_weeks_are_a_list_of_their_own(command: Any) -> None:
+    code, out, error = command(
+        evaluate.main,
         *("agent=do_nothing", "split=all", "evaluation.episodes=2", "evaluation.max_steps=20"),
         *("folder=out", "evaluation.plots=false"),
     )
@@ -148,9 +125,9 @@ class EmptySource:
     ],
 )
 def test_mistakes_leave_nothing(
-    run: Any, working_folder: Path, arguments: tuple[str, ...], message: str
+    command: Any, working_folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    code, _, error = run("agent=do_nothing", *arguments)
+    code, _, error = command(evaluate.main, "agent=do_nothing", *arguments)
     assert code == 2
     assert message in error
     assert len(error.strip().splitlines()) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,7 +10,6 @@ import numpy as np
 import pytest
 from hydra import compose
 from hydra import initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 
 from agents import evaluate
 from agents.base import Agent
@@ -72,31 +69,11 @@ def run(config: dict[str, Any], agent: Agent, tmp_path_factory: pytest.TempPathF
     return folder.path
 
 
-@pytest.fixture
-def command(
-    working_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Evaluate in this process, in an empty folder; return the exit code and what was printed."""
-
-    def evaluate_with(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["powergrid-evaluate", *arguments])
-        code = 0
-        try:
-            evaluate.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            GlobalHydra.instance().clear()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return evaluate_with
-
-
 def test_the_command_writes_trees_and_pictures(
     command: Any, run: Path, factory: EnvironmentFactory, working_folder: Path
 ) -> None:
     code, out, error = command(
+        evaluate.main,
         f"run={run}",
         "folder=out",
         "evaluation.episodes=1",
@@ -141,7 +118,7 @@ def test_the_command_writes_trees_and_pictures(
 def test_mistakes_get_one_line_and_leave_nothing(
     command: Any, working_folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    code, _, error = command(*arguments)
+    code, _, error = command(evaluate.main, *arguments)
     assert code == 2
     assert message in error
     assert len(error.strip().splitlines()) == 1

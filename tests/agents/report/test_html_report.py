@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from dataclasses import asdict
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 from agents import evaluate
 from agents.baselines import RandomAgent
@@ -33,37 +31,12 @@ from agents.report.page import embed_json
 from agents.report.page import page_data
 from agents.report.positions import WIDTH
 from agents.report.positions import substation_positions
-from tests.agents.report_setups import GATE
-from tests.agents.report_setups import HOSTILE
-from tests.agents.report_setups import Setup
-from tests.agents.report_setups import bare
-from tests.agents.report_setups import embedded
-from tests.agents.report_setups import make
-from tests.agents.report_setups import planner
-from tests.agents.report_setups import planner_page
-from tests.agents.report_setups import planner_recording
-from tests.agents.report_setups import stubborn_recording
-
-
-@pytest.fixture(scope="module")
-def setup() -> Setup:
-    return planner()
-
-
-@pytest.fixture(scope="module")
-def recording() -> Recording:
-    return planner_recording()
-
-
-@pytest.fixture(scope="module")
-def page() -> str:
-    return planner_page()
-
-
-@pytest.fixture(scope="module")
-def stubborn() -> Recording:
-    return stubborn_recording()
-
+from tests.agents.report.setups import GATE
+from tests.agents.report.setups import HOSTILE
+from tests.agents.report.setups import Setup
+from tests.agents.report.setups import bare
+from tests.agents.report.setups import embedded
+from tests.agents.report.setups import make
 
 # ---------------------------------------------------------------------------------- encoding
 
@@ -340,25 +313,18 @@ def test_the_report_says_where_the_agent_did_not_repeat_itself(
         assert (f"lasted 7 steps in the evaluation, {first.steps} here" in again) == told
 
 
-def test_the_command_writes_the_report(
-    working_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [
+def test_the_command_writes_the_report(command: Any, working_folder: Path) -> None:
+    code, out, error = command(
+        evaluate.main,
         "agent=do_nothing",
         "folder=out",
         "evaluation.episodes=2",
         "evaluation.max_steps=30",
         "evaluation.plots=false",
         "evaluation.report=5",
-    ]
-    monkeypatch.setattr(sys, "argv", ["powergrid-evaluate", *arguments])
-    try:
-        evaluate.main()
-    except SystemExit as end:
-        assert not end.code, capsys.readouterr().err
-    finally:
-        GlobalHydra.instance().clear()
-    assert "Wrote out/report.html" in capsys.readouterr().out
+    )
+    assert code == 0, error
+    assert "Wrote out/report.html" in out
     document = embedded((working_folder / "out" / "report.html").read_text(encoding="utf-8"))
     assert document["agent"] == "do_nothing"
     assert [episode["steps"] for episode in document["episodes"]] == [30, 30]

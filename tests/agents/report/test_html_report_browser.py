@@ -17,35 +17,11 @@ from agents.report import render_page
 from agents.report import write_report
 from agents.report.page import POWER_RESOLUTION
 from agents.report.page import RHO_RESOLUTION
-from tests.agents import webdriver
-from tests.agents.report_setups import HOSTILE
-from tests.agents.report_setups import Setup
-from tests.agents.report_setups import bare
-from tests.agents.report_setups import make
-from tests.agents.report_setups import planner
-from tests.agents.report_setups import planner_page
-from tests.agents.report_setups import planner_recording
-from tests.agents.report_setups import stubborn_recording
-
-
-@pytest.fixture(scope="module")
-def setup() -> Setup:
-    return planner()
-
-
-@pytest.fixture(scope="module")
-def recording() -> Recording:
-    return planner_recording()
-
-
-@pytest.fixture(scope="module")
-def page() -> str:
-    return planner_page()
-
-
-@pytest.fixture(scope="module")
-def stubborn() -> Recording:
-    return stubborn_recording()
+from tests.agents.report import webdriver
+from tests.agents.report.setups import HOSTILE
+from tests.agents.report.setups import Setup
+from tests.agents.report.setups import bare
+from tests.agents.report.setups import make
 
 
 @pytest.fixture(scope="module")

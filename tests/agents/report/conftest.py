@@ -1,0 +1,70 @@
+"""What the tests of the HTML report play and show, each made once."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose
+from hydra import initialize_config_module
+
+from agents.commands import plain
+from agents.composition import build_agent
+from agents.composition import build_evaluation_factory
+from agents.composition import build_plan
+from agents.composition import probe_spaces
+from agents.report import Recording
+from agents.report import grid_of
+from agents.report import record_episodes
+from agents.report import render_page
+from tests.agents.report.setups import GATE
+from tests.agents.report.setups import HOSTILE
+from tests.agents.report.setups import Setup
+from tests.agents.report.setups import Stubborn
+from tests.agents.report.setups import bare
+from tests.agents.report.setups import make
+
+_OVERRIDES = (
+    "network=mlp",
+    "agent.network.hidden_size=16",
+    "agent.network.state_size=16",
+    "agent.search.num_simulations=12",
+    "agent.search.max_considered=4",
+    "wrappers=gated",
+    f"env.kwargs.idle_gate={GATE}",
+    "trainer.device=cpu",
+)
+
+
+@pytest.fixture(scope="session")
+def setup() -> Setup:
+    """An agent with a small network and search, that has learned nothing yet."""
+    with initialize_config_module("conf", version_base="1.3"):
+        config = plain(compose("train", overrides=list(_OVERRIDES)))
+    factory = build_evaluation_factory(config["env"], split="test", max_steps=540)
+    observation, action = probe_spaces(factory)
+    agent = build_agent(config["agent"], observation_space=observation, action_space=action, seed=3)
+    plans = build_plan(config["env"], split="test", episodes=3, seed=20190106)
+    return Setup(agent, factory, plans)
+
+
+@pytest.fixture(scope="session")
+def recording(setup: Setup) -> Recording:
+    """Two of its three episodes, which are evaluated two at a time."""
+    return record_episodes(setup.agent, setup.make_environment, setup.plans, episodes=2, num_envs=2)
+
+
+@pytest.fixture(scope="session")
+def page(recording: Recording) -> str:
+    """The report of ``recording``, with texts that try to break it."""
+    facts = {"Rules": HOSTILE, "Idle gate": f"{GATE}"}
+    return render_page(recording, agent=f"muzero {HOSTILE}", facts=facts, idle_gate=GATE)
+
+
+@pytest.fixture(scope="session")
+def stubborn(setup: Setup) -> Recording:
+    """One legal decision, two refused ones and a failure."""
+    factory = bare(setup.make_environment, parameters={"NB_TIMESTEP_COOLDOWN_SUB": 3})
+    agent = make(Stubborn, factory)
+    assert isinstance(agent, Stubborn)
+    texts = grid_of(factory)[1].texts
+    agent.favourite = texts.index("substation 1: switch busbar of line_3 (or), gen_0")
+    return record_episodes(agent, factory, setup.plans[:1])

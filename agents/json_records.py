@@ -7,13 +7,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields
 from types import NoneType
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeVar
 from typing import get_args
 from typing import get_origin
 from typing import get_type_hints
 
-Record = TypeVar("Record")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 
 _LARGEST = 2**63
 
@@ -49,7 +53,7 @@ def read_record(value: Any, kind: type[Record], where: str) -> Record:
     """
     if not isinstance(value, Mapping):
         raise ValueError(f"{where}: expected an object, found {_short(value)}")
-    known = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+    known = [one.name for one in fields(kind)]
     missing = [name for name in known if name not in value]
     if missing:
         raise ValueError(f"{where}: {missing[0]} is missing")

@@ -126,12 +126,13 @@ def test_same_seed_same_weights_and_a_resumed_run_is_never_interrupted(tmp_path:
             GRID, tmp_path / folder, evaluator, evaluation_interval=10**8, checkpoint_interval=1
         )
         torch.manual_seed(len(folder))  # what stood there before does not matter
-        before = torch.get_rng_state(), np.random.get_state(legacy=False)
+        before: Any = np.random.get_state(legacy=False)
+        of_torch = torch.get_rng_state()
         agent.train(run)
         evaluator.close()
-        assert torch.equal(torch.get_rng_state(), before[0])
+        assert torch.equal(torch.get_rng_state(), of_torch)
         after: Any = np.random.get_state(legacy=False)
-        assert (after["state"]["key"] == before[1]["state"]["key"]).all()  # type: ignore[index]
+        assert (after["state"]["key"] == before["state"]["key"]).all()
         assert isinstance(run.logger, Rows)
         return agent, run.logger
 

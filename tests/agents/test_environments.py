@@ -16,9 +16,12 @@ from agents.environments import EnvironmentFactory
 from agents.environments import VectorEnvironment
 from agents.environments import final_observations
 from agents.environments import final_values
+from agents.resumable import ResumableVectorEnv
+from envs.power_grid import PowerGridEnv
 
 CARTPOLE = EnvironmentFactory("CartPole-v1")
 GRID = EnvironmentFactory("PowerGrid-v0", {"max_steps": 12, "action_mask": "distinct"})
+NEXT_STEP: Any = "next_step"  # a way of gymnasium's that factories do not take
 GATED = EnvironmentFactory("PowerGrid-v0", {"idle_gate": 0.95, "start": "random", "max_steps": 300})
 
 
@@ -144,8 +147,10 @@ def test_disabled_environments_wait_for_a_reset() -> None:
 
 def test_scenarios_per_environment_and_lookahead() -> None:
     env = GRID(2, autoreset="disabled")
-    source = env.envs[0].unwrapped.scenarios  # type: ignore[attr-defined]
-    names = list(source.names("val")[:2])
+    assert isinstance(env, ResumableVectorEnv)
+    grid = env.envs[0].unwrapped
+    assert isinstance(grid, PowerGridEnv)
+    names = list(grid.scenarios.names("val")[:2])
     _, infos = env.reset(seed=0, options={"scenario": names})
     assert infos["scenario"].tolist() == names
     _, infos = env.reset(seed=0, options={"scenario": names[1]})
@@ -177,7 +182,7 @@ def test_factories_pickle_and_wrap() -> None:
         (lambda: EnvironmentFactory("CartPole-v1", {"gravitation": 9})(1), "gravitation"),
         (lambda: EnvironmentFactory("Pendulum-v1")(1), r"expected Discrete\(n\)"),
         (lambda: EnvironmentFactory("FrozenLake-v1")(1), "expected a Box"),
-        (lambda: CARTPOLE(1, autoreset="next_step"), "autoreset is 'next_step'"),  # type: ignore
+        (lambda: CARTPOLE(1, autoreset=NEXT_STEP), "autoreset is 'next_step'"),
         (lambda: EnvironmentFactory("PowerGrid-v0", {"reward": "l2rpm"})(1), "'l2rpn'"),
     ],
 )

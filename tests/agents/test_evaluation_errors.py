@@ -16,6 +16,7 @@ from agents.baselines import DoNothingAgent
 from agents.baselines import RandomAgent
 from agents.commands import plain
 from agents.composition import build_agent
+from agents.composition import probe_spaces
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator
 from agents.evaluation import plan_episodes
@@ -210,12 +211,9 @@ def test_a_network_of_nan_is_an_agents_error() -> None:
     with initialize_config_module("conf", version_base="1.3"):
         overrides = ["experiment=cartpole", "agent.search.num_simulations=2", "trainer.device=cpu"]
         config = plain(compose("train", overrides=overrides))
-    env = CARTPOLE.make()
+    observation, action = probe_spaces(CARTPOLE)
     agent: Any = build_agent(
-        config["agent"],
-        observation_space=env.observation_space,  # type: ignore[arg-type]
-        action_space=env.action_space,  # type: ignore[arg-type]
-        seed=0,
+        config["agent"], observation_space=observation, action_space=action, seed=0
     )
     with torch.no_grad():
         for weights in agent.network.parameters():

@@ -48,7 +48,8 @@ def test_passes_the_passive_checker():
 
 def test_wrappers_by_keyword():
     env = gym.make("PowerGrid-v0", idle_gate=0.9, reconnect_lines=True, disable_env_checker=True)
-    gate = env.env  # type: ignore[attr-defined]
+    assert isinstance(env, gym.Wrapper)
+    gate = env.env
     assert isinstance(gate, IdleGate) and gate.threshold == 0.9
     assert isinstance(gate.env, ReconnectLines)
     assert env.has_wrapper_attr("simulate") and env.has_wrapper_attr("action_masks")

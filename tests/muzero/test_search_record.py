@@ -230,7 +230,7 @@ def test_the_picture_is_whole_and_nothing_overlaps(
     record = record_tree(search.last_tree(), 0, result, discount=search.discount, texts=texts)
     svg = to_svg(record, pruning, title="scenario & <decision> " + 9 * "and more ")
     root = ElementTree.fromstring(svg)
-    assert root.find(f"{SVG}text/{SVG}tspan").text.startswith("scenario & <decision>")  # type: ignore[union-attr]
+    assert root.findtext(f"{SVG}text/{SVG}tspan", "").startswith("scenario & <decision>")
     width = float(root.attrib["width"])
     for text in root.iter(f"{SVG}text"):
         size = float(text.attrib.get("font-size", root.attrib["font-size"]))

@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -62,7 +63,7 @@ LOADS = (
 GENERATORS = ("gen_1_0", "gen_2_1", "gen_5_2", "gen_5_3", "gen_7_4", "gen_0_5")
 VOLTAGES = (142.1, 142.1, 22.0, 22.0, 13.2, 142.1)  # kV, of GENERATORS
 WIND, SECOND_SOLAR, FIRST_SOLAR = 2, 3, 4  # in GENERATORS
-DISPATCHED = (0, 1, 5)  # in GENERATORS: they share equally what wind and sun leave
+DISPATCHED = (0, 1, 5)  # in GENERATORS: they share what wind and sun leave, here equally
 GRIDS = (  # of the wheel, with these loads and generators in this order
     "l2rpn_case14_sandbox",
     "l2rpn_case14_sandbox_diff_grid",
@@ -171,7 +172,8 @@ def _read_months() -> _Months:
     )
 
 
-def _digest(text: str) -> int:
+def digest(text: str) -> int:
+    """Return a number of 32 bits that depends on ``text`` alone, to seed with."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
@@ -191,7 +193,7 @@ def _fixed_list(split: str) -> tuple[str, ...]:
     once the loads, once the wind and once the sun, and never two of them in one scenario.
     """
     # RandomState's streams are frozen by numpy, Generator's are not: lists must never change
-    random = np.random.RandomState(_digest(split))
+    random = np.random.RandomState(digest(split))
     weeks = SPLIT_WEEKS[split]
     names: dict[str, None] = {}
     while len(names) < LIST_LENGTHS[split]:
@@ -226,25 +228,55 @@ def _foresee(series: np.ndarray, random: np.random.RandomState) -> np.ndarray:
     return following * (1 + FORECAST_ERROR * random.standard_normal(series.shape))
 
 
-@lru_cache(maxsize=64)  # 2 MB each
-def build(name: str) -> Scenario:
-    """Build the scenario called ``name`` (8 ms; the latest 64 are kept and shared)."""
-    composition = parse(name)
+class Drivers(NamedTuple):
+    """What all else in a scenario follows from: T rows of loads, wind and sun."""
+
+    load: np.ndarray  # [T, 11] float64, MW, columns as in LOADS
+    wind: np.ndarray  # [T] float64, MW
+    sun: np.ndarray  # [T] float64, MW, first solar plant
+
+
+def drivers(composition: Composition) -> Drivers:
+    """Return the real weeks of ``composition`` one after the other, and the first row once more."""
     months = _read_months()
-    load_p = _join(months.load, composition.load).astype(np.float64)
-    prod_p = np.zeros((len(load_p), len(GENERATORS)))
-    prod_p[:, WIND] = _join(months.wind, composition.wind)
-    prod_p[:, FIRST_SOLAR] = _join(months.sun, composition.sun)
-    prod_p[:, SECOND_SOLAR] = SECOND_SOLAR_OVER_FIRST * prod_p[:, FIRST_SOLAR]
-    rest = PRODUCTION_OVER_LOAD * load_p.sum(axis=1) - prod_p.sum(axis=1)
-    prod_p[:, DISPATCHED] = rest[:, None] / len(DISPATCHED)
-    random = np.random.RandomState(_digest(name))
-    load_p_forecast = _foresee(load_p, random)
+    return Drivers(
+        load=_join(months.load, composition.load).astype(np.float64),
+        wind=_join(months.wind, composition.wind).astype(np.float64),
+        sun=_join(months.sun, composition.sun).astype(np.float64),
+    )
+
+
+def equal_thirds(rest: np.ndarray) -> np.ndarray:
+    """Return how ``DISPATCHED`` share ``rest`` ``[T]``, MW: ``[T, 3]``, all alike."""
+    return np.repeat(rest[:, None] / len(DISPATCHED), len(DISPATCHED), axis=1)
+
+
+def assemble(
+    name: str,
+    given: Drivers,
+    *,
+    dispatch: Callable[[np.ndarray], np.ndarray] = equal_thirds,
+) -> Scenario:
+    """Return the scenario that follows from loads, wind and sun.
+
+    Args:
+        name: of the scenario; forecast errors are drawn from it alone.
+        given: loads, wind and sun.
+        dispatch: how ``DISPATCHED`` share what wind and sun leave, ``[T]`` -> ``[T, 3]`` MW.
+    """
+    prod_p = np.zeros((len(given.load), len(GENERATORS)))
+    prod_p[:, WIND] = given.wind
+    prod_p[:, FIRST_SOLAR] = given.sun
+    prod_p[:, SECOND_SOLAR] = SECOND_SOLAR_OVER_FIRST * given.sun
+    rest = PRODUCTION_OVER_LOAD * given.load.sum(axis=1) - prod_p.sum(axis=1)
+    prod_p[:, DISPATCHED] = dispatch(rest)
+    random = np.random.RandomState(digest(name))
+    load_p_forecast = _foresee(given.load, random)
     prod_p_forecast = _foresee(prod_p, random)
     prod_v = np.broadcast_to(np.asarray(VOLTAGES, np.float32), prod_p.shape)
     series = {
-        "load_p": load_p,
-        "load_q": REACTIVE_OVER_ACTIVE * load_p,
+        "load_p": given.load,
+        "load_q": REACTIVE_OVER_ACTIVE * given.load,
         "prod_p": prod_p,
         "load_p_forecast": load_p_forecast,
         "load_q_forecast": REACTIVE_OVER_ACTIVE * load_p_forecast,
@@ -254,6 +286,34 @@ def build(name: str) -> Scenario:
     for values in arrays.values():
         values.flags.writeable = False
     return Scenario(name=name, prod_v=prod_v, prod_v_forecast=prod_v, start=START, **arrays)
+
+
+@lru_cache(maxsize=64)  # 2 MB each
+def build(name: str) -> Scenario:
+    """Build the scenario called ``name`` (8 ms; the latest 64 are kept and shared)."""
+    return assemble(name, drivers(parse(name)))
+
+
+def require_fitting_grid(scenarios: str, grid: str) -> None:
+    """Refuse a grid whose loads and generators are not those of the sandbox.
+
+    Args:
+        scenarios: the source's name, for the message.
+        grid: the grid that they are to be played on.
+
+    Raises:
+        ValueError: it has others.
+    """
+    if grid in GRIDS:
+        return
+    columns = grid_columns(grid)
+    if (columns.load_names, columns.generator_names) != (LOADS, GENERATORS):
+        raise ValueError(
+            f"scenarios {scenarios!r} are made for the sandbox's 14 substations, and grid "
+            f"{grid!r} has other loads or generators: use 'bundled' (what ships with the "
+            f"grid) or 'dataset' (grid2op's download, or your own folder). "
+            f"Grids that fit: {', '.join(GRIDS)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -268,16 +328,7 @@ class RecombinedSource:
 
     def __post_init__(self) -> None:
         """Refuse a grid whose loads and generators are not those of the sandbox."""
-        if self.grid in GRIDS:
-            return
-        columns = grid_columns(self.grid)
-        if (columns.load_names, columns.generator_names) != (LOADS, GENERATORS):
-            raise ValueError(
-                f"scenarios 'recombined' are made for the sandbox's 14 substations, and grid "
-                f"{self.grid!r} has other loads or generators: use 'bundled' (what ships with the "
-                f"grid) or 'dataset' (grid2op's download, or your own folder). "
-                f"Grids that fit: {', '.join(GRIDS)}"
-            )
+        require_fitting_grid("recombined", self.grid)
 
     def names(self, split: str) -> tuple[str, ...]:
         """Return the fixed list of ``split``: 64 of train, 32 of val, 64 of test, 40 of all."""

@@ -29,6 +29,13 @@ LIST_HASHES = {
     "test": "6c2d61d33603d5495645320c5806b01579c5386c0d4b297bc6da774d55220b04",
     "all": "15824688a4f902ed69de9dae7acb3292c808e3c2b338806332e37ea9c5a69495",
 }
+# SHA-256 of the series of the first scenario of each list, in the order of the fields
+SERIES_HASHES = {
+    "train": "b92d626f8b82c29099f8ea9eb5c683d45ce99c0e8fcabc272bd9b7b698ec15d0",
+    "val": "3988f73a9ccb059f2801f57fcfb3393b41bd2dd9840cfb8974c091f9d4641e55",
+    "test": "7285077cff32b2bb8023004c548690b18e41e04bcfe8d156b8b5f1f9c1918019",
+    "all": "aa88d7b3cb96538b117dd59dc79936227cda0d28a847c49d64af0ccc23180b47",
+}
 # doing nothing, measured with grid2op 1.12.6 and lightsim2grid 1.2.0: name -> step of the blackout
 BLACKOUTS = {
     "train-l13.00.31.22-w22.31.13.13-s32.13.23.10": 515,
@@ -169,6 +176,15 @@ def test_lists_are_fixed_and_balanced(source, split):
         assert composition.name == name
         for place in zip(composition.load, composition.wind, composition.sun, strict=True):
             assert len(set(place)) == 3
+
+
+@pytest.mark.parametrize("split", SERIES_HASHES)
+def test_the_numbers_behind_a_name_never_change(source, split):
+    digest = hashlib.sha256()
+    for series in vars(source.load(source.names(split)[0])).values():
+        if isinstance(series, np.ndarray):
+            digest.update(np.ascontiguousarray(series).tobytes())
+    assert digest.hexdigest() == SERIES_HASHES[split]
 
 
 def test_draws_follow_the_seed_and_stay_in_the_split(source):

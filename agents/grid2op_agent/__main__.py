@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     writing = commands.add_parser("export", help="write scenarios as a grid2op folder")
     writing.add_argument("folder", help="absent or empty")
-    writing.add_argument("--source", default="recombined", help="recombined, bundled or dataset")
+    writing.add_argument("--source", default="recombined", help="recombined, varied, bundled, ...")
     writing.add_argument("--grid", default="l2rpn_case14_sandbox", help="grid2op name of the grid")
     writing.add_argument("--split", default="test", help=", ".join(SPLITS))
     writing.add_argument("--scenarios", type=int, help="how many, of the first; all by default")

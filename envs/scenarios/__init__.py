@@ -2,6 +2,7 @@
 
 - ``base``: what a scenario is, and what a source of scenarios offers.
 - ``recombined``: months made of the real weeks inside the grid2op wheel (the default).
+- ``varied``: those with loads, wind and sun scaled at random, to train on.
 - ``bundled``: the short ones that ship with a grid.
 - ``dataset``: grid2op's downloaded data sets, or a folder in their format.
 - ``chronics``, ``grids``: playing a scenario in grid2op.
@@ -19,6 +20,7 @@ from envs.scenarios.export import export
 from envs.scenarios.grids import make_grid2op
 from envs.scenarios.grids import set_scenario
 from envs.scenarios.recombined import RecombinedSource
+from envs.scenarios.varied import VariedSource
 
 __all__ = [
     "SPLITS",
@@ -28,11 +30,14 @@ __all__ = [
     "Scenario",
     "ScenarioChronics",
     "ScenarioSource",
+    "VariedSource",
     "export",
     "make_grid2op",
     "make_source",
     "set_scenario",
 ]
+
+_SOURCES = {"recombined": RecombinedSource, "varied": VariedSource, "bundled": BundledSource}
 
 
 def make_source(
@@ -41,16 +46,16 @@ def make_source(
     """Return the source of scenarios called ``name`` for ``grid``.
 
     Args:
-        name: "recombined", "bundled" or "dataset".
+        name: "recombined", "varied", "bundled" or "dataset".
         grid: the grid that the scenarios are played on.
         folder: for "dataset", a folder in grid2op's format; None for what grid2op downloaded.
 
     Raises:
         ValueError: no such source (the nearest one is named), or it does not fit the grid.
     """
-    choose("scenarios", name, ("recombined", "bundled", "dataset"))
+    choose("scenarios", name, (*_SOURCES, "dataset"))
     if name == "dataset":
         return DatasetSource(grid, folder)
     if folder is not None:
         raise ValueError(f"scenarios {name!r} take no folder (got {folder!r}): use 'dataset'")
-    return RecombinedSource(grid) if name == "recombined" else BundledSource(grid)
+    return _SOURCES[name](grid)

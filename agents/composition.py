@@ -107,6 +107,8 @@ def build_plan(
 ) -> tuple[EpisodePlan, ...]:
     """Return the episodes to evaluate on: the split's fixed scenarios, or seeds without scenarios.
 
+    Scenarios are those of the evaluation, where it has others than the training.
+
     Args:
         env: the config group.
         split: "train", "val" or "test".
@@ -116,7 +118,7 @@ def build_plan(
     Raises:
         ValueError: no such source, folder or split, an empty one, or too many episodes.
     """
-    kwargs = env["kwargs"]
+    kwargs = {**env["kwargs"], **env["evaluation_kwargs"]}
     if "scenarios" not in kwargs:
         if episodes is None:
             raise ValueError(

@@ -15,7 +15,9 @@ from envs.names import choose
 # config group -> what it fills in
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "env": ("env",),
-    "scenarios": ("env.kwargs.scenarios", "env.kwargs.scenario_folder"),
+    "scenarios": (
+        *("env.kwargs.scenarios", "env.kwargs.scenario_folder", "env.evaluation_kwargs.scenarios"),
+    ),
     "observation": ("env.kwargs.observation", "env.simulator", "env.wrappers"),
     "reward": ("env.kwargs.reward",),
     "wrappers": ("env.kwargs.idle_gate", "env.kwargs.reconnect_lines"),
@@ -28,6 +30,8 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "logger": ("logger",),
 }
 
+_ABSENT = object()
+
 
 def change_saved(
     saved: Mapping[str, Any],
@@ -38,6 +42,8 @@ def change_saved(
     ignored: Sequence[str],
 ) -> dict[str, Any]:
     """Return ``saved`` with the values that ``overrides`` set in ``composed``.
+
+    What they name and ``composed`` does not have is left out.
 
     Args:
         saved: resolved configuration of a run.
@@ -60,9 +66,12 @@ def change_saved(
                     f"{override}: a saved run is continued as it was; only {', '.join(changeable)} "
                     "may be changed. Start a new run for another configuration."
                 )
-            value = OmegaConf.select(composed, target)
+            value = OmegaConf.select(composed, target, default=_ABSENT)
             if key not in _GROUPS and override[0] not in "+~":
                 _require_key(config, target)
+            if value is _ABSENT:
+                _remove(config, target)
+                continue
             if OmegaConf.is_config(value):
                 value = OmegaConf.to_container(value, resolve=True)
             OmegaConf.update(config, target, value, merge=False, force_add=True)
@@ -73,6 +82,13 @@ def change_saved(
 
 def _under(key: str, roots: Sequence[str]) -> bool:
     return any(key == root or key.startswith(f"{root}.") for root in roots)
+
+
+def _remove(config: DictConfig, key: str) -> None:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if isinstance(node, DictConfig):
+        node.pop(name, None)
 
 
 def _require_key(config: DictConfig, key: str) -> None:

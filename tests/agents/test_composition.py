@@ -26,6 +26,9 @@ from agents.composition import instantiate
 from agents.composition import preflight_logger
 from agents.environments import VectorEnvironment
 from agents.logging import RunInfo
+from agents.results.protocol import describe_protocol
+from agents.saved_configs import change_saved
+from envs.scenarios import make_source
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NO_GROUPS = ("sweep",)  # read by wandb
@@ -141,7 +144,7 @@ def test_every_part_of_muzero_is_built_and_acts(override: str, grid_spaces: dict
         f"{path.parent}={path.name}"
         for path in FILES
         if path.parent.name in ("observation", "reward", "wrappers")
-        or path.name in ("recombined", "bundled")
+        or path.name in ("recombined", "varied", "bundled")
     ],
 )
 def test_every_environment_option_is_played(override: str) -> None:
@@ -222,3 +225,47 @@ def test_environments_without_scenarios_are_planned_by_number() -> None:
     with pytest.raises(ValueError, match="takes no max_steps"):
         build_evaluation_factory(env, split="val", max_steps=5)
     assert isinstance(build_environment_factory(env).make().action_space, gym.spaces.Discrete)
+
+
+def evaluated(env: dict[str, Any]) -> tuple[list[str], str]:
+    """Return the first scenarios that an evaluation on val plays, and its protocol's hash."""
+    plan = build_plan(env, split="val", episodes=2, seed=7)
+    factory = build_evaluation_factory(env, split="val")
+    return [one.scenario for one in plan], describe_protocol(factory, plan).sha256
+
+
+def test_episodes_are_those_of_the_source_that_evaluation_plays() -> None:
+    plain_names = list(make_source("recombined").names("val")[:2])
+    varied_names = list(make_source("varied").names("val")[:2])
+    env = make("train", "scenarios=varied")["env"]
+    assert env["kwargs"]["scenarios"] == "varied"
+    assert evaluated(env) == evaluated(make("train")["env"])
+    assert evaluated(env)[0] == plain_names
+    asked = make("train", "scenarios=varied", "env.evaluation_kwargs.scenarios=varied")["env"]
+    assert evaluated(asked)[0] == varied_names
+    assert evaluated(asked)[1] != evaluated(env)[1]
+    added = make("evaluate", "+env.evaluation_kwargs.scenarios=varied")["env"]
+    assert evaluated(added)[0] == varied_names
+
+
+@pytest.mark.parametrize("trained", ["recombined", "varied"])
+@pytest.mark.parametrize(
+    ("overrides", "first"),
+    [
+        (["scenarios=bundled"], make_source("bundled").names("val")[0]),
+        (["scenarios=varied"], make_source("recombined").names("val")[0]),
+        (["+env.evaluation_kwargs.scenarios=varied"], make_source("varied").names("val")[0]),
+    ],
+)
+def test_a_run_is_evaluated_on_other_scenarios(
+    trained: str, overrides: list[str], first: str
+) -> None:
+    changed = change_saved(
+        make("train", f"scenarios={trained}"),
+        compose("evaluate", overrides=overrides),
+        overrides,
+        changeable=("env",),
+        ignored=(),
+    )
+    assert evaluated(changed["env"])[0][0] == first
+    assert changed["env"]["kwargs"]["scenario_folder"] is None

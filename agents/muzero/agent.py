@@ -94,7 +94,6 @@ class MuZeroAgent(Agent):
         self._make_network = partial(
             network, observation_shape=observation_space.shape, num_actions=self._num_actions
         )
-        self._make_search = partial(search, discount=discount)
         self._make_replay = partial(
             replay,
             observation_shape=observation_space.shape,
@@ -117,7 +116,15 @@ class MuZeroAgent(Agent):
                 "agent.unroll_steps=0 trains no dynamics, which the learned model plans in; set "
                 "agent.unroll_steps=1 or more, or agent/model=simulator"
             )
+        # The values of a network that predicts discounts have them in them, see LearnedModel.
+        discounted = self._model.plans_in_network and self.network.predicts_discount
+        self._make_search = partial(search, discount=1.0 if discounted else discount)
         self._search = self._make_search()
+        if self._search.reuse_subtree and discounted:
+            raise ValueError(
+                "search.reuse_subtree=true keeps values as they are worth at a former root, which "
+                "network.predict_discount=true makes them; set one of the two to false"
+            )
         if self._search.reuse_subtree and not self._model.plans_in_network:
             raise ValueError(
                 "search.reuse_subtree=true keeps the states of a tree, and the simulator's copies "

@@ -30,6 +30,7 @@ class LearnerMetrics(NamedTuple):
     reward: float
     policy: float  # nats
     consistency: float
+    discount: float  # nats, 0 where the network predicts none
     l2: float  # ||theta||^2, without lambda
     grad_norm: float  # before clipping, L2 included
     policy_target_entropy: float  # nats, mean: the floor of the policy loss at one position
@@ -43,8 +44,9 @@ class Learner:
     """Trains a network: the optimiser lives as long as the learner.
 
     The loss is ``value_weight L_v + reward_weight L_r + policy_weight L_p + consistency_weight
-    L_c + l2 ||theta||^2``; with weights of 1, ``scale_unroll=False`` and scalar heads it is the
-    specification's, averaged over the batch. On a CPU, equal batches give equal weights.
+    L_c + discount_weight L_d + l2 ||theta||^2``; with weights of 1, ``scale_unroll=False`` and
+    scalar heads it is the specification's, averaged over the batch. On a CPU, equal batches give
+    equal weights.
 
     Args:
         network: what to train; moved to ``device``.
@@ -55,6 +57,7 @@ class Learner:
         reward_weight: weight of the reward loss.
         policy_weight: weight of the policy loss.
         consistency_weight: weight of the consistency loss; 0 leaves it out.
+        discount_weight: weight of the loss of discounts, where the network predicts them.
         l2: lambda of the L2 term, over all parameters.
         max_grad_norm: longer gradients are scaled down to this norm; None for no limit.
         gradient_scale: factor on the gradient that enters each dynamics step.
@@ -77,6 +80,7 @@ class Learner:
         reward_weight: float = 1.0,
         policy_weight: float = 1.0,
         consistency_weight: float = 0.0,
+        discount_weight: float = 1.0,
         l2: float = 0.0,
         max_grad_norm: float | None = None,
         gradient_scale: float = 0.5,
@@ -89,6 +93,7 @@ class Learner:
             "reward_weight": reward_weight,
             "policy_weight": policy_weight,
             "consistency_weight": consistency_weight,
+            "discount_weight": discount_weight,
             "l2": l2,
             "gradient_scale": gradient_scale,
         }
@@ -117,7 +122,13 @@ class Learner:
         self.loss_weights = Losses(
             *(
                 torch.tensor(weight, device=self.device)
-                for weight in (value_weight, reward_weight, policy_weight, consistency_weight)
+                for weight in (
+                    value_weight,
+                    reward_weight,
+                    policy_weight,
+                    consistency_weight,
+                    discount_weight,
+                )
             )
         )
         self.consistency = consistency_weight > 0.0

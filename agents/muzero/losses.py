@@ -19,6 +19,7 @@ class TensorBatch(NamedTuple):
     observations: torch.Tensor  # [B, ...] float32
     actions: torch.Tensor  # [B, K] int64
     rewards: torch.Tensor  # [B, K] float32
+    discounts: torch.Tensor  # [B, K] float32
     values: torch.Tensor  # [B, K+1] float32
     policies: torch.Tensor  # [B, K+1, A] float32
     reward_mask: torch.Tensor  # [B, K] bool
@@ -36,6 +37,7 @@ class Losses(NamedTuple):
     reward: torch.Tensor  # []
     policy: torch.Tensor  # [], nats
     consistency: torch.Tensor  # [], 0 where unused
+    discount: torch.Tensor  # [], nats, 0 where the network predicts none
 
 
 def muzero_losses(
@@ -51,6 +53,8 @@ def muzero_losses(
     Per row, with u from 0 to K (rewards from 1): value codec loss, reward codec loss and
     -sum_a pi_u(a) log p_u(a). With scalar codecs that is the specification's
     (v_u - z_u)^2 + (r_u - r'_u)^2 - sum_a pi_u(a) log p_u(a). Masked positions add nothing.
+    A network that predicts discounts has the binary cross-entropy of those besides, for the edges
+    of real decisions; its minimum is the target, which need not be 0 or 1.
 
     Args:
         network: whose codecs and projection are used.
@@ -79,7 +83,14 @@ def muzero_losses(
         logits = logits.masked_fill(~batch.action_masks, ILLEGAL_LOGIT)
     cross_entropy = -(batch.policies * logits.log_softmax(dim=-1)).sum(dim=-1)
     value = network.value_head_codec.loss(unrolled.values, batch.values)
-    reward = network.reward_head_codec.loss(unrolled.rewards, batch.rewards)
+    transition = network.read_reward(unrolled.rewards)
+    reward = network.reward_head_codec.loss(transition.reward, batch.rewards)
+    discount = value.new_zeros(())
+    if transition.discount_logit is not None:
+        discount_BK = functional.binary_cross_entropy_with_logits(
+            transition.discount_logit, batch.discounts, reduction="none"
+        )
+        discount = total(discount_BK, batch.policy_mask[:, :-1])
     consistency_loss = value.new_zeros(())
     if consistency:
         similarity = _similarity(network, batch, unrolled)
@@ -89,6 +100,7 @@ def muzero_losses(
         reward=total(reward, batch.reward_mask),
         policy=total(cross_entropy, batch.policy_mask),
         consistency=consistency_loss,
+        discount=discount,
     )
 
 

@@ -20,11 +20,23 @@ class PolicyValue(NamedTuple):
     value: np.ndarray  # [B] float32, in the environment's own units
 
 
+class _Worth(NamedTuple):
+    """What one unit counts at the root, by where it is paid."""
+
+    on_edge: torch.Tensor  # [B, 1], on the edges just taken
+    after: torch.Tensor  # [B, 1], on those that follow
+
+
 class LearnedModel:
     """Plans in a network's own states.
 
     It always reads the network's present weights: nothing is copied, so there is nothing to
     refresh after an update. The outputs of ``step`` last until the next step of as many rows.
+
+    Where the network predicts discounts, a state carries the product of those on its way from the
+    root as its last number, and values and rewards are given as they are worth at the root: a
+    search sums them with a discount of 1. Every Q-value is then the usual one times a number that
+    its siblings share, so what compares siblings (as ``normalization=siblings`` does) is the same.
 
     Args:
         network: the network; moved to ``device``.
@@ -40,6 +52,7 @@ class LearnedModel:
         self._stepper_rows = 0
         self._decode_value = network.value_head_codec.decode
         self._decode_reward = network.reward_head_codec.decode
+        self._discounts = network.predicts_discount
 
     @torch.inference_mode()
     def root(self, observations: np.ndarray) -> ModelOutput:
@@ -49,7 +62,11 @@ class LearnedModel:
             ValueError: the observations do not have the network's shape.
         """
         self._stepper = None  # weights may have moved since the last search
-        return self._output(self.network.initial_inference(self._observations(observations)))
+        output = self.network.initial_inference(self._observations(observations))
+        if not self._discounts:
+            return self._output(output)
+        full = output.hidden.new_ones((len(output.hidden), 1))
+        return self._output(output, _Worth(on_edge=full, after=full))
 
     @torch.inference_mode()
     def step(self, states: torch.Tensor, actions: np.ndarray) -> ModelOutput:
@@ -60,7 +77,13 @@ class LearnedModel:
         if self._stepper is None or self._stepper_rows != len(actions):
             self._stepper_rows = len(actions)
             self._stepper = self.network.stepper(self._stepper_rows)
-        return self._output(self._stepper(states, action))
+        if not self._discounts:
+            return self._output(self._stepper(states, action))
+        output = self._stepper(states[:, :-1], action)
+        logit = self.network.read_reward(output.reward).discount_logit
+        assert logit is not None
+        worth = states[:, -1:]
+        return self._output(output, _Worth(on_edge=worth, after=worth * logit.sigmoid()[:, None]))
 
     @torch.inference_mode()
     def policy_value(self, observations: np.ndarray) -> PolicyValue:
@@ -83,13 +106,16 @@ class LearnedModel:
         contiguous = np.ascontiguousarray(observations, dtype=np.float32)
         return torch.from_numpy(contiguous).to(self.device)
 
-    def _output(self, output: NetworkOutput) -> ModelOutput:
+    def _output(self, output: NetworkOutput, worth: _Worth | None = None) -> ModelOutput:
+        """Return ``output`` decoded; with ``worth``, as it counts at the root."""
         value = self._decode_value(output.value)
-        reward = self._decode_reward(output.reward)
+        reward = self._decode_reward(self.network.read_reward(output.reward).reward)
+        states = output.hidden
+        if worth is not None:
+            value, reward = value * worth.after[:, 0], reward * worth.on_edge[:, 0]
+            states = torch.cat((states, worth.after), dim=1)
         if self._on_host:
-            return ModelOutput(
-                value.numpy(), reward.numpy(), output.policy_logits.numpy(), output.hidden
-            )
+            return ModelOutput(value.numpy(), reward.numpy(), output.policy_logits.numpy(), states)
         # One transfer, not three: each waits for the device.
         packed = torch.cat((value[:, None], reward[:, None], output.policy_logits), dim=1)
         numbers = packed.float().cpu().numpy()
@@ -97,5 +123,5 @@ class LearnedModel:
             np.ascontiguousarray(numbers[:, 0]),
             np.ascontiguousarray(numbers[:, 1]),
             np.ascontiguousarray(numbers[:, 2:]),
-            output.hidden,
+            states,
         )

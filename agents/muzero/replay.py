@@ -23,6 +23,7 @@ from agents.muzero.policy_storage import SparsePolicies
 from agents.muzero.sum_tree import SumTree
 from agents.muzero.targets import CONTINUING
 from agents.muzero.targets import CUT
+from agents.muzero.targets import edge_discounts
 from agents.muzero.targets import n_step_values
 from agents.muzero.targets import spread_rewards
 from agents.muzero.targets import unroll_masks
@@ -36,6 +37,7 @@ class ReplayBatch(NamedTuple):
     observations: np.ndarray  # [B, ...] float32
     actions: np.ndarray  # [B, K] int64; random where the episode was over
     rewards: np.ndarray  # [B, K] float32
+    discounts: np.ndarray  # [B, K] float32, on what follows; 0 where the episode ended or was over
     values: np.ndarray  # [B, K+1] float32, n-step targets
     policies: np.ndarray  # [B, K+1, A] float32, rows sum to 1 (0 where masked)
     reward_mask: np.ndarray  # [B, K] bool, True = train
@@ -411,6 +413,9 @@ class Replay:
         policies = self._policies.read(unroll.ravel()).numpy()
         policies = policies.reshape(*unroll.shape, self.num_actions)
         policies[~real] = 0.0
+        discounts = edge_discounts(
+            ends, discount=self.discount, num_steps=places - 1, durations=durations
+        )
         # After the end any action leads to the absorbing state; the next episode's would not do.
         actions = arrays["action"][unroll[:, :-1]].astype(np.int64)
         over = ~real[:, :-1]
@@ -424,6 +429,7 @@ class Replay:
             observations=observations[unroll[:, 0]].astype(np.float32, copy=False),
             actions=actions,
             rewards=np.where(real[:, :-1], rewards[:, : places - 1], np.float32(0.0)),
+            discounts=np.where(real[:, :-1], discounts, np.float32(0.0)),
             values=np.where(real, values, np.float32(0.0)),
             policies=policies,
             reward_mask=known[:, :-1],

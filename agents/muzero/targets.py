@@ -70,10 +70,7 @@ def n_step_values(
             f"a window of {rewards.shape[1]} decisions is too short: {num_positions} positions "
             f"with td_steps={td_steps} need {num_positions + td_steps}"
         )
-    if durations is None:
-        discounts = np.full(rewards.shape, discount)
-    else:
-        discounts = np.power(discount, durations, dtype=np.float64)
+    discounts = _discounts(ends, discount, durations)
     # Per decision: what it adds if reached, and the factor on what follows it (0 at an end).
     added = np.where(ends == CUT, root_values, rewards).astype(np.float64)
     added += np.where(ends == TRUNCATED, discounts * final_values, 0.0)
@@ -86,6 +83,36 @@ def n_step_values(
         weight *= factors[:, window]
     values += weight * root_values[:, td_steps : td_steps + num_positions]
     return values.astype(np.float32)
+
+
+def edge_discounts(
+    ends: np.ndarray,
+    *,
+    discount: float,
+    num_steps: int,
+    durations: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return ``[B, K]`` float32: what follows the first K decisions counts so much at their start.
+
+    gamma, or gamma^d of a decision of d environment steps; 0 where the episode terminated, since
+    nothing follows. A truncated or cut episode would have gone on (Oh et al. 2017, "Value
+    prediction network", https://arxiv.org/abs/1707.03497).
+
+    Args:
+        ends: ``[B, L]`` with L at least K, one of ``END_CODES``.
+        discount: gamma, per decision; with ``durations``, per environment step.
+        num_steps: K.
+        durations: ``[B, L]``, environment steps that each decision took, or None.
+    """
+    discounts = _discounts(ends, discount, durations)[:, :num_steps]
+    return np.where(ends[:, :num_steps] == TERMINATED, 0.0, discounts).astype(np.float32)
+
+
+def _discounts(ends: np.ndarray, discount: float, durations: np.ndarray | None) -> np.ndarray:
+    """Return the discount ``[B, L]`` float64 of each decision of ``ends``, wherever it led."""
+    if durations is None:
+        return np.full(ends.shape, discount)
+    return np.power(discount, durations, dtype=np.float64)
 
 
 def spread_rewards(rewards: np.ndarray, durations: np.ndarray, discount: float) -> np.ndarray:

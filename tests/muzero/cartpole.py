@@ -75,8 +75,10 @@ def evaluate(agent: Agent) -> Mapping[str, float]:
     return {"score": total}
 
 
-def make_agent(seed: int = 0, **search: Any) -> MuZeroAgent:
-    """Return an untrained agent; ``search`` are options of its search."""
+def make_agent(
+    seed: int = 0, *, network: Mapping[str, Any] | None = None, **search: Any
+) -> MuZeroAgent:
+    """Return an untrained agent; ``search`` are options of its search, ``network`` of that."""
     env = gym.make("CartPole-v1")
     assert isinstance(env.observation_space, gym.spaces.Box)
     assert isinstance(env.action_space, gym.spaces.Discrete)
@@ -84,7 +86,7 @@ def make_agent(seed: int = 0, **search: Any) -> MuZeroAgent:
         observation_space=env.observation_space,
         action_space=env.action_space,
         seed=seed,
-        network=partial(MLPNetwork, hidden_size=16, state_size=16),
+        network=partial(MLPNetwork, hidden_size=16, state_size=16, **(network or {})),
         search=partial(GumbelSearch, num_simulations=4, max_considered=2, **search),
         replay=partial(Replay, capacity=2000),
         optimizer=partial(torch.optim.Adam, lr=1e-3),

@@ -35,6 +35,7 @@ def random_batch(size: int = 6, steps: int = 2, seed: int = 0) -> ReplayBatch:
         observations=rng.normal(size=(size, 3)).astype(np.float32),
         actions=rng.integers(0, 4, (size, steps)),
         rewards=rng.normal(size=(size, steps)).astype(np.float32),
+        discounts=np.random.default_rng([seed, 1]).random((size, steps)).astype(np.float32),
         values=rng.normal(size=(size, steps + 1)).astype(np.float32),
         policies=rng.dirichlet(np.ones(4), (size, steps + 1)).astype(np.float32),
         reward_mask=np.ones((size, steps), bool),
@@ -45,7 +46,9 @@ def random_batch(size: int = 6, steps: int = 2, seed: int = 0) -> ReplayBatch:
     )
 
 
-def loss_by_hand(net: MuZeroNetwork, batch: ReplayBatch, scale: float, l2: float) -> torch.Tensor:
+def loss_by_hand(
+    net: MuZeroNetwork, batch: ReplayBatch, scale: float, l2: float, discount_weight: float = 0.0
+) -> torch.Tensor:
     """The specification's sum, one row, one position and one action at a time."""
     total = torch.zeros(())
     size, steps = batch.actions.shape
@@ -59,6 +62,10 @@ def loss_by_hand(net: MuZeroNetwork, batch: ReplayBatch, scale: float, l2: float
             if u > 0 and batch.reward_mask[b, u - 1]:
                 reward, r = output.reward[0, 0], float(batch.rewards[b, u - 1])
                 total = total + factor * batch.weights[b] * (reward - r) ** 2
+            if u > 0 and batch.policy_mask[b, u - 1] and discount_weight:
+                p, d = torch.sigmoid(output.reward[0, 1]), float(batch.discounts[b, u - 1])
+                entropy = -(d * torch.log(p) + (1.0 - d) * torch.log(1.0 - p))
+                total = total + discount_weight * factor * batch.weights[b] * entropy
             if batch.policy_mask[b, u]:
                 probability = torch.softmax(output.policy_logits[0], dim=0)
                 for a in range(4):
@@ -71,21 +78,26 @@ def loss_by_hand(net: MuZeroNetwork, batch: ReplayBatch, scale: float, l2: float
     return total / size + l2 * theta
 
 
+@pytest.mark.parametrize("discount_weight", [0.0, 0.7])  # 0: none is predicted
 @pytest.mark.parametrize(("scale_unroll", "scale"), [(False, 1.0), (True, 0.5)])
-def test_loss_and_gradient_are_the_specification_s(scale_unroll: bool, scale: float) -> None:
+def test_loss_and_gradient_are_the_specification_s(
+    scale_unroll: bool, scale: float, discount_weight: float
+) -> None:
     batch = random_batch()
     batch.value_mask[1, 1:] = False
     batch.reward_mask[2, 1] = False
     batch.policy_mask[3, 0] = False
     batch.weights[:] = [1.0, 0.5, 1.0, 0.25, 1.0, 1.0]
-    net, reference = network(), network()
+    net, reference = (network(predict_discount=discount_weight > 0.0) for _ in range(2))
     learner = Learner(
-        net, SGD, unroll_steps=2, l2=0.01, gradient_scale=1.0, scale_unroll=scale_unroll
-    )
-    expected = loss_by_hand(reference, batch, scale, 0.01)
+        net, SGD, unroll_steps=2, l2=0.01, gradient_scale=1.0, scale_unroll=scale_unroll,
+        discount_weight=discount_weight,
+    )  # fmt: skip
+    expected = loss_by_hand(reference, batch, scale, 0.01, discount_weight)
     expected.backward()
     metrics = learner.update(batch)
     assert metrics.total == pytest.approx(expected.item(), rel=1e-5)
+    assert (metrics.discount > 0.0) == (discount_weight > 0.0)
     for ours, theirs in zip(net.parameters(), reference.parameters(), strict=True):
         assert ours.grad is not None and theirs.grad is not None
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
@@ -93,12 +105,15 @@ def test_loss_and_gradient_are_the_specification_s(scale_unroll: bool, scale: fl
         torch.testing.assert_close(ours, theirs - 0.01 * theirs.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("predict_discount", [False, True])
 @pytest.mark.parametrize("kind", [MLPNetwork, ResidualNetwork])
-def test_without_unrolling_values_and_policies_alone_are_trained(kind: type) -> None:
+def test_without_unrolling_values_and_policies_alone_are_trained(
+    kind: type, predict_discount: bool
+) -> None:
     batch = random_batch(steps=0)
-    net, reference = network(kind=kind), network(kind=kind)
+    net, reference = (network(kind=kind, predict_discount=predict_discount) for _ in range(2))
     metrics = Learner(net, SGD, unroll_steps=0).update(batch)
-    assert metrics.reward == 0.0 and metrics.clipped_targets >= 0.0
+    assert metrics.reward == metrics.discount == 0.0 and metrics.clipped_targets >= 0.0
     tensors = [torch.from_numpy(rows) for rows in (batch.observations, batch.values)]
     output = reference.initial_inference(tensors[0])
     value = reference.value_head_codec.loss(output.value, tensors[1][:, 0]).mean()
@@ -263,6 +278,7 @@ def test_same_seed_same_weights_and_resume_is_exact() -> None:
         ({"l2": -1.0}, "l2"),
         ({"max_grad_norm": 0.0}, "max_grad_norm"),
         ({"value_weight": float("nan")}, "value_weight"),
+        ({"discount_weight": -1.0}, "discount_weight"),
     ],
 )
 def test_wrong_options_are_refused(options: dict, message: str) -> None:
@@ -287,8 +303,9 @@ def test_overfits_one_batch(kind: type) -> None:
     assert last.policy - 2 * last.policy_target_entropy < 0.1
 
 
+@pytest.mark.parametrize("predict_discount", [False, True])
 @pytest.mark.parametrize("kind", [MLPNetwork, ResidualNetwork])
-def test_learns_the_values_of_a_two_state_problem(kind: type) -> None:
+def test_learns_the_values_of_a_two_state_problem(kind: type, predict_discount: bool) -> None:
     """State 0, action 1: reward 1, to state 1. State 1, action 2: reward 2, terminated.
 
     With gamma 0.5: V(0) = 1 + 0.5 * 2 = 2, V(1) = 2, and 0 after the end. The search's values
@@ -307,15 +324,19 @@ def test_learns_the_values_of_a_two_state_problem(kind: type) -> None:
             np.array([0.0]),
         )  # fmt: skip
     rng = np.random.default_rng(0)
-    learner = Learner(network(kind=kind), ADAM, unroll_steps=2)
+    net = network(kind=kind, predict_discount=predict_discount)
+    learner = Learner(net, ADAM, unroll_steps=2)
     for _ in range(250):
         learner.update(replay.sample(32, rng))
-    net = learner.network
     with torch.no_grad():
         root = net.initial_inference(torch.from_numpy(states[:2]))
         after = net.recurrent_inference(root.hidden, torch.tensor([1, 2]))
     value = net.value_head_codec.decode
     assert value(root.value).tolist() == pytest.approx([2.0, 2.0], abs=0.1)
     assert value(after.value).tolist() == pytest.approx([2.0, 0.0], abs=0.1)
-    assert net.reward_head_codec.decode(after.reward).tolist() == pytest.approx([1, 2], abs=0.1)
+    edge = net.read_reward(after.reward)
+    assert net.reward_head_codec.decode(edge.reward).tolist() == pytest.approx([1, 2], abs=0.1)
+    assert (edge.discount_logit is not None) == predict_discount
+    if edge.discount_logit is not None:  # the second edge ends the episode
+        assert edge.discount_logit.sigmoid().tolist() == pytest.approx([0.5, 0.0], abs=0.05)
     assert root.policy_logits.argmax(dim=1).tolist() == [1, 2]

@@ -210,6 +210,35 @@ def test_zero_init_heads_start_uniform(network_class: type) -> None:
 
 
 @pytest.mark.parametrize("network_class", NETWORKS)
+@pytest.mark.parametrize("codec", [ScalarCodec(), CategoricalCodec(num_bins=11, support_size=5.0)])
+def test_the_discount_is_one_more_number_of_the_reward_head(
+    network_class: type, codec: ScalarCodec | CategoricalCodec
+) -> None:
+    options = {"reward_codec": codec, "value_codec": codec, "zero_init_heads": False}
+    plain = make(network_class, **options)
+    network = make(network_class, predict_discount=True, **options)
+    assert plain.state_dict().keys() == network.state_dict().keys()
+    differing = {
+        name
+        for name, weight in network.state_dict().items()
+        if weight.shape != plain.state_dict()[name].shape
+    }
+    assert len(differing) == 2 and all(name.startswith("reward_output") for name in differing)
+    observations, actions = torch.randn(3, 5), torch.tensor([[0, 6], [1, 1], [2, 3]])
+    after = network.recurrent_inference(network.representation(observations), actions[:, 0])
+    edge = network.read_reward(after.reward)
+    assert after.reward.shape == (3, codec.size + 1) and edge.reward.shape == (3, codec.size)
+    assert edge.discount_logit is not None
+    assert torch.equal(edge.discount_logit, after.reward[:, -1])
+    along = network.read_reward(network.unroll(observations, actions).rewards)
+    assert along.reward.shape == (3, 2, codec.size)
+    assert along.discount_logit is not None and along.discount_logit.shape == (3, 2)
+    root = network.read_reward(network.initial_inference(observations).reward)
+    assert network.reward_head_codec.decode(root.reward).abs().max() < 1e-6
+    assert plain.read_reward(after.reward[:, :-1]).discount_logit is None
+
+
+@pytest.mark.parametrize("network_class", NETWORKS)
 def test_projection_for_the_consistency_loss(network_class: type) -> None:
     network = make(network_class, consistency_size=8)
     hidden = torch.rand(3, network.state_size, requires_grad=True)
@@ -252,7 +281,10 @@ def test_same_seed_same_weights(network_class: type) -> None:
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("options", [{}, {"normalize_state": False}, {"num_hidden_layers": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"normalize_state": False}, {"num_hidden_layers": 2}, {"predict_discount": True}],
+)
 @pytest.mark.parametrize("num_rows", [1, 3, 64])
 def test_the_stepper_is_recurrent_inference(options: dict[str, Any], num_rows: int) -> None:
     """Whatever the batch, call after call, and with weights that have moved on."""

@@ -232,6 +232,33 @@ def test_discount_per_environment_step() -> None:
     assert row.values[0] == pytest.approx(2.5 * shares + 0.5**3 * 3.5 * shares + 0.5**6 * 400)
 
 
+@pytest.mark.parametrize("per_step", [False, True])
+def test_discounts_of_the_edges_by_hand(per_step: bool) -> None:
+    replay = make(discount_per_step=per_step, num_lanes=4, capacity=80)
+    ends = {0: TERMINATED, 1: TRUNCATED, 2: CUT, 3: 0}
+    for lane, end in ends.items():
+        for number in range(10):
+            length = np.array([1 + number])  # 6 steps at decision 5, and so on
+            put(replay, lane, number, end=end if number == 5 else 0, duration=length)
+    four, five, six = (0.5**5, 0.5**6, 0.5**7) if per_step else (0.5, 0.5, 0.5)
+    after = 0.0  # another episode, which the masks leave out
+    expected = {
+        0: [four, 0.0, after],
+        1: [four, five, after],
+        2: [four, five, after],
+        3: [four, five, six],
+    }
+    for lane, discounts in expected.items():
+        row = row_of(replay, 4, lane)
+        assert row.discounts.dtype == np.float32
+        assert row.discounts.tolist() == discounts
+        assert row.policy_mask.tolist() == [True, True, lane == 3, lane == 3]
+    # The newest decision, 9, is known to have gone on.
+    newest = row_of(replay, 8, lane=3)
+    assert newest.discounts.tolist() == [0.5**9, 0.5**10, 0.0] if per_step else [0.5, 0.5, 0.0]
+    assert newest.policy_mask.tolist() == [True, True, False, False]
+
+
 def test_without_unrolling_there_are_values_and_policies_alone() -> None:
     replay = make(unroll_steps=0)
     for number in range(10):
@@ -240,6 +267,7 @@ def test_without_unrolling_there_are_values_and_policies_alone() -> None:
     for number in range(10):
         put(unrolled, 0, number)
     assert row.actions.shape == row.rewards.shape == row.reward_mask.shape == (0,)
+    assert row.discounts.shape == (0,)
     assert row.values.tolist() == row_of(unrolled, 4).values[:1].tolist()
     assert row.policies.shape == (1, ACTIONS) and row.policy_mask.all()
 

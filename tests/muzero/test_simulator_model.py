@@ -69,13 +69,22 @@ def make_network(env: Any, **options: Any) -> MLPNetwork:
     )
 
 
-def make_agent(env: Any, model: Any, *, num_simulations: int = 8, **options: Any) -> MuZeroAgent:
+def make_agent(
+    env: Any,
+    model: Any,
+    *,
+    num_simulations: int = 8,
+    predict_discount: bool = False,
+    **options: Any,
+) -> MuZeroAgent:
     considered = min(num_simulations, 16)
     return MuZeroAgent(
         observation_space=env.single_observation_space,
         action_space=env.single_action_space,
         seed=0,
-        network=partial(MLPNetwork, hidden_size=16, state_size=16),
+        network=partial(
+            MLPNetwork, hidden_size=16, state_size=16, predict_discount=predict_discount
+        ),
         search=partial(GumbelSearch, num_simulations=num_simulations, max_considered=considered),
         replay=partial(Replay, capacity=1000, discount_per_step=True),
         optimizer=partial(torch.optim.Adam, lr=1e-3),
@@ -292,6 +301,25 @@ def test_training_without_dynamics(env: PowerGridVectorEnv, tmp_path: Path):
     train(store, total_env_steps=300)
     assert store.saves
     assert_same_weights(trained, train(store))
+
+
+def test_a_network_that_predicts_discounts_changes_nothing(env: PowerGridVectorEnv):
+    """The simulator's edges are discounted as ever: their endings are known."""
+    predicting = make_agent(env, SimulatorPlanning, predict_discount=True)
+    plain = make_agent(env, SimulatorPlanning)
+    shared = {
+        name: weight if weight.shape == plain.network.state_dict()[name].shape else weight[:-1]
+        for name, weight in weights(predicting).items()
+    }
+    plain.load_state_dict({"network": shared})
+    observations, infos = env.reset(seed=0)
+    actions, records = [], []
+    for agent in (predicting, plain):
+        agent.bind(env)
+        actions.append(agent.act(observations, infos))
+        records.append(agent.explain())
+    assert np.array_equal(*actions)
+    assert records[0] == records[1] and records[0][0].discount == 0.99
 
 
 def test_truncation_bootstraps_from_the_network(env: PowerGridVectorEnv):

@@ -9,6 +9,7 @@ from agents.muzero.targets import CONTINUING
 from agents.muzero.targets import CUT
 from agents.muzero.targets import TERMINATED
 from agents.muzero.targets import TRUNCATED
+from agents.muzero.targets import edge_discounts
 from agents.muzero.targets import n_step_values
 from agents.muzero.targets import spread_rewards
 from agents.muzero.targets import unroll_masks
@@ -48,6 +49,17 @@ def test_termination_keeps_its_reward_and_does_not_bootstrap() -> None:
         2 + 0.5 * 3,
         3,
     ]
+
+
+def test_an_edge_discounts_what_follows_unless_nothing_does() -> None:
+    ends = np.array([[CONTINUING, TERMINATED, TRUNCATED, CUT, CONTINUING]])
+    discounts = edge_discounts(ends, discount=0.5, num_steps=4)
+    assert discounts.dtype == np.float32
+    assert discounts.tolist() == [[0.5, 0.0, 0.5, 0.5]]
+    durations = np.array([[3, 2, 1, 2, 9]])
+    discounts = edge_discounts(ends, discount=0.5, num_steps=4, durations=durations)
+    assert discounts.tolist() == [[0.5**3, 0.0, 0.5, 0.25]]
+    assert edge_discounts(ends, discount=0.5, num_steps=0).shape == (1, 0)
 
 
 def test_truncation_bootstraps_with_the_final_value() -> None:

@@ -3,6 +3,7 @@
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.networks.base import NetworkOutput
 from agents.muzero.networks.base import StateActionLinear
+from agents.muzero.networks.base import Transition
 from agents.muzero.networks.base import Unrolled
 from agents.muzero.networks.base import min_max_normalize
 from agents.muzero.networks.heads import CategoricalCodec
@@ -22,6 +23,7 @@ __all__ = [
     "ResidualNetwork",
     "ScalarCodec",
     "StateActionLinear",
+    "Transition",
     "Unrolled",
     "inverse_transform_value",
     "min_max_normalize",

@@ -28,9 +28,16 @@ class NetworkOutput(NamedTuple):
     """Outputs of one inference; the network's codecs decode ``value`` and ``reward``."""
 
     value: torch.Tensor  # [B, Sv], value head
-    reward: torch.Tensor  # [B, Sr], reward head; zeros at the root, which decode to 0
+    reward: torch.Tensor  # [B, Sr], reward head, for ``read_reward``; zeros at the root
     policy_logits: torch.Tensor  # [B, A]
     hidden: torch.Tensor  # [B, H]
+
+
+class Transition(NamedTuple):
+    """The parts of a reward head's output."""
+
+    reward: torch.Tensor  # [..., S], for the reward codec
+    discount_logit: torch.Tensor | None  # [...], None where the network predicts no discount
 
 
 class Unrolled(NamedTuple):
@@ -53,6 +60,9 @@ class MuZeroNetwork(nn.Module, ABC):
         reward_codec: what the reward head's output means.
         consistency_size: width of the projection for the consistency loss (EfficientZero, Ye et
             al. 2021), or None to go without it.
+        predict_discount: predict also by how much each edge discounts what follows it (Oh et al.
+            2017, "Value prediction network", https://arxiv.org/abs/1707.03497), 0 where the episode
+            ends: the logit is one more number of the reward head, its last.
 
     Raises:
         ValueError: a size is not positive.
@@ -67,6 +77,7 @@ class MuZeroNetwork(nn.Module, ABC):
         value_codec: Codec,
         reward_codec: Codec,
         consistency_size: int | None = None,
+        predict_discount: bool = False,
     ) -> None:
         super().__init__()
         require_positive(num_actions=num_actions, state_size=state_size)
@@ -77,6 +88,8 @@ class MuZeroNetwork(nn.Module, ABC):
         self.state_size = state_size
         self.value_head_codec = value_codec
         self.reward_head_codec = reward_codec
+        self.predicts_discount = bool(predict_discount)
+        self.reward_head_size = reward_codec.size + int(self.predicts_discount)  # Sr
         self.projector: nn.Module | None = None
         self.predictor: nn.Module | None = None
         if consistency_size is not None:
@@ -107,7 +120,7 @@ class MuZeroNetwork(nn.Module, ABC):
         """Return the outputs for ``observations [B, ...]``; the reward decodes to 0."""
         hidden = self.representation(observations)
         value, policy_logits = self.prediction(hidden)
-        reward = hidden.new_zeros((hidden.shape[0], self.reward_head_codec.size))
+        reward = hidden.new_zeros((hidden.shape[0], self.reward_head_size))
         return NetworkOutput(value, reward, policy_logits, hidden)
 
     def recurrent_inference(self, hidden: torch.Tensor, actions: torch.Tensor) -> NetworkOutput:
@@ -115,6 +128,12 @@ class MuZeroNetwork(nn.Module, ABC):
         next_hidden, reward = self.dynamics(hidden, actions)
         value, policy_logits = self.prediction(next_hidden)
         return NetworkOutput(value, reward, policy_logits, next_hidden)
+
+    def read_reward(self, output: torch.Tensor) -> Transition:
+        """Return the parts of what the reward head put out, ``[..., Sr]``."""
+        if not self.predicts_discount:
+            return Transition(output, None)
+        return Transition(output[..., :-1], output[..., -1])
 
     def stepper(self, num_rows: int) -> Callable[[torch.Tensor, torch.Tensor], NetworkOutput]:
         """Return ``recurrent_inference`` as a search of ``num_rows`` rows calls it.
@@ -152,7 +171,7 @@ class MuZeroNetwork(nn.Module, ABC):
             values=value.unflatten(0, shape),
             rewards=torch.stack(rewards, dim=1)
             if rewards
-            else hidden.new_zeros((shape[0], 0, self.reward_head_codec.size)),
+            else hidden.new_zeros((shape[0], 0, self.reward_head_size)),
             policy_logits=policy_logits.unflatten(0, shape),
             hidden=hidden_BTH,
         )

@@ -36,6 +36,7 @@ class MLPNetwork(MuZeroNetwork):
         normalize_state: scale each state to [0, 1] (MuZero appendix G).
         zero_init_heads: start with values and rewards of 0 and a uniform policy.
         consistency_size: width of the projection for the consistency loss, None for none.
+        predict_discount: predict each edge's discount beside its reward.
 
     Raises:
         ValueError: a size is not positive.
@@ -54,6 +55,7 @@ class MLPNetwork(MuZeroNetwork):
         normalize_state: bool = True,
         zero_init_heads: bool = False,
         consistency_size: int | None = None,
+        predict_discount: bool = False,
     ) -> None:
         super().__init__(
             observation_shape=observation_shape,
@@ -62,6 +64,7 @@ class MLPNetwork(MuZeroNetwork):
             value_codec=value_codec or ScalarCodec(),
             reward_codec=reward_codec or ScalarCodec(),
             consistency_size=consistency_size,
+            predict_discount=predict_discount,
         )
         require_positive(hidden_size=hidden_size, num_hidden_layers=num_hidden_layers)
         self.hidden_size = hidden_size
@@ -80,7 +83,7 @@ class MLPNetwork(MuZeroNetwork):
         # Rows [:hidden_size] belong to the dynamics, the others to the reward MLP.
         self.transition_input = StateActionLinear(state_size, num_actions, 2 * hidden_size)
         self.dynamics_output = rest(state_size)
-        self.reward_output = rest(self.reward_head_codec.size)
+        self.reward_output = rest(self.reward_head_size)
         # Rows [:hidden_size] belong to the value MLP, the others to the policy.
         self.prediction_input = nn.Linear(state_size, 2 * hidden_size)
         self.value_output = rest(self.value_head_codec.size)

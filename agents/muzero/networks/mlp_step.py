@@ -50,7 +50,7 @@ class MLPStep:
         self._low, self._spread = buffer(1), buffer(1)
         self._output = NetworkOutput(
             value=buffer(network.value_head_codec.size),
-            reward=buffer(network.reward_head_codec.size),
+            reward=buffer(network.reward_head_size),
             policy_logits=buffer(network.num_actions),
             hidden=buffer(network.state_size),
         )

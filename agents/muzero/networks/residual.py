@@ -46,6 +46,7 @@ class ResidualNetwork(MuZeroNetwork):
         normalize_state: scale each state to [0, 1] (MuZero appendix G).
         zero_init_heads: start with values and rewards of 0 and a uniform policy.
         consistency_size: width of the projection for the consistency loss, None for none.
+        predict_discount: predict each edge's discount beside its reward.
 
     Raises:
         ValueError: a size is not positive.
@@ -68,6 +69,7 @@ class ResidualNetwork(MuZeroNetwork):
         normalize_state: bool = True,
         zero_init_heads: bool = True,
         consistency_size: int | None = None,
+        predict_discount: bool = False,
     ) -> None:
         super().__init__(
             observation_shape=observation_shape,
@@ -76,6 +78,7 @@ class ResidualNetwork(MuZeroNetwork):
             value_codec=value_codec or CategoricalCodec(),
             reward_codec=reward_codec or CategoricalCodec(),
             consistency_size=consistency_size,
+            predict_discount=predict_discount,
         )
         inner_size = hidden_size if inner_size is None else inner_size
         require_positive(
@@ -102,7 +105,7 @@ class ResidualNetwork(MuZeroNetwork):
         self.dynamics_input = StateActionLinear(hidden_size, num_actions, hidden_size)
         self.dynamics_trunk = trunk(num_dynamics_blocks)
         self.reward_input = nn.Linear(hidden_size, hidden_size)
-        self.reward_output = nn.Linear(hidden_size, self.reward_head_codec.size)
+        self.reward_output = nn.Linear(hidden_size, self.reward_head_size)
         self.prediction_trunk = trunk(num_prediction_blocks)
         # Rows [:hidden_size] belong to the value head, the others to the policy.
         self.prediction_input = nn.Linear(hidden_size, 2 * hidden_size)

@@ -195,9 +195,10 @@ def _figures(record: TreeRecord, node: NodeRecord) -> str:
 
 
 def _tooltip(record: TreeRecord, node: NodeRecord) -> str:
+    worth = ", as worth at the root" if record.discount == 1.0 else ""
     lines = [
         f"{_count(node.visits, 'visit')}, depth {node.depth}",
-        f"value {_number(node.value)} (mean return from here on)",
+        f"value {_number(node.value)} (mean return from here on{worth})",
         f"value by the model alone {_number(node.raw_value)}",
     ]
     if node.parent is None:

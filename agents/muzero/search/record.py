@@ -38,7 +38,7 @@ class NodeRecord:
     action: int | None  # of the edge into the node; None for the root
     text: str  # what the action does, "" where it has no words
     visits: int  # times that a simulation passed through or ended here
-    value: float  # mean discounted return from here on, the environment's units
+    value: float  # mean discounted return from here on, the environment's units; see TreeRecord
     reward: float  # of the edge into the node, the environment's units
     prior: float  # of the action in the parent, by the model, noise included
     raw_value: float  # the model's own value of the node, before any look-ahead
@@ -72,7 +72,11 @@ class TreeSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeRecord:
-    """A finished search. ``record_tree`` makes it; ``to_json`` and ``from_json`` keep it."""
+    """A finished search. ``record_tree`` makes it; ``to_json`` and ``from_json`` keep it.
+
+    With a discount of 1 rewards and values of all nodes are as they are worth at the root. Searches
+    in a network that predicts discounts are of that kind: what it predicts is in the numbers.
+    """
 
     action: int  # chosen; under exploration it need not be the most visited, nor a candidate
     text: str  # what it does, "" where it has no words

@@ -238,6 +238,25 @@ def test_the_discount_is_one_more_number_of_the_reward_head(
     assert plain.read_reward(after.reward[:, :-1]).discount_logit is None
 
 
+def test_the_policy_head_may_have_a_width_of_its_own() -> None:
+    plain, same = make(ResidualNetwork).state_dict(), make(ResidualNetwork, policy_size=16)
+    for name, weight in same.state_dict().items():
+        assert torch.equal(weight, plain[name]), name
+
+    network = make(ResidualNetwork, policy_size=40, zero_init_heads=False)
+    assert isinstance(network, ResidualNetwork)
+    hidden = torch.rand(3, 16)
+    value, policy_logits = network.prediction(hidden)
+    trunk, first = network.prediction_trunk(hidden), network.prediction_input
+    for_value = torch.relu(trunk @ first.weight[:16].T + first.bias[:16])
+    for_policy = torch.relu(trunk @ first.weight[16:].T + first.bias[16:])
+    assert for_policy.shape == (3, 40)
+    torch.testing.assert_close(value, network.value_output(for_value))
+    torch.testing.assert_close(policy_logits, network.policy_output(for_policy))
+    with pytest.raises(ValueError, match="policy_size must be at least 1: 0"):
+        make(ResidualNetwork, policy_size=0)
+
+
 @pytest.mark.parametrize("network_class", NETWORKS)
 def test_projection_for_the_consistency_loss(network_class: type) -> None:
     network = make(network_class, consistency_size=8)

@@ -36,6 +36,7 @@ class ResidualNetwork(MuZeroNetwork):
         num_actions: A.
         hidden_size: width of the trunks and of the state.
         inner_size: width inside a block; None for ``hidden_size``.
+        policy_size: width of the policy head's hidden layer; None for ``hidden_size``.
         num_representation_blocks: blocks from the observation to the state.
         num_dynamics_blocks: blocks of the trunk of dynamics and reward.
         num_prediction_blocks: blocks of the trunk of value and policy.
@@ -59,6 +60,7 @@ class ResidualNetwork(MuZeroNetwork):
         num_actions: int,
         hidden_size: int = 256,
         inner_size: int | None = None,
+        policy_size: int | None = None,
         num_representation_blocks: int = 1,
         num_dynamics_blocks: int = 1,
         num_prediction_blocks: int = 1,
@@ -81,8 +83,10 @@ class ResidualNetwork(MuZeroNetwork):
             predict_discount=predict_discount,
         )
         inner_size = hidden_size if inner_size is None else inner_size
+        policy_size = hidden_size if policy_size is None else policy_size
         require_positive(
             inner_size=inner_size,
+            policy_size=policy_size,
             num_representation_blocks=num_representation_blocks,
             num_dynamics_blocks=num_dynamics_blocks,
             num_prediction_blocks=num_prediction_blocks,
@@ -108,9 +112,9 @@ class ResidualNetwork(MuZeroNetwork):
         self.reward_output = nn.Linear(hidden_size, self.reward_head_size)
         self.prediction_trunk = trunk(num_prediction_blocks)
         # Rows [:hidden_size] belong to the value head, the others to the policy.
-        self.prediction_input = nn.Linear(hidden_size, 2 * hidden_size)
+        self.prediction_input = nn.Linear(hidden_size, hidden_size + policy_size)
         self.value_output = nn.Linear(hidden_size, self.value_head_codec.size)
-        self.policy_output = nn.Linear(hidden_size, num_actions)
+        self.policy_output = nn.Linear(policy_size, num_actions)
         if zero_init_heads:
             for layer in (self.reward_output, self.value_output, self.policy_output):
                 zero_init(layer)

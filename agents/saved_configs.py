@@ -23,6 +23,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "wrappers": ("env.kwargs.idle_gate", "env.kwargs.reconnect_lines"),
     "agent": ("agent",),
     "agent/model": ("agent.model",),
+    "agent/teacher": ("agent.teacher",),
     "network": ("agent.network",),
     "search": ("agent.search",),
     "replay": ("agent.replay",),

@@ -40,6 +40,7 @@ from agents.muzero.search.record import TreeRecord
 from agents.muzero.search.record import last_tree
 from agents.muzero.search.record import record_tree
 from agents.muzero.self_play import SelfPlayGroup
+from agents.muzero.teacher import Teacher
 from agents.muzero.trainer import LearningPlan
 from agents.muzero.trainer import MuZeroTrainer
 from agents.muzero.workers import LocalPool
@@ -64,10 +65,12 @@ class MuZeroAgent(Agent):
         unroll_steps: K, steps that the model is unrolled in training; 0 trains no dynamics, where
             the simulator is the model.
         model: makes what searches plan in, see ``PlanningModel``.
+        teacher: makes who names the policies of the first ``plan.taught_decisions``, see
+            ``Teacher``; None where none are taught.
         device: "auto", "cpu", "cuda", ...: where the networks run.
 
     Raises:
-        ValueError: an option is out of range, or does not go with the model.
+        ValueError: an option is out of range, or does not go with the model or the teacher.
     """
 
     def __init__(
@@ -86,10 +89,13 @@ class MuZeroAgent(Agent):
         td_steps: int = 7,
         unroll_steps: int = 5,
         model: PlanningModelMaker = LearnedPlanning,
+        teacher: Callable[[], Teacher] | None = None,
         device: str = "auto",
     ) -> None:
         if not 0.0 < discount <= 1.0:
             raise ValueError(f"discount must be in (0, 1], got {discount}")
+        _check_teaching(teacher, plan)
+        self._make_teacher = teacher
         self._num_actions = int(action_space.n)
         self._make_network = partial(
             network, observation_shape=observation_space.shape, num_actions=self._num_actions
@@ -140,17 +146,20 @@ class MuZeroAgent(Agent):
 
     def preflight(self, make_environment: EnvironmentFactory) -> None:
         """See ``Agent.preflight``."""
-        if self._model.plans_in_network:
-            return
-        if self._plan.reanalyse_every is not None:
+        simulates = not self._model.plans_in_network
+        if simulates and self._plan.reanalyse_every is not None:
             raise ValueError(
                 f"agent.plan.reanalyse_every={self._plan.reanalyse_every} searches from remembered "
                 "observations, and the simulator cannot go back to those; set it to null, or take "
                 "agent/model=learned"
             )
+        if not simulates and self._make_teacher is None:
+            return
         env = make_environment(1)
         try:
             self._make_model(learned=self._learned).bind(env)
+            if self._make_teacher is not None:
+                self._make_teacher().bind(env)
         finally:
             env.close()
 
@@ -227,6 +236,7 @@ class MuZeroAgent(Agent):
             make_network=self._make_network,
             make_search=self._make_search,
             make_model=self._make_model,
+            make_teacher=self._make_teacher,
             seed=run.seed,
             device=self._device if settings.num_workers == 0 else torch.device("cpu"),
         )
@@ -297,6 +307,7 @@ def _make_group(
     make_network: Callable[[], MuZeroNetwork],
     make_search: Callable[[], Search],
     make_model: Callable[..., PlanningModel],
+    make_teacher: Callable[[], Teacher] | None,
     seed: int,
     device: torch.device,
 ) -> SelfPlayGroup:
@@ -308,6 +319,7 @@ def _make_group(
         network=make_network(),
         search=make_search(),
         model=make_model,
+        teacher=None if make_teacher is None else make_teacher(),
         seed=seed,
         device=device,
     )
@@ -318,6 +330,22 @@ def _seeded(make_network: Callable[[], MuZeroNetwork], seed: int) -> MuZeroNetwo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make_network()
+
+
+def _check_teaching(teacher: Callable[[], Teacher] | None, plan: LearningPlan) -> None:
+    if teacher is None:
+        if plan.taught_decisions:
+            raise ValueError(
+                f"agent.plan.taught_decisions={plan.taught_decisions} needs a teacher: set "
+                "agent/teacher=lookahead, or agent.plan.taught_decisions=0"
+            )
+        return
+    if not plan.taught_decisions:
+        raise ValueError(
+            "agent/teacher has nothing to teach with agent.plan.taught_decisions=0: set it to the "
+            "number of first decisions to be taught, or agent/teacher=none"
+        )
+    teacher()  # refuses wrong options here, not in a self-play process
 
 
 def _check_groups(settings: TrainerSettings) -> None:

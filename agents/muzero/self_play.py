@@ -29,6 +29,7 @@ from agents.muzero.search.base import Search
 from agents.muzero.targets import CONTINUING
 from agents.muzero.targets import TERMINATED
 from agents.muzero.targets import TRUNCATED
+from agents.muzero.teacher import Teacher
 
 
 class EpisodeSummary(NamedTuple):
@@ -49,7 +50,7 @@ class Experience:
     action: np.ndarray  # [T, G] int64
     reward: np.ndarray  # [T, G] float32
     action_mask: np.ndarray  # [T, G, A] int8, 1 = legal
-    policy: np.ndarray  # [T, G, A] float32, the search's improved policy
+    policy: np.ndarray  # [T, G, A] float32, to learn: the search's improved one, or the teacher's
     root_value: np.ndarray  # [T, G] float32, the search's value
     duration: np.ndarray  # [T, G] int32, environment steps that the decision covered
     end: np.ndarray  # [T, G] uint8, one of targets.END_CODES
@@ -73,9 +74,10 @@ class SelfPlayGroup:
         seed: of the run.
         device: where the network runs.
         model: makes what the search plans in, from ``learned``; None for the network itself.
+        teacher: names the policies of rounds that are taught; None where none is.
 
     Raises:
-        ValueError: no plans can be made in these environments.
+        ValueError: no plans can be made in these environments, or nothing taught.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class SelfPlayGroup:
         seed: int,
         device: torch.device | str = "cpu",
         model: Callable[..., PlanningModel] | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.group = group
         self._env = make_environment(num_envs)
@@ -98,6 +101,9 @@ class SelfPlayGroup:
         planning = make_model(learned=self._learned)
         planning.bind(self._env)
         self._model_at = planning.at
+        self._teacher = teacher
+        if teacher is not None:
+            teacher.bind(self._env)
         self._rows = np.arange(num_envs)
         self._seed = seed
         self._generators = [
@@ -118,8 +124,14 @@ class SelfPlayGroup:
         """Play with these weights from now on."""
         self._learned.network.load_state_dict(weights)
 
-    def play(self, num_decisions: int, temperature: float) -> Experience:
-        """Play ``num_decisions`` in every environment; episodes go on from round to round."""
+    def play(self, num_decisions: int, temperature: float, *, taught: bool = False) -> Experience:
+        """Play ``num_decisions`` in every environment; episodes go on from round to round.
+
+        Args:
+            num_decisions: T.
+            temperature: of the search's choice of action.
+            taught: the policies to learn are the teacher's, which leads some environments.
+        """
         skipped = 0
         if self._observations is None:
             skipped = self._start()
@@ -154,13 +166,16 @@ class SelfPlayGroup:
                 temperature=temperature,
                 **options,
             )
-            stepped = self._env.step(result.action)
+            chosen, improved = result.action, result.policy
+            if taught:
+                chosen, improved = self._take_advice(chosen, action_mask[t])
+            stepped = self._env.step(chosen)
             next_observations, rewards, terminations, truncations, infos = stepped
             played = final_values(infos, "duration")
             observation[t] = self._observations
-            action[t] = result.action
+            action[t] = chosen
             reward[t] = rewards
-            policy[t] = result.policy
+            policy[t] = improved
             root_value[t] = result.value
             duration[t] = 1 if played is None else played
             end[t] = np.where(
@@ -181,7 +196,8 @@ class SelfPlayGroup:
             self._env_steps += duration[t]
             self._decisions += 1
             ended = np.flatnonzero(terminations | truncations)
-            continues = np.where(terminations | truncations, -1, self._rows)
+            astray = terminations | truncations | (chosen != result.action)
+            continues = np.where(astray, -1, self._rows)
             for index in ended:
                 episodes.append(self._finish_episode(int(index), bool(terminations[index])))
             skipped += self._count_reset_steps(infos, ended)
@@ -205,6 +221,19 @@ class SelfPlayGroup:
             action_counts=np.bincount(action.ravel(), minlength=num_actions),
             state=self.state_dict(),
         )
+
+    def _take_advice(
+        self, actions: np.ndarray, action_mask: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``actions [G]``, the first drawn by the teacher, and its policies ``[G, A]``."""
+        assert self._teacher is not None
+        policy = self._teacher.advise(action_mask)
+        actions = actions.copy()
+        for index in range(round(self._teacher.lead * self.num_envs)):
+            share = np.cumsum(policy[index], dtype=np.float64)
+            draw = self._generators[index].random() * share[-1]
+            actions[index] = np.searchsorted(share, draw, side="right")
+        return actions, policy
 
     def state_dict(self) -> dict[str, Any]:
         """Return what ``load_state_dict`` needs to go on exactly here."""

@@ -47,7 +47,9 @@ class LearningPlan:
     decisions_per_round: int  # decisions in each environment between two exchanges of weights
     learning_starts: int  # decisions in the replay before the first update
     temperature: Schedule  # of the choice of action, by the fraction of training done
-    reanalyse_every: int | None = None  # updates between two reanalyses of the replay; None: never
+    taught_decisions: int = 0  # first ones, over all environments, whose policies a teacher names
+    reanalyse_every: int | None = None  # updates between two reanalyses of the replay; None: never.
+    # Not while decisions are taught: a young search would replace what the teacher said.
 
     def __post_init__(self) -> None:
         counts = ["batch_size", "decisions_per_round", "learning_starts"]
@@ -55,6 +57,10 @@ class LearningPlan:
             counts.append("reanalyse_every")
         for name in counts:
             require_positive(f"plan.{name}", getattr(self, name))
+        if isinstance(self.taught_decisions, bool) or not self.taught_decisions >= 0:
+            raise ValueError(
+                f"plan.taught_decisions must be 0 or more, got {self.taught_decisions}"
+            )
         if not 0.0 <= self.updates_per_decision < float("inf"):
             raise ValueError(
                 f"plan.updates_per_decision must be 0 or more, got {self.updates_per_decision}"
@@ -200,7 +206,17 @@ class MuZeroTrainer:
             name: tensor.detach().to("cpu", copy=True)
             for name, tensor in self._learner.network.state_dict().items()
         }
-        return Round(weights, self._plan.decisions_per_round, self._plan.temperature(fraction))
+        return Round(
+            weights,
+            self._plan.decisions_per_round,
+            self._plan.temperature(fraction),
+            taught=self._taught,
+        )
+
+    @property
+    def _taught(self) -> bool:
+        """Whether a teacher names the policies of the decisions to come."""
+        return self._progress.decisions < self._plan.taught_decisions
 
     def _take_in(self, experience: Experience) -> None:
         if (
@@ -245,7 +261,8 @@ class MuZeroTrainer:
             self._replay.update_priorities(batch.indices, metrics.priorities)
             self._progress.updates += 1
             every = self._plan.reanalyse_every
-            if every is not None and self._progress.updates % every == 0:
+            due = every is not None and self._progress.updates % every == 0
+            if due and not self._taught:
                 self._reanalyse(self._replay, self._rng)
             self._meter.add_update(metrics)
 

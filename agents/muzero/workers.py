@@ -42,6 +42,7 @@ class Round:
     weights: Weights  # on the CPU
     num_decisions: int  # in each environment of the group
     temperature: float
+    taught: bool = False  # see SelfPlayGroup.play
 
 
 class SelfPlayPool(Protocol):
@@ -285,7 +286,7 @@ def _play(group: SelfPlayGroup, work: Round) -> Experience:
     """Play a round on one thread: sums differ in their last bits with the number of threads."""
     with torch_threads(1):
         group.load_weights(work.weights)
-        return group.play(work.num_decisions, work.temperature)
+        return group.play(work.num_decisions, work.temperature, taught=work.taught)
 
 
 def _exit_reason(exitcode: int | None) -> str:

@@ -67,6 +67,21 @@ MISTAKES = [
         ("experiment=alphazero", "agent/model=learned"),
         "unexpected keyword argument 'calm'; leave out agent.model.calm (~agent.model.calm where",
     ),
+    (("agent/teacher=lookahed",), "unknown agent/teacher 'lookahed'; did you mean 'lookahead'?"),
+    (("agent/teacher=lookahead",), "nothing to teach with agent.plan.taught_decisions=0"),
+    (("agent.plan.taught_decisions=9",), "taught_decisions=9 needs a teacher: set agent/teacher="),
+    (
+        ("experiment=cartpole", "agent/teacher=lookahead", "agent.plan.taught_decisions=9"),
+        "looks ahead in PowerGrid-v0 only; this environment is CartPoleEnv: set agent/teacher=none",
+    ),
+    (
+        ("agent/teacher=lookahead", "agent.plan.taught_decisions=9", "agent.teacher.lead=1.5"),
+        "agent.teacher.lead must be 0 to 1, got 1.5",
+    ),
+    (
+        ("agent/teacher=lookahead", "agent.plan.taught_decisions=9", "agent.teacher.leed=1"),
+        "did you mean 'agent.teacher.lead'?",
+    ),
     (("trainer.num_envs=0",), "trainer.num_envs=0"),
     (("trainer.total_env_steps=many",), "trainer.total_env_steps='many'"),
     (("trainer.device=gpu",), "device"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from agents.muzero.networks.mlp import MLPNetwork
 from agents.muzero.replay import Replay
 from agents.muzero.schedules import Constant
 from agents.muzero.search import GumbelSearch
+from agents.muzero.teacher import Teacher
 from agents.muzero.trainer import LearningPlan
 
 FACTORY = EnvironmentFactory("CartPole-v1")
@@ -76,7 +78,12 @@ def evaluate(agent: Agent) -> Mapping[str, float]:
 
 
 def make_agent(
-    seed: int = 0, *, network: Mapping[str, Any] | None = None, **search: Any
+    seed: int = 0,
+    *,
+    network: Mapping[str, Any] | None = None,
+    teacher: Callable[[], Teacher] | None = None,
+    taught_decisions: int = 0,
+    **search: Any,
 ) -> MuZeroAgent:
     """Return an untrained agent; ``search`` are options of its search, ``network`` of that."""
     env = gym.make("CartPole-v1")
@@ -97,7 +104,9 @@ def make_agent(
             decisions_per_round=5,
             learning_starts=20,
             temperature=Constant(1.0),
+            taught_decisions=taught_decisions,
         ),
+        teacher=teacher,
         discount=0.99,
         device="cpu",
     )

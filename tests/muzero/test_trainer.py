@@ -141,6 +141,7 @@ def test_ctrl_c_during_evaluation_stops_at_once(tmp_path):
         ("decisions_per_round", 0),
         ("learning_starts", 0),
         ("reanalyse_every", 0),
+        ("taught_decisions", -1),
         ("updates_per_decision", -0.5),
         ("updates_per_decision", float("nan")),
     ],

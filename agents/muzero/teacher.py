@@ -1,0 +1,137 @@
+"""Who says what to do while a young agent learns to: a warm start of its policy.
+
+A search in an untrained model finds nothing to learn from. For a while a teacher can name better
+policies, in every state that self-play comes to, by means that only training has: the simulator.
+Some environments are led by the teacher, in the others the agent plays, and both kinds of states
+are learned from (DAgger: Ross et al. 2011, https://arxiv.org/abs/1011.0686): an agent that only
+saw its teacher's states would not know what to do after its own mistakes.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from agents.environments import VectorEnvironment
+from agents.grids import first_grid
+from agents.grids import grid_states
+from agents.resumable import ResumableVectorEnv
+from envs.actions import REFERENCE_BUSBAR
+
+
+class Teacher(Protocol):
+    """Names policies while environments are played.
+
+    They depend on the present states alone, so that an interrupted training goes on exactly.
+    """
+
+    lead: float  # share of the environments in which its own choice is played
+
+    def bind(self, env: VectorEnvironment) -> None:
+        """Meet the environment about to be played.
+
+        Raises:
+            ValueError: it cannot teach there; the message says what to do.
+        """
+        ...
+
+    def advise(self, action_mask: np.ndarray) -> np.ndarray:
+        """Return policies ``[B, A]`` float32 for the present states, rows summing to 1.
+
+        Args:
+            action_mask: ``[B, A]``, 1 = legal; illegal actions get 0.
+        """
+        ...
+
+
+class LookaheadTeacher:
+    """Prefers what keeps the forecast loading low and the grid near its reference topology.
+
+    It looks ahead at each legal action, as the greedy baseline does. The policy is the softmax of
+
+        -(overload_weight max(0, rho - safe) + departure_weight n + loading_weight rho)
+
+    with rho the highest line loading on the forecast and n how many element ends would be on
+    busbar 2 or, with their line, open; actions that would end the game have no part in it. So where
+    several actions are nearly as good, the policy says so, and one mistaken for the other costs
+    little. Where every action would end the game, all legal ones are alike.
+
+    Args:
+        lead: share of the environments in which an action drawn from its policy is played.
+        safe: forecast rho below which the loading hardly counts.
+        overload_weight: of the loading beyond that, per unit.
+        departure_weight: of each element end away from the reference topology.
+        loading_weight: of the loading itself, per unit.
+
+    Raises:
+        ValueError: ``lead`` is not 0 to 1, or another number is negative or not finite.
+    """
+
+    def __init__(
+        self,
+        *,
+        lead: float = 0.5,
+        safe: float = 0.9,
+        overload_weight: float = 200.0,
+        departure_weight: float = 1.5,
+        loading_weight: float = 5.0,
+    ) -> None:
+        if not 0.0 <= lead <= 1.0:
+            raise ValueError(f"agent.teacher.lead must be 0 to 1, got {lead}")
+        numbers = {
+            "safe": safe,
+            "overload_weight": overload_weight,
+            "departure_weight": departure_weight,
+            "loading_weight": loading_weight,
+        }
+        for name, number in numbers.items():
+            if not 0.0 <= number < float("inf"):
+                raise ValueError(f"agent.teacher.{name} must be finite, 0 or more, got {number}")
+        self.lead = float(lead)
+        self._safe = safe
+        self._overload_weight = overload_weight
+        self._departure_weight = departure_weight
+        self._loading_weight = loading_weight
+        self._env: VectorEnvironment | None = None
+
+    def bind(self, env: VectorEnvironment) -> None:
+        """See ``Teacher.bind``; ValueError if these are no power grids."""
+        if first_grid(env) is None:
+            assert isinstance(env, ResumableVectorEnv)
+            raise ValueError(
+                "agent/teacher=lookahead looks ahead in PowerGrid-v0 only; this environment is "
+                f"{type(env.envs[0].unwrapped).__name__}: set agent/teacher=none and "
+                "agent.plan.taught_decisions=0"
+            )
+        self._env = env
+
+    def advise(self, action_mask: np.ndarray) -> np.ndarray:
+        """See ``Teacher.advise``."""
+        assert self._env is not None  # bind() comes first
+        legal = action_mask != 0
+        candidates = [np.flatnonzero(row) for row in legal]
+        rho = np.full(legal.shape, np.inf)
+        for row, outlook in enumerate(self._env.simulate(candidates)):
+            assert outlook is not None  # every environment was asked for
+            rho[row, candidates[row]] = outlook.rho_max
+        survives = np.isfinite(rho)
+        rho[~survives] = 0.0
+        scores = -(
+            self._overload_weight * np.maximum(rho - self._safe, 0.0)
+            + self._departure_weight * self._departures()
+            + self._loading_weight * rho
+        )
+        hopeless = ~survives.any(axis=1, keepdims=True)
+        scores = np.where(hopeless, 0.0, scores)
+        scores = np.where(np.where(hopeless, legal, survives), scores, -np.inf)
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def _departures(self) -> np.ndarray:
+        """Return ``[B, A]`` int: element ends that each action would leave off the reference."""
+        assert self._env is not None
+        grid, state = first_grid(self._env), grid_states(self._env)
+        assert grid is not None
+        results = grid.catalogue.results(state.topo_vect, state.last_busbar)
+        return (results != REFERENCE_BUSBAR).sum(axis=2)

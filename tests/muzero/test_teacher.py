@@ -347,8 +347,11 @@ def grid_agent(*overrides: str) -> tuple[MuZeroAgent, EnvironmentFactory]:
         composed = compose(
             "train",
             overrides=[
-                "experiment=quickstart",
-                "network=mlp",
+                "observation=features",
+                "reward=survival",
+                "wrappers=gated",
+                "env.kwargs.start=random",
+                "network=residual",
                 "agent.network.hidden_size=64",
                 "agent/teacher=lookahead",
                 "agent.search.num_simulations=2",

@@ -76,7 +76,7 @@ def main() -> None:
     if options.episodes is not None:
         shared.append(f"evaluation.episodes={options.episodes}")
     rungs = [Rung(name, (f"agent={name}", GATED, *shared)) for name in options.agents]
-    rungs += [Rung(run.name, (f"run={run}", *shared)) for run in options.runs]
+    rungs += [Rung(run.name, (f"run={run}", f"name={run.name}", *shared)) for run in options.runs]
     begin = time.perf_counter()
     results = [
         _evaluated(rung, options.results / options.split / rung.name, keep=options.rest)

@@ -210,6 +210,8 @@ class FinalEvaluation:
 
 def _interim_evaluator(env: Mapping[str, Any], evaluation: Mapping[str, Any]) -> EpisodeEvaluator:
     interim = evaluation["interim"]
+    changes = {**env["evaluation_kwargs"], **interim.get("kwargs", {})}  # absent in older runs
+    env = {**env, "evaluation_kwargs": changes}
     plan = build_plan(
         env, split=evaluation["split"], episodes=interim["episodes"], seed=evaluation["seed"]
     )

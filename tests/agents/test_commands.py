@@ -208,6 +208,20 @@ def test_a_run_writes_everything(trained: Path) -> None:
     assert files(trained.parent)[0] == "run"  # nothing beside the run's own folder
 
 
+def test_evaluations_during_training_may_play_another_environment(
+    command: Any, working_folder: Path
+) -> None:
+    only_there = "+evaluation.interim.kwargs.max_episode_steps=5"
+    outcome = command(train.main, *TINY, only_there, "folder=run")
+    assert outcome.code == 0, outcome.error
+    text = (working_folder / "run" / "metrics.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    interim = [float(row["val/episode_steps"]) for row in rows if row["val/episode_steps"]]
+    final = [row["final/muzero/episode_steps"] for row in rows]
+    assert interim and max(interim) == 5.0
+    assert max(float(steps) for steps in final if steps) > 5.0
+
+
 def test_a_full_folder_is_refused(command: Any, trained: Path) -> None:
     before = files(trained)
     outcome = command(train.main, *TINY, f"folder={trained}")

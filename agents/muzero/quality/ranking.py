@@ -1,0 +1,124 @@
+"""Whether scores put actions in the order of the simulator's look-ahead; pure functions.
+
+``rho [N, A]`` is the highest line loading that the look-ahead gives each action at N decisions: NaN
+where an action is no candidate, inf where it would end the game. At least one action of each
+decision is a candidate.
+
+Shape letters: N decisions, A actions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Choices(NamedTuple):
+    """What choices come to on the forecast; NaN where there is nothing to say."""
+
+    safe: float  # share of decisions in which rho is below the gate, where some action's is
+    ends_game: float  # share in which the game would end, where some action would not end it
+    regret: float  # mean rho above the least there is, where the choice would not end the game
+    safe_count: int  # decisions in which some action is safe
+    survivable_count: int  # decisions in which some action would not end the game
+
+
+def rank_correlations(scores: np.ndarray, rho: np.ndarray) -> np.ndarray:
+    """Return ``[N]`` Spearman rank correlations of scores with low loadings.
+
+    1: the highest score has the least loading, and so on; equal ones share their mean rank, and so
+    do all actions that would end the game, below the others. NaN where all scores or all loadings
+    are equal.
+
+    Args:
+        scores: ``[N, A]``, higher is better; finite for candidates.
+        rho: ``[N, A]``, see the module.
+    """
+    correlations = np.full(len(rho), np.nan)
+    for row, loadings in enumerate(rho):
+        candidates = ~np.isnan(loadings)
+        ranks = _ranks(scores[row, candidates]), _ranks(-loadings[candidates])
+        if all(np.ptp(one) > 0 for one in ranks):
+            correlations[row] = np.corrcoef(*ranks)[0, 1]
+    return correlations
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks ``[n]`` from 1 of ``values [n]``, equal ones sharing their mean."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum()
+    return (last - (counts - 1) / 2.0)[place]
+
+
+def best_actions(scores: np.ndarray, rho: np.ndarray) -> np.ndarray:
+    """Return ``[N]`` int64, the candidate with the highest score, the first of equal ones.
+
+    Args:
+        scores: ``[N, A]``.
+        rho: ``[N, A]``, see the module.
+    """
+    return np.where(np.isnan(rho), -np.inf, scores).argmax(axis=1)
+
+
+def hits_best(scores: np.ndarray, rho: np.ndarray, *, count: int = 5) -> np.ndarray:
+    """Return ``[N]`` bool: an action of least loading is among the ``count`` highest scores.
+
+    Args:
+        scores: ``[N, A]``; of equal ones the first are taken.
+        rho: ``[N, A]``, see the module.
+        count: of the scores.
+    """
+    candidates = ~np.isnan(rho)
+    order = np.where(candidates, -scores, np.inf).argsort(axis=1, kind="stable")[:, :count]
+    least = rho.min(axis=1, where=candidates, initial=np.inf, keepdims=True)
+    return (np.take_along_axis(rho, order, axis=1) == least).any(axis=1)
+
+
+def judge_choices(chosen: np.ndarray, rho: np.ndarray, *, gate: float) -> Choices:
+    """Return what one action a decision comes to.
+
+    Args:
+        chosen: ``[N]`` int, each a candidate.
+        rho: ``[N, A]``, see the module.
+        gate: rho below which an action is safe.
+
+    Raises:
+        ValueError: a chosen action is no candidate.
+    """
+    policy = np.zeros(rho.shape)
+    policy[np.arange(len(rho)), chosen] = 1.0
+    if np.isnan(rho[policy > 0.0]).any():
+        raise ValueError("a chosen action was not looked ahead at")
+    return _judge(policy, rho, gate)
+
+
+def judge_random(rho: np.ndarray, *, gate: float) -> Choices:
+    """Return what a uniform draw of the candidates comes to, in expectation.
+
+    Args:
+        rho: ``[N, A]``, see the module.
+        gate: rho below which an action is safe.
+    """
+    candidates = ~np.isnan(rho)
+    return _judge(candidates / candidates.sum(axis=1, keepdims=True), rho, gate)
+
+
+def _judge(policy: np.ndarray, rho: np.ndarray, gate: float) -> Choices:
+    """Return what drawing from ``policy [N, A]`` comes to, in expectation."""
+    safe, survives = rho < gate, np.isfinite(rho)  # False where NaN
+    some_safe, some_survive = safe.any(axis=1), survives.any(axis=1)
+    least = rho.min(axis=1, where=survives, initial=np.inf, keepdims=True)
+    above = np.subtract(rho, least, out=np.zeros(rho.shape), where=survives)
+    surviving = (policy * survives).sum()
+    return Choices(
+        safe=_share((policy * safe).sum(axis=1)[some_safe]),
+        ends_game=_share((policy * np.isinf(rho)).sum(axis=1)[some_survive]),
+        regret=float((policy * above).sum() / surviving) if surviving else float("nan"),
+        safe_count=int(some_safe.sum()),
+        survivable_count=int(some_survive.sum()),
+    )
+
+
+def _share(probabilities: np.ndarray) -> float:
+    return float(probabilities.mean()) if len(probabilities) else float("nan")

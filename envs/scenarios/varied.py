@@ -8,16 +8,18 @@ months (``recombined``) unless it is told otherwise. The fixed lists, each plain
 are a harder test than the plain ones.
 
 What a name means never changes: factors and shares are drawn from it alone, within the ranges
-below. Wind stops at its plant's maximum. Where a dispatched generator would pass its own, all three
-shift towards equal loading just as far as needed.
+below. Wind stops at its plant's maximum. The three dispatched generators keep their shares whatever
+is asked of them, as the equal thirds of the plain months do: so load grows into the lines the way
+it does there, which is what an agent has to learn.
 
-Measured on 2000 drawn months of each of the four splits, and of the plain weeks in brackets: loads
-sum to 170 to 383 MW (204 to 301), one load is 0.67 to 1.53 times the plain one, wind and sun leave
-107 to 381 MW (143 to 303), and no dispatched generator makes less than 27 MW. In 0.6 % of the
-months, for at most 2.6 % of the steps, that is more than their 360 MW, by 6 % at most.
+Measured on 812 drawn months of the four splits, and on the plain weeks in brackets: loads sum to
+170 to 383 MW (204 to 301), one load is 0.67 to 1.53 times the plain one, wind and sun leave 107 to
+381 MW (143 to 303), and no dispatched generator makes less than 27 MW. In 54 % of the months one of
+them is at times asked for more than its nominal maximum, by 64 % at most: a stress test of the
+lines, not a dispatch plan. A plain month asks for 0.1 % more than it at most.
 
-On the list of val, greedy look-ahead under an idle gate of 0.95 survives 94.1 % of the steps and
-completes 90.6 % of the months (plain: 100 % of both). Doing nothing survives 17.9 % and completes
+On the list of val, greedy look-ahead under an idle gate of 0.95 survives 87.7 % of the steps and
+completes 84.4 % of the months (plain: 100 % of both). Doing nothing survives 17.9 % and completes
 6.2 % (plain: 17.6 % and none).
 """
 
@@ -26,13 +28,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from functools import partial
 
 import numpy as np
 
 from envs.scenarios.base import Scenario
 from envs.scenarios.recombined import DISPATCHED
-from envs.scenarios.recombined import WIND
 from envs.scenarios.recombined import Drivers
 from envs.scenarios.recombined import RecombinedSource
 from envs.scenarios.recombined import assemble
@@ -47,7 +47,7 @@ LOAD_SPREAD = 0.08  # of the logarithm of each load's own factor
 WIND_RANGE = (0.6, 1.2)  # of the factor of the wind
 SUN_RANGE = (0.6, 1.2)  # of the factor of the sun; the plants' maxima are far
 SHARE_EVENNESS = 60.0  # of the Dirichlet distribution of the dispatched generators' shares
-LIMITS = np.array([140.0, 120.0, 70.0, 70.0, 40.0, 100.0])  # MW, maxima of GENERATORS
+WIND_LIMIT = 70.0  # MW, the maximum of the plant
 NUMBERS = 2**31  # variations of each month
 
 _NAME = re.compile(r"(?P<plain>.+)-x(?P<number>0|[1-9][0-9]*)")
@@ -66,11 +66,11 @@ def build(name: str) -> Scenario:
     own = np.exp(LOAD_SPREAD * random.standard_normal(plain.load.shape[1]))
     given = Drivers(
         load=plain.load * (own * random.uniform(*LOAD_RANGE)),
-        wind=np.minimum(plain.wind * random.uniform(*WIND_RANGE), LIMITS[WIND]),
+        wind=np.minimum(plain.wind * random.uniform(*WIND_RANGE), WIND_LIMIT),
         sun=plain.sun * random.uniform(*SUN_RANGE),
     )
     shares = random.dirichlet([SHARE_EVENNESS] * len(DISPATCHED))
-    return assemble(name, given, dispatch=partial(_share_out, shares=shares))
+    return assemble(name, given, dispatch=lambda rest: rest[:, None] * shares)
 
 
 def _plain_name(name: str) -> str:
@@ -84,24 +84,6 @@ def _plain_name(name: str) -> str:
     if int(match["number"]) >= NUMBERS:
         raise ValueError(f"scenario {name!r}: the number after '-x' must be at most {NUMBERS - 1}")
     return match["plain"]
-
-
-def _share_out(rest: np.ndarray, *, shares: np.ndarray) -> np.ndarray:
-    """Return what each of ``DISPATCHED`` makes, ``[T, 3]`` MW.
-
-    Args:
-        rest: what wind and sun leave, ``[T]`` MW.
-        shares: of it, ``[3]``, as long as nobody's maximum is passed.
-    """
-    limits = LIMITS[list(DISPATCHED)]
-    wanted = rest[:, None] * shares
-    even = rest[:, None] * (limits / limits.sum())  # all equally loaded
-    enough = rest < limits.sum()  # else nothing can keep within the limits, and even is best
-    # the least step from wanted to even after which nobody is over; both make up the rest
-    over = enough[:, None] & (wanted > limits)
-    steps = np.divide(wanted - limits, wanted - even, out=np.zeros_like(wanted), where=over)
-    step = np.where(enough, steps.max(axis=1), 1.0)[:, None]
-    return wanted + step * (even - wanted)
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ from envs.scenarios.varied import build
 PLAIN = "train-l13.00.31.22-w22.31.13.13-s32.13.23.10"
 # SHA-256 of the series of the first scenario of each list, in the order of the fields
 SERIES_HASHES = {
-    "train": "8baf8dadfff695b568e6e9c81bf2d180d46964be537010c89c54ee4b1c5beda9",
-    "val": "12baafaf1644f5a0ccbd5307937c50f9fa2fdcc9832b37ae17b8801d4e984bbd",
-    "test": "bdf5dcb91cda6ba7b74332d8e70100f200903937b4dbbca49d8185dc7de3c569",
-    "all": "0a1cec10a03c0d37ae2823e421b2ea7e90c749686061f493953871d6327ca611",
+    "train": "34c2ac42cd0fafc81482e6c4b9e4f54a330a71f52689d9310f76f555ff94d32d",
+    "val": "cf5daa49a9bbe7af0cd4dc39403805b5236c5dd76c2842018514124205929981",
+    "test": "164aff7dc06b7401160a327e1edb604ca4188b5662c7456e0f872d1e6b56e81d",
+    "all": "1e1d72000c6a53d1664ed3e3648cb49426aad80d1e22cc627fb7407155c65420",
 }
 # doing nothing, measured with grid2op 1.12.6 and lightsim2grid 1.2.0: number of the test list's
 # month -> step of the blackout
-BLACKOUTS = {0: 666, 1: 371}
+BLACKOUTS = {0: 670, 1: 381}
 
 
 @pytest.fixture(scope="module")

@@ -74,8 +74,8 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
 
     ## Rewards
     By name: "l2rpn" (default; sum over lines of 1 - min(loading, 1)^2, 0 in a blackout and, as in
-    grid2op, at the completing step), "survival", "margin", "redispatch_cost" (see
-    ``envs.rewards``), or a reward class of grid2op's by its own name, such as
+    grid2op, at the completing step), "survival", "near_reference", "margin", "redispatch_cost"
+    (see ``envs.rewards``), or a reward class of grid2op's by its own name, such as
     "EpisodeDurationReward".
 
     ## Starting State

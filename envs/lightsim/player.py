@@ -23,14 +23,15 @@ from envs.lightsim.calm import steady_voltages
 from envs.lightsim.simulator import Simulator
 from envs.rewards import L2RPNReward
 from envs.rewards import MarginReward
+from envs.rewards import NearReferenceReward
 from envs.rewards import Reward
 from envs.rewards import StepOutcome
 from envs.rewards import SurvivalReward
 from envs.scenarios import Scenario
 from envs.state import GridState
 
-# rewards that look at nothing but currents and line status, which is all a calm stretch solves
-_OF_CURRENTS = (L2RPNReward, MarginReward, SurvivalReward)
+# rewards that look at nothing but currents, line status and topology: all a calm stretch knows
+_OF_CALM = (L2RPNReward, MarginReward, NearReferenceReward, SurvivalReward)
 
 
 class PlayerSnapshot(NamedTuple):
@@ -84,7 +85,7 @@ class Player:
         calm = np.minimum(rules.limit, np.minimum(rules.soft_limit, rules.hard_limit))
         self._calm_limit = calm * MARGIN  # [L] float32, A
         self._calm_rho = np.float32(0 if idle_gate is None else idle_gate) * MARGIN
-        self._stretches = idle_gate is not None and isinstance(reward, _OF_CURRENTS)
+        self._stretches = idle_gate is not None and isinstance(reward, _OF_CALM)
         self._blank: GridState | None = None
 
     def start(self, grid: int, scenario: Scenario, first_row: int) -> None:
@@ -264,7 +265,7 @@ class Player:
         if most is not None:
             left = min(left, int(most))
         left -= 1
-        status = simulator.line_status[grid]
+        status, topology = simulator.line_status[grid], simulator.topology[grid]
         if self._reconnect_lines and not status.all():
             left = min(left, int(simulator.line_cooldown[grid][~status].min()))
         if left < 1 or not self._steady[grid]:
@@ -272,7 +273,7 @@ class Player:
         scenario = self._scenarios[grid]
         assert scenario is not None
         limit = simulator.template.rules.limit
-        stretch = CalmStretch(simulator.template, scenario, simulator.topology[grid], row + 1)
+        stretch = CalmStretch(simulator.template, scenario, topology, row + 1)
         total, steps = 0.0, 0
         while steps < left:
             asked = min(CHUNK, left - steps)
@@ -281,22 +282,27 @@ class Player:
             calm = (rho.max(axis=1) < self._calm_rho) & (currents < self._calm_limit).all(axis=1)
             count = len(calm) if calm.all() else int(calm.argmin())
             if count:
-                total += self._pay_calm(currents[:count], rho[:count], status)
+                total += self._pay_calm(currents[:count], rho[:count], status, topology)
                 steps += count
             if count < asked:
                 break
         simulator.skip(grid, steps)
         return total, steps
 
-    def _pay_calm(self, currents: np.ndarray, rho: np.ndarray, status: np.ndarray) -> float:
-        """Return the reward of m calm steps, ``[m, L]`` each."""
+    def _pay_calm(
+        self, currents: np.ndarray, rho: np.ndarray, status: np.ndarray, topology: np.ndarray
+    ) -> float:
+        """Return the reward of m calm steps, ``[m, L]`` each, in one topology, ``[L]``, ``[E]``."""
         count = len(currents)
         if isinstance(self._reward, SurvivalReward):
             return float(count)
         if self._blank is None:
             self._blank = self.simulator.state(np.zeros(0, dtype=np.int64), foresee=False)
         state = self._blank._replace(
-            a_or=currents, rho=rho, line_status=np.broadcast_to(status, rho.shape)
+            a_or=currents,
+            rho=rho,
+            line_status=np.broadcast_to(status, rho.shape),
+            topo_vect=np.broadcast_to(topology, (count, *topology.shape)),
         )
         none = np.zeros(count, dtype=np.bool_)
         outcome = StepOutcome(

@@ -72,7 +72,7 @@ GATED: dict[str, Case] = {
         },
     ),
     "gate never opens": Case(nothing, 1, {**BUNDLED, "idle_gate": 1.3}),
-    "gate and greedy": Case(greedy, 2, {**RANDOM, "idle_gate": 0.9}),
+    "gate and greedy": Case(greedy, 2, {**RANDOM, "idle_gate": 0.9, "reward": "near_reference"}),
 }
 OTHER_GRIDS = {  # the number of its actions
     "rte_case5_example": 166,

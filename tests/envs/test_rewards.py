@@ -86,6 +86,19 @@ def test_survival_and_margin(played: Played, layout: GridLayout):
         assert margin(state, outcome)[0] == pytest.approx(expected, abs=1e-5)
 
 
+def test_near_reference_pays_less_the_more_ends_are_off_busbar_1(
+    played: Played, layout: GridLayout
+):
+    reward = make_reward("near_reference", layout)
+    distances: set[int] = set()
+    for state, outcome, *_ in played:
+        distance = sum(int(busbar) != 1 for busbar in state.topo_vect[0])
+        lost = bool(outcome.blackout[0])
+        assert reward(state, outcome)[0] == pytest.approx(0 if lost else 1 / (1 + distance / 10))
+        distances |= set() if lost else {distance}
+    assert 0 in distances and len(distances) > 5
+
+
 def test_names(layout: GridLayout):
     assert type(make_reward("redispatch cost", layout)) is type(
         make_reward("redispatch-cost", layout)

@@ -74,9 +74,9 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
 
     ## Rewards
     By name: "l2rpn" (default; sum over lines of 1 - min(loading, 1)^2, 0 in a blackout and, as in
-    grid2op, at the completing step), "survival", "near_reference", "margin", "redispatch_cost"
-    (see ``envs.rewards``), or a reward class of grid2op's by its own name, such as
-    "EpisodeDurationReward".
+    grid2op, at the completing step), "survival", "blackout", "near_reference", "margin",
+    "redispatch_cost" (see ``envs.rewards``), or a reward class of grid2op's by its own name,
+    such as "EpisodeDurationReward".
 
     ## Starting State
     All elements on busbar 1, all lines in service, at the first row of a scenario drawn from the

@@ -71,6 +71,23 @@ class SurvivalReward:
         return (~outcome.blackout).astype(np.float32)
 
 
+class BlackoutReward:
+    """-1 for a blackout, 0 for each step survived.
+
+    Discounted, a state's value is minus the chance of a blackout soon, and needs no telling when.
+    """
+
+    range = (-1.0, 0.0)
+
+    def __init__(self, layout: GridLayout):
+        del layout
+
+    def __call__(self, state: GridState, outcome: StepOutcome) -> np.ndarray:
+        """Return ``[B]`` float32."""
+        del state
+        return -outcome.blackout.astype(np.float32)
+
+
 class NearReferenceReward:
     """For each step survived 1 / (1 + distance / 10); 0 for a blackout.
 
@@ -157,6 +174,7 @@ class RedispatchCostReward:
 
 
 REWARDS: dict[str, type[Reward]] = {
+    "blackout": BlackoutReward,
     "l2rpn": L2RPNReward,
     "margin": MarginReward,
     "near_reference": NearReferenceReward,

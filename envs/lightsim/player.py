@@ -21,6 +21,7 @@ from envs.lightsim.calm import MARGIN
 from envs.lightsim.calm import CalmStretch
 from envs.lightsim.calm import steady_voltages
 from envs.lightsim.simulator import Simulator
+from envs.rewards import BlackoutReward
 from envs.rewards import L2RPNReward
 from envs.rewards import MarginReward
 from envs.rewards import NearReferenceReward
@@ -31,7 +32,7 @@ from envs.scenarios import Scenario
 from envs.state import GridState
 
 # rewards that look at nothing but currents, line status and topology: all a calm stretch knows
-_OF_CALM = (L2RPNReward, MarginReward, NearReferenceReward, SurvivalReward)
+_OF_CALM = (BlackoutReward, L2RPNReward, MarginReward, NearReferenceReward, SurvivalReward)
 
 
 class PlayerSnapshot(NamedTuple):
@@ -296,6 +297,8 @@ class Player:
         count = len(currents)
         if isinstance(self._reward, SurvivalReward):
             return float(count)
+        if isinstance(self._reward, BlackoutReward):
+            return 0.0
         if self._blank is None:
             self._blank = self.simulator.state(np.zeros(0, dtype=np.int64), foresee=False)
         state = self._blank._replace(

@@ -102,7 +102,7 @@ def test_the_first_step_is_what_simulate_says(env: PowerGridVectorEnv):
     assert lost > 20 and refused > 100
 
 
-@pytest.mark.parametrize("reward", ["l2rpn", "margin", "near_reference", "survival"])
+@pytest.mark.parametrize("reward", ["blackout", "l2rpn", "margin", "near_reference", "survival"])
 def test_a_plan_comes_true_if_the_forecast_does(stressed: tuple[Scenario, int], reward: str):
     env = of_one(fulfilled(*stressed, steps=9), reward=reward, reconnect_lines=reward == "margin")
     planner = env.planner()

@@ -75,11 +75,13 @@ def test_equal_to_grid2ops_class(name: str, column: int, played: Played, layout:
     assert reward.range[0] <= ours.min() and ours.max() <= reward.range[1]
 
 
-def test_survival_and_margin(played: Played, layout: GridLayout):
-    survival, margin = make_reward("survival", layout), make_reward("margin", layout)
+def test_survival_blackout_and_margin(played: Played, layout: GridLayout):
+    names = ("survival", "blackout", "margin")
+    survival, blackouts, margin = (make_reward(name, layout) for name in names)
     for state, outcome, *_ in played:
         blackout = bool(outcome.blackout[0])
         assert survival(state, outcome)[0] == (0 if blackout else 1)
+        assert blackouts(state, outcome)[0] == (-1 if blackout else 0)
         lines = zip(state.rho[0], state.line_status[0], strict=True)
         line = [max(1 - float(rho) ** 2, -1) if closed else 0 for rho, closed in lines]
         expected = -10 if blackout else np.mean(line)

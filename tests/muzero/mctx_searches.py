@@ -30,7 +30,10 @@ def search(
     discount: float,
     max_considered: int = 1,
 ) -> MctxResult:
-    """Plan from the states ``roots [B]`` without noise by ``kind``, "puct" or "gumbel"."""
+    """Plan from the states ``roots [B]`` without noise.
+
+    ``kind`` is "puct", "gumbel", or "gumbel-raw", which takes Q-values as they are.
+    """
     # Its puct breaks ties by adding up to 1e-7 to the scores; without it the lowest action wins.
     with mock.patch.object(jax.random, "uniform", lambda key, shape: jnp.zeros(shape)):
         outcome = _search(
@@ -74,7 +77,12 @@ def _search(kind, tables, roots, invalid_actions, discount, *, num_simulations, 
         output = mctx.muzero_policy(**options, dirichlet_fraction=0.0, temperature=0.0)
     else:
         output = mctx.gumbel_muzero_policy(
-            **options, max_num_considered_actions=max_considered, gumbel_scale=0.0
+            **options,
+            max_num_considered_actions=max_considered,
+            gumbel_scale=0.0,
+            qtransform=functools.partial(
+                mctx.qtransform_completed_by_mix_value, rescale_values=kind == "gumbel"
+            ),
         )
     summary = output.search_tree.summary()
     return summary.visit_counts, summary.value, output.action_weights, output.action

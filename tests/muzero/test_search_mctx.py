@@ -83,11 +83,16 @@ def search(
 ) -> SearchResult:
     """Plan as ``mctx_searches.search`` does, with mctx's normalisation."""
     options: dict[str, Any] = {"num_simulations": num_simulations, "discount": discount}
-    planner = (
-        PUCTSearch(**options, normalization="siblings", initial_root_visits=1)
-        if kind == "puct"
-        else GumbelSearch(**options, max_considered=max_considered)
-    )
+    planner: PUCTSearch | GumbelSearch
+    if kind == "puct":
+        planner = PUCTSearch(**options, normalization="siblings", initial_root_visits=1)
+    else:
+        raw = kind == "gumbel-raw"
+        planner = GumbelSearch(
+            **options,
+            max_considered=max_considered,
+            normalization="none" if raw else "siblings",
+        )
     return planner.run(model, roots, mask, np.random.default_rng(0), explore=False)
 
 
@@ -96,7 +101,7 @@ def assert_same(kind: str, ours: SearchResult, theirs: Any, size: np.ndarray) ->
     np.testing.assert_array_equal(ours.visit_counts, theirs.visit_counts)
     np.testing.assert_array_less(np.abs(ours.value - theirs.value), 1e-6 * size)
     np.testing.assert_allclose(ours.policy, theirs.weights, rtol=1e-4, atol=1e-6)
-    if kind == "gumbel":  # puct's is one of the most visited, drawn at random by mctx
+    if kind != "puct":  # puct's is one of the most visited, drawn at random by mctx
         np.testing.assert_array_equal(ours.action, theirs.action)
 
 
@@ -109,7 +114,7 @@ def magnitude(model: TableModel, roots: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("num_actions", "num_simulations"), SIZES)
-@pytest.mark.parametrize("kind", ["puct", "gumbel"])
+@pytest.mark.parametrize("kind", ["puct", "gumbel", "gumbel-raw"])
 def test_random_problems_end_as_in_mctx(
     mctx_search: MctxSearch, kind: str, num_actions: int, num_simulations: int
 ) -> None:
@@ -117,7 +122,7 @@ def test_random_problems_end_as_in_mctx(
     for number, discount in enumerate(DISCOUNTS):
         model, roots, mask = problems(num_actions, seed=number)
         options: dict[str, Any] = {"num_simulations": num_simulations, "discount": discount}
-        if kind == "gumbel":
+        if kind != "puct":
             options["max_considered"] = min(num_actions, 16)
         ours = search(kind, model, roots, mask, **options)
         theirs = mctx_search(kind, model, roots, mask, **options)
@@ -160,7 +165,7 @@ def test_exact_ties_end_as_in_mctx(
     model, roots, mask = problems(num_actions, seed=100)
     make_ties(model)
     options: dict[str, Any] = {"num_simulations": num_simulations, "discount": 0.9}
-    if kind == "gumbel":
+    if kind != "puct":
         options["max_considered"] = min(num_actions, 16)
     ours = search(kind, model, roots, mask, **options)
     theirs = mctx_search(kind, model, roots, mask, **options)

@@ -35,6 +35,7 @@ class _Rules(NamedTuple):
     visit_offset: float
     value_scale: float
     over_tree: bool
+    rescale: bool
 
 
 class _Plan(NamedTuple):
@@ -52,8 +53,8 @@ def _completed_values(tree, b, node, rules):
 
     An unvisited action gets the mixed value (appendix D, equation 33): the node's own value and the
     prior-weighted Q of its visited children. Q-values are then rescaled to [0, 1], over the node's
-    actions or over all edges of the tree, and multiplied by sigma = (visit_offset + most visits)
-    value_scale (equation 8).
+    actions or over all edges of the tree, if they are, and multiplied by sigma = (visit_offset +
+    most visits) value_scale (equation 8).
 
     Returns:
         low: of the rescaling; scale: sigma by its spread; mixed: the value of unvisited actions, in
@@ -91,7 +92,8 @@ def _completed_values(tree, b, node, rules):
         low = tree.lowest[b]
         high = tree.highest[b]
     sigma = (rules.visit_offset + most) * rules.value_scale
-    return low, sigma / max(high - low, 1e-8), mixed, top, total, mass
+    spread = max(high - low, 1e-8) if rules.rescale else 1.0
+    return low, sigma / spread, mixed, top, total, mass
 
 
 @numba.njit(cache=True, nogil=True)
@@ -248,8 +250,9 @@ class GumbelSearch:
         visit_offset: c_visit of sigma; value_scale: c_scale (0.1 as in mctx and LightZero, with
             Q-values rescaled to [0, 1]).
         normalization: what Q-values are rescaled over: "siblings", the node's own actions (as in
-            mctx; of two actions one is then always 0 and the other 1), or "tree", all edges of the
-            tree as in MuZero, which keeps small differences small.
+            mctx; of two actions one is then always 0 and the other 1), "tree", all edges of the
+            tree as in MuZero, which keeps small differences small, or "none", nothing (mctx's
+            ``rescale_values=False``): for values of a known range, such as the chance of a loss.
         gumbel_scale: of the root noise when exploring; evaluation plays without noise.
         reuse_subtree: go on from the former search's nodes below the chosen action, where ``run``
             is told of it; sequential halving counts the new visits alone.
@@ -265,12 +268,13 @@ class GumbelSearch:
         max_considered: int = 16,
         visit_offset: float = 50.0,
         value_scale: float = 0.1,
-        normalization: Literal["siblings", "tree"] = "siblings",
+        normalization: Literal["siblings", "tree", "none"] = "siblings",
         gumbel_scale: float = 1.0,
         reuse_subtree: bool = False,
     ) -> None:
         require_positive("num_simulations", num_simulations)
         require_positive("max_considered", max_considered)
+        normalization = choose("normalization", normalization, ("siblings", "tree", "none"))
         self.num_simulations = int(num_simulations)
         self.discount = float(discount)
         self.max_considered = int(max_considered)
@@ -279,7 +283,8 @@ class GumbelSearch:
             discount=self.discount,
             visit_offset=float(visit_offset),
             value_scale=float(value_scale),
-            over_tree=choose("normalization", normalization, ("siblings", "tree")) == "tree",
+            over_tree=normalization == "tree",
+            rescale=normalization != "none",
         )
         self.reuse_subtree = bool(reuse_subtree)
         self._forest = Forest(self.num_simulations, reuse_subtree=reuse_subtree)

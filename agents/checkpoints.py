@@ -197,6 +197,16 @@ def restore_agent(agent: Agent, state: Mapping[str, Any], *, origin: str) -> Non
     agent.load_state_dict(state)
 
 
+def restore_weights(agent: Agent, path: Path) -> None:
+    """Give ``agent`` the weights in the file ``path``: of a whole training, or weights alone.
+
+    Raises:
+        ValueError: see ``read_checkpoint`` and ``restore_agent``.
+    """
+    state = read_checkpoint(path)
+    restore_agent(agent, state.get("agent", state), origin=str(path))
+
+
 def checked_weights(
     state: Mapping[str, Any],
     entry: str,

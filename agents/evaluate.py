@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from agents.base import Agent
-from agents.checkpoints import read_checkpoint
 from agents.checkpoints import restore_agent
+from agents.checkpoints import restore_weights
 from agents.commands import plain
 from agents.commands import run_command
 from agents.compare import COMMAND as COMPARE
@@ -35,6 +35,8 @@ from agents.entries import report
 from agents.evaluation import replay_episodes
 from agents.logging import RunInfo
 from agents.plots import write_plots
+from agents.pretrained import locate
+from agents.pretrained import ships
 from agents.report import grid_of
 from agents.report import write_report
 from agents.results import EvaluationResult
@@ -49,7 +51,8 @@ from envs.checks import check_count
 from envs.names import choose
 
 _OWN_KEYS = (
-    *("split", "seed", "name", "run", "checkpoint", "weights", "folder", "evaluation", "logger"),
+    *("split", "seed", "name", "run", "checkpoint", "folder", "evaluation", "logger"),
+    *("weights", "agent.weights"),
 )
 
 
@@ -71,7 +74,8 @@ class _Source:
     def name(self) -> str:
         """As it stands in results; "" for none."""
         if self.weights is not None:
-            return str(self.weights)
+            shipped = ships(self.weights)
+            return self.weights.parents[1].name if shipped else str(self.weights)
         return "" if self.run is None else str(self.run.path)
 
 
@@ -93,7 +97,7 @@ def evaluate(composed: DictConfig) -> float:
     preflight_logger(config["logger"])
     source = _source(config)
     if source.run is not None:
-        config = _config_of_run(source.run, composed, config)
+        config = _config_of_run(source, composed, config)
     env, split = config["env"], evaluation["split"]
     plan = build_plan(env, split=split, episodes=evaluation["episodes"], seed=evaluation["seed"])
     limits = {"split": split, "max_steps": evaluation["max_steps"]}
@@ -159,29 +163,36 @@ def evaluate(composed: DictConfig) -> float:
 def _source(config: Mapping[str, Any]) -> _Source:
     """Return where the weights come from; a file in a run folder brings the run along."""
     run, weights = config["run"], config["weights"]
+    own = config["agent"].get("weights")
+    if weights is not None and own is not None:
+        raise ValueError(f"weights={weights} and agent.weights={own} were given; name one of them.")
+    weights = own if weights is None else weights
     if run is not None and weights is not None:
         raise ValueError(f"run={run} and weights={weights} were given; name one of them.")
     if weights is None:
         return _Source(None if run is None else RunFolder.open_existing(Path(run)), None)
-    path = Path(weights)
-    if not path.is_file():
-        raise ValueError(f"weights={weights} does not exist; name a checkpoint's file.")
+    path = locate(weights)
     folder = path.parent.parent
     has_run = (folder / CONFIG).is_file()
     return _Source(RunFolder.open_existing(folder) if has_run else None, path)
 
 
 def _config_of_run(
-    run: RunFolder, composed: DictConfig, config: Mapping[str, Any]
+    source: _Source, composed: DictConfig, config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the command's own keys, with the environment and agent of ``run``."""
+    """Return the command's own keys, with the environment and agent of the source's run."""
+    assert source.run is not None
+    overrides = HydraConfig.get().overrides.task
+    if config["agent"].get("weights") is not None:  # agent=muzero names the kind; which, the run
+        overrides = [one for one in overrides if one.partition("=")[0] != "agent"]
     changed = change_saved(
-        run.load_config(),
+        source.run.load_config(),
         composed,
-        HydraConfig.get().overrides.task,
+        overrides,
         changeable=("env", "agent", "trainer"),
         ignored=_OWN_KEYS,
     )
+    changed["agent"].pop("weights", None)  # what training began with
     return {**config, "env": changed["env"], "agent": changed["agent"]}
 
 
@@ -192,9 +203,7 @@ def _load_weights(agent: Agent, name: str, source: _Source, which: str) -> bool:
             raise ValueError(f"agent {name} learns nothing: leave out weights={source.weights}")
         return False
     if source.weights is not None:
-        state = read_checkpoint(source.weights)
-        weights = state.get("agent", state)  # of a whole training, or weights alone
-        restore_agent(agent, weights, origin=str(source.weights))
+        restore_weights(agent, source.weights)
     elif source.run is not None:
         checkpoints = source.run.checkpoints
         weights = checkpoints.load_weights(which)

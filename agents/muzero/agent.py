@@ -23,6 +23,7 @@ from agents.base import TrainerSettings
 from agents.base import TrainingRun
 from agents.base import full_masks
 from agents.checkpoints import checked_weights
+from agents.checkpoints import restore_weights
 from agents.devices import choose_device
 from agents.environments import EnvironmentFactory
 from agents.environments import VectorEnvironment
@@ -46,6 +47,7 @@ from agents.muzero.trainer import MuZeroTrainer
 from agents.muzero.workers import LocalPool
 from agents.muzero.workers import ProcessPool
 from agents.muzero.workers import SelfPlayPool
+from agents.pretrained import locate
 
 
 class MuZeroAgent(Agent):
@@ -68,9 +70,11 @@ class MuZeroAgent(Agent):
         teacher: makes who names the policies of the first ``plan.taught_decisions``, see
             ``Teacher``; None where none are taught.
         device: "auto", "cpu", "cuda", ...: where the networks run.
+        weights: to begin with: a checkpoint's file, or a name of ``agents.pretrained``.
 
     Raises:
-        ValueError: an option is out of range, or does not go with the model or the teacher.
+        ValueError: an option is out of range, or does not go with the model or the teacher, or the
+            weights are of another network.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class MuZeroAgent(Agent):
         model: PlanningModelMaker = LearnedPlanning,
         teacher: Callable[[], Teacher] | None = None,
         device: str = "auto",
+        weights: str | None = None,
     ) -> None:
         if not 0.0 < discount <= 1.0:
             raise ValueError(f"discount must be in (0, 1], got {discount}")
@@ -138,6 +143,8 @@ class MuZeroAgent(Agent):
             )
         self._statistics: dict[str, float] = {}
         self._searched: tuple[np.ndarray, SearchResult] | None = None  # environments [B], result
+        if weights is not None:
+            restore_weights(self, locate(weights))
 
     @property
     def learns(self) -> bool:
@@ -206,8 +213,10 @@ class MuZeroAgent(Agent):
         self.preflight(run.make_environment)
         settings = run.settings
         _check_groups(settings)
+        network = _seeded(self._make_network, self._seed)
+        network.load_state_dict(self.network.state_dict())  # its own, unless it began with others
         learner = Learner(
-            _seeded(self._make_network, self._seed).to(self._device),
+            network.to(self._device),
             self._optimizer,
             device=self._device,
             **self._learning,
@@ -225,7 +234,7 @@ class MuZeroAgent(Agent):
             num_actions=self._num_actions,
         )
         trainer.train()
-        self.load_state_dict({"network": learner.network.state_dict()})
+        self.load_state_dict({"network": learner.averaged_weights})
 
     def _make_pool(self, run: TrainingRun, states: list[dict[str, Any]] | None) -> SelfPlayPool:
         settings = run.settings

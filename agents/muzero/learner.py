@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from agents.muzero.losses import Losses
 from agents.muzero.losses import TensorBatch
@@ -63,6 +65,8 @@ class Learner:
         gradient_scale: factor on the gradient that enters each dynamics step.
         scale_unroll: count the K unrolled positions together as much as the first.
         learning_rate: schedule of the learning rate; None keeps the optimiser's own.
+        averaging: share of themselves that ``averaged_weights`` keep at an update, such as 0.99;
+            0.0: they are the latest.
         device: a torch device.
 
     Raises:
@@ -86,6 +90,7 @@ class Learner:
         gradient_scale: float = 0.5,
         scale_unroll: bool = True,
         learning_rate: Schedule | None = None,
+        averaging: float = 0.0,
         device: str | torch.device = "cpu",
     ) -> None:
         options = {
@@ -100,6 +105,8 @@ class Learner:
         for name, number in options.items():
             if not 0.0 <= number < math.inf:
                 raise ValueError(f"{name} must be finite and not negative: {number}")
+        if not 0.0 <= averaging < 1.0:
+            raise ValueError(f"averaging must be in [0, 1): {averaging}")
         if unroll_steps < 0:
             raise ValueError(f"unroll_steps must not be negative: {unroll_steps}")
         if max_grad_norm is not None and not max_grad_norm > 0.0:
@@ -137,9 +144,21 @@ class Learner:
         self.gradient_scale = gradient_scale
         self.scale_unroll = scale_unroll
         self.learning_rate = learning_rate
+        self.averaging = averaging
         self.num_updates = 0
         self._parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = optimizer_factory(self._parameters)
+        average = get_ema_multi_avg_fn(averaging)
+        self._averaged = AveragedModel(self.network, multi_avg_fn=average) if averaging else None
+
+    @property
+    def averaged_weights(self) -> dict[str, torch.Tensor]:
+        """The network's state dict, its weights averaged over the latest updates: for playing.
+
+        They lose less than the weights of any one update, which wander about them (Polyak and
+        Juditsky 1992); learning goes on with the latest.
+        """
+        return (self.network if self._averaged is None else self._averaged.module).state_dict()
 
     def update(self, batch: ReplayBatch, *, progress: float = 0.0) -> LearnerMetrics:
         """Take one gradient step.
@@ -188,6 +207,8 @@ class Learner:
             if self.max_grad_norm is not None:
                 nn.utils.clip_grads_with_norm_(self._parameters, self.max_grad_norm, grad_norm)
         self.optimizer.step()
+        if self._averaged is not None:
+            self._averaged.update_parameters(self.network)
         self.num_updates += 1
         return LearnerMetrics(
             **named,
@@ -203,8 +224,10 @@ class Learner:
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimiser and number of updates; tensors share this memory."""
+        averaged = None if self._averaged is None else self._averaged.state_dict()
         return {
             "network": self.network.state_dict(),
+            "averaged": averaged,
             "optimizer": self.optimizer.state_dict(),
             "num_updates": self.num_updates,
         }
@@ -216,6 +239,8 @@ class Learner:
             RuntimeError: the weights are of another network (torch names the difference).
         """
         self.network.load_state_dict(state["network"])
+        if self._averaged is not None and state["averaged"] is not None:
+            self._averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.num_updates = int(state["num_updates"])
 

@@ -291,7 +291,7 @@ class MuZeroTrainer:
             {f"val/{name}": value for name, value in metrics.items()},
             env_steps=self._progress.env_steps,
         )
-        if metrics["score"] > self._progress.best_score:
+        if metrics["score"] >= self._progress.best_score:  # of equals the later, who learned more
             self._progress.best_score = metrics["score"]
             self._run.checkpoints.save_best(self._agent.state_dict())
         return False
@@ -321,8 +321,8 @@ class MuZeroTrainer:
         }
 
     def _agent_state(self) -> dict[str, Any]:
-        """Return the present network in the form that ``Agent.load_state_dict`` takes."""
-        return {"network": self._learner.network.state_dict()}
+        """Return the present weights, averaged, in the form ``Agent.load_state_dict`` takes."""
+        return {"network": self._learner.averaged_weights}
 
     def _restore(self, saved: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Go back to a checkpoint; return the groups' states."""

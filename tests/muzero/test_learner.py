@@ -239,12 +239,13 @@ def test_learning_rate_schedule_and_clipped_targets() -> None:
 
 def test_same_seed_same_weights_and_resume_is_exact() -> None:
     batches = [random_batch(seed=seed) for seed in range(6)]
-    straight = Learner(network(), ADAM, unroll_steps=2, l2=1e-4)
-    again = Learner(network(), ADAM, unroll_steps=2, l2=1e-4)
+    options: dict[str, Any] = {"unroll_steps": 2, "l2": 1e-4, "averaging": 0.9}
+    straight = Learner(network(), ADAM, **options)
+    again = Learner(network(), ADAM, **options)
     for batch in batches:
         straight.update(batch)
         again.update(batch)
-    interrupted = Learner(network(), ADAM, unroll_steps=2, l2=1e-4)
+    interrupted = Learner(network(), ADAM, **options)
     for batch in batches[:3]:
         interrupted.update(batch)
     file = io.BytesIO()
@@ -254,8 +255,7 @@ def test_same_seed_same_weights_and_resume_is_exact() -> None:
     resumed = Learner(
         MLPNetwork(observation_shape=(3,), num_actions=4, hidden_size=16),
         ADAM,
-        unroll_steps=2,
-        l2=1e-4,
+        **options,
     )
     resumed.load_state_dict(torch.load(file, weights_only=True))
     for batch in batches[3:]:
@@ -268,6 +268,25 @@ def test_same_seed_same_weights_and_resume_is_exact() -> None:
         strict=True,
     ):
         assert torch.equal(first, second) and torch.equal(first, third)
+    for name, tensor in straight.averaged_weights.items():
+        assert torch.equal(tensor, resumed.averaged_weights[name])
+
+
+def test_averaged_weights_follow_those_of_the_updates() -> None:
+    learner = Learner(network(), ADAM, unroll_steps=2, averaging=0.75)
+    latest = Learner(network(), ADAM, unroll_steps=2)
+    learner.update(random_batch())
+    expected = {name: one.clone() for name, one in learner.network.state_dict().items()}
+    for seed in range(1, 4):
+        learner.update(random_batch(seed=seed))
+        now = learner.network.state_dict()
+        expected = {name: 0.75 * one + 0.25 * now[name] for name, one in expected.items()}
+    for name, one in learner.averaged_weights.items():
+        torch.testing.assert_close(one, expected[name])
+        assert not torch.equal(one, learner.network.state_dict()[name])
+    latest.update(random_batch())
+    for name, one in latest.averaged_weights.items():
+        assert torch.equal(one, latest.network.state_dict()[name])
 
 
 @pytest.mark.parametrize(
@@ -279,6 +298,7 @@ def test_same_seed_same_weights_and_resume_is_exact() -> None:
         ({"max_grad_norm": 0.0}, "max_grad_norm"),
         ({"value_weight": float("nan")}, "value_weight"),
         ({"discount_weight": -1.0}, "discount_weight"),
+        ({"averaging": 1.0}, "averaging must be in"),
     ],
 )
 def test_wrong_options_are_refused(options: dict, message: str) -> None:

@@ -1,0 +1,107 @@
+"""One recipe, several seeds: the mean of their results, and how sure it is.
+
+    python -m benchmarks.seeds RESULT RESULT ... [--output FILE.csv]
+
+Each RESULT is an evaluation's folder (or its JSON file) with one agent, all of one protocol, so of
+the same scenarios. The 95 % interval draws seeds and scenarios with replacement: another training
+would have other weights, another month other weather. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from agents.commands import run_guarded
+from agents.files import atomic_write
+from agents.results import EvaluationResult
+from agents.results import read_results
+from agents.results.statistics import METRIC
+from agents.results.statistics import RESAMPLES
+from agents.results.statistics import Estimate
+from agents.results.statistics import values
+
+SHOWN = ("steps_percent", "completed_percent", "reward", "decisions", "mean_distance")
+
+
+def main() -> None:
+    """Read, compare and print."""
+    parser = argparse.ArgumentParser(description="The mean of several seeds, with its interval.")
+    parser.add_argument("results", nargs="+", type=Path, metavar="RESULT")
+    parser.add_argument("--output", type=Path, help="a CSV file: one row a seed, and their mean")
+    arguments = parser.parse_args()
+    results = [read_one(path) for path in arguments.results]
+    samples = scores_by_seed(results)
+    estimates = {name: estimate_over_seeds(scores) for name, scores in samples.items()}
+    lines = [["seed", *SHOWN, "median_ms"]]
+    for number, (path, result) in enumerate(zip(arguments.results, results, strict=True)):
+        means = [f"{samples[name][number].mean():.2f}" for name in SHOWN]
+        lines.append([path.resolve().name, *means, f"{result.latency.median:.2f}"])
+    for heading, which in (("mean", 0), ("low", 1), ("high", 2)):
+        lines.append([heading, *(f"{estimates[name][which]:.2f}" for name in SHOWN), ""])
+    for line in lines:
+        print("".join(f"{cell:>19}" for cell in line))
+    if arguments.output is not None:
+        with atomic_write(arguments.output) as file:
+            file.write("".join(",".join(line) + "\n" for line in lines).encode())
+    summary = {
+        "seeds": len(results),
+        "scenarios": len(results[0].episodes),
+        "protocol": results[0].protocol.short_hash,
+        **{name: [round(number, 3) for number in estimates[name]] for name in SHOWN},
+    }
+    print(json.dumps(summary))
+
+
+def read_one(path: Path) -> EvaluationResult:
+    """Return the one result at ``path``.
+
+    Raises:
+        ValueError: it holds several agents' results, or see ``read_results``.
+    """
+    found = read_results(path)
+    if len(found) != 1:
+        agents = ", ".join(result.agent for result in found)
+        raise ValueError(
+            f"{path} holds {len(found)} agents ({agents}), expected one: evaluate the run again "
+            "with evaluation.baselines=false"
+        )
+    return found[0]
+
+
+def scores_by_seed(results: Sequence[EvaluationResult]) -> dict[str, np.ndarray]:
+    """Return name -> ``[S, N]`` of S results over N scenarios.
+
+    Raises:
+        ValueError: the results are not of one protocol, or not of PowerGrid-v0.
+    """
+    hashes = [result.protocol.short_hash for result in results]
+    if len(set(hashes)) > 1:
+        raise ValueError(f"the results are of several protocols ({', '.join(hashes)}).")
+    found: dict[str, np.ndarray] = {}
+    for name in SHOWN:
+        rows = [values(result.episodes, METRIC[name]) for result in results]
+        if any(row is None for row in rows):
+            raise ValueError(f"these episodes have no {name}: expected those of PowerGrid-v0.")
+        found[name] = np.stack([row for row in rows if row is not None])
+    return found
+
+
+def estimate_over_seeds(scores: np.ndarray, *, resamples: int = RESAMPLES) -> Estimate:
+    """Return the mean of ``[S, N]`` and its 95 % bootstrap interval over seeds and scenarios."""
+    seeds, scenarios = scores.shape
+    rng = np.random.default_rng(0)
+    means = np.empty(resamples)
+    for number in range(resamples):
+        drawn = scores[rng.integers(seeds, size=seeds)]
+        means[number] = drawn[:, rng.integers(scenarios, size=scenarios)].mean()
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(float(scores.mean()), float(low), float(high))
+
+
+if __name__ == "__main__":
+    run_guarded(main)

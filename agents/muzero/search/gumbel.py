@@ -274,7 +274,7 @@ class GumbelSearch:
     ) -> None:
         require_positive("num_simulations", num_simulations)
         require_positive("max_considered", max_considered)
-        normalization = choose("normalization", normalization, ("siblings", "tree", "none"))
+        choose("normalization", normalization, ("siblings", "tree", "none"))
         self.num_simulations = int(num_simulations)
         self.discount = float(discount)
         self.max_considered = int(max_considered)

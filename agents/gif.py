@@ -40,11 +40,10 @@ def record_episode(
     Raises:
         ValueError: the environment draws nothing.
     """
-    drawn = replace(
-        make_environment,
-        kwargs={**make_environment.kwargs, "render_mode": "rgb_array"},
-        vector=False,  # single environments draw; they play the same
-    )
+    kwargs = {**make_environment.kwargs, "render_mode": "rgb_array"}
+    kwargs.pop("planning_reward", None)  # of planners, which vector environments alone make
+    # Single environments draw; they play the same.
+    drawn = replace(make_environment, kwargs=kwargs, vector=False)
     env = drawn(1, autoreset="disabled")
     assert isinstance(env, ResumableVectorEnv)
     try:

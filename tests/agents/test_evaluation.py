@@ -220,10 +220,15 @@ def test_wrong_evaluators_are_named() -> None:
         EpisodeEvaluator(CARTPOLE, ())
 
 
-def test_an_episode_is_drawn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("vector", [False, True])
+def test_an_episode_is_drawn(vector: bool, tmp_path: Path) -> None:
     factory = EnvironmentFactory("PowerGrid-v0", {"max_steps": 5})
+    agent = make_agent(DoNothingAgent, factory)
+    if vector:  # single environments take all but what planners are paid
+        kwargs = {**factory.kwargs, "planning_reward": "survival"}
+        factory = replace(factory, kwargs=kwargs, vector=True)
     path = tmp_path / "episode.gif"
     plan = plan_episodes(SCENARIOS, episodes=1)[0]
-    frames = record_episode(make_agent(DoNothingAgent, factory), factory, plan, path, max_frames=4)
+    frames = record_episode(agent, factory, plan, path, max_frames=4)
     assert 2 <= frames <= 4
     assert path.read_bytes()[:6] == b"GIF89a"

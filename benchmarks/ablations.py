@@ -1,0 +1,221 @@
+"""What each part of ``experiment=best`` is worth: the recipe with one part changed.
+
+    python -m benchmarks.ablations train [NAME ...] [--minutes M] [--seeds 0 1 2] [--jobs J]
+                                         [--results FOLDER] [--rest] [--output FILE.csv]
+    python -m benchmarks.ablations decide RUN [RUN ...] [--only NAME ...] [--output FILE.csv]
+
+``train`` trains each variant on one core for ``--minutes`` by the clock, ``--jobs`` of them side by
+side, and evaluates its best weights on the validation list. Shown are that list and the harder one
+of varied months, which chose the weights. ``--minutes`` counts the evaluations in between; step
+counts of the schedules are set so that some 15,000 decisions fit. ``decide`` plays trained runs,
+other seeds of one recipe, with another search at decision time, on the varied months of
+validation. ``--rest`` keeps what is there. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from agents.commands import run_guarded
+from agents.files import atomic_write
+from agents.results.statistics import METRIC
+from agents.results.statistics import values
+from benchmarks.curves import read_curve
+from benchmarks.seeds import estimate_over_seeds
+from benchmarks.seeds import read_one
+from benchmarks.seeds import scores_by_seed
+from envs.names import choose
+
+_LONG = (  # scalar returns of hundreds need the quickstart's heads and rescaled values
+    *("agent.network.value_codec.num_bins=121", "agent.network.value_codec.support_size=120"),
+    *("agent.network.reward_codec.num_bins=101", "agent.network.reward_codec.support_size=100"),
+    *("agent.network.value_codec.transform=true", "agent.network.reward_codec.transform=true"),
+    "agent.search.normalization=siblings",
+)
+_ON_VARIED = ("scenarios=varied", "env.kwargs.max_steps=2016")
+_UNTAUGHT = ("agent/teacher=none", "agent.plan.taught_decisions=0")
+_PUCT = ("~agent.search.max_considered", "~agent.search.value_scale")
+
+TRAINED: Mapping[str, tuple[str, ...]] = {  # name -> overrides
+    "best": ("experiment=best",),
+    "not_taught": ("experiment=best", *_UNTAUGHT),
+    "plain_months": ("experiment=best", "scenarios=recombined"),
+    "survival_reward": ("experiment=best", "reward=survival", *_LONG),
+    "little_decay": ("experiment=best", "agent.optimizer.weight_decay=1e-4"),
+    "puct": ("experiment=best", "search=puct", *_PUCT, "agent.search.normalization=tree"),
+    "consistency": (
+        "experiment=best",
+        "agent.learning.consistency_weight=2.0",
+        "agent.network.consistency_size=256",
+        "agent.replay.unroll_observations=true",
+    ),
+    "reanalysis": ("experiment=best", "agent.plan.reanalyse_every=500"),
+    "no_gate": (  # asked at every step while it learns, evaluated as the others are
+        *("experiment=best", "env.kwargs.idle_gate=null", "+env.evaluation_kwargs.idle_gate=0.95"),
+    ),
+    "ppo": ("experiment=ppo", *_ON_VARIED),
+    "alphazero": ("experiment=alphazero", *_ON_VARIED),
+}
+_SCHEDULE = {  # of the recipe's own, what fits into the minutes
+    "trainer.total_env_steps": "8_000_000",
+    "agent.plan.taught_decisions": "16_000",
+}
+_ONE_CORE = (
+    *("logger=csv", "trainer.num_workers=0", "trainer.learner_threads=1", "trainer.device=cpu"),
+    *("trainer.evaluation_interval=2_000_000", "trainer.checkpoint_interval=100_000_000"),
+    *("evaluation.interim.episodes=32", "++evaluation.interim.kwargs.scenarios=varied"),
+    *("evaluation.num_workers=0", "evaluation.final.baselines=false"),
+)
+
+DECIDED: Mapping[str, tuple[str, ...]] = {
+    "as_trained": (),
+    "prior_alone": ("agent.search.num_simulations=1",),
+    "4_simulations": ("agent.search.num_simulations=4",),
+    "8_simulations": ("agent.search.num_simulations=8",),
+    "32_simulations": ("agent.search.num_simulations=32",),
+    "75_simulations": ("agent.search.num_simulations=75",),
+    "puct": ("search=puct", "agent.search.num_simulations=16"),
+    "values_x5": ("agent.search.value_scale=0.5",),
+    "simulator": ("agent/model=simulator", "agent.model.calm=held"),
+}
+_VARIED = ("split=val", "+env.evaluation_kwargs.scenarios=varied", "evaluation.plots=false")
+_SHOWN = ("steps_percent", "completed_percent", "decisions")
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(description="What each part of experiment=best is worth.")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    train = kinds.add_parser("train", help="with one part of the recipe changed")
+    train.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TRAINED)}")
+    train.add_argument("--minutes", type=float, default=7.2)
+    train.add_argument("--seeds", nargs="+", type=int, default=[0])
+    decide = kinds.add_parser("decide", help="with another search at decision time")
+    decide.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    decide.add_argument("--only", nargs="+", metavar="NAME", help=f"of {', '.join(DECIDED)}")
+    for one in (train, decide):
+        one.add_argument("--jobs", type=int, default=os.cpu_count())
+        one.add_argument("--results", type=Path, default=Path("runs/ablations"))
+        one.add_argument("--rest", action="store_true", help="keep results that are there")
+        one.add_argument("--output", type=Path, help="CSV file")
+    options = parser.parse_args()
+    run_guarded(lambda: {"train": _train, "decide": _decide}[options.kind](options))
+
+
+def _train(options: argparse.Namespace) -> None:
+    names = [choose("ablation", name, TRAINED) for name in options.names] or list(TRAINED)
+    jobs: list[tuple[Path, list[str]]] = []
+    for name in names:
+        for seed in options.seeds:
+            arguments = [*TRAINED[name], *_ONE_CORE, f"trainer.max_minutes={options.minutes}"]
+            if "experiment=best" in arguments:
+                arguments += [
+                    f"{key}={value}"
+                    for key, value in _SCHEDULE.items()
+                    if not any(given.startswith(f"{key}=") for given in TRAINED[name])
+                ]
+            if name == "alphazero":  # a minute for a few months
+                arguments.append("evaluation.final.episodes=4")
+            folder = options.results / name / f"seed{seed}"
+            jobs.append((folder, ["agents.train", *arguments, f"seed={seed}", f"folder={folder}"]))
+    _run(jobs, options)
+    rows = [trained_row(folder.parent.name, folder) for folder, _ in jobs]
+    _report(rows, options.output)
+
+
+def trained_row(name: str, folder: Path) -> dict[str, str]:
+    """Return what a training came to, as strings by column."""
+    best = max(read_curve(folder), key=lambda point: (point.steps_percent, point.env_steps))
+    last = read_curve(folder)[-1]
+    plain = read_one(folder).episodes
+    row = {
+        "variant": name,
+        "seed": folder.name.removeprefix("seed"),
+        "decisions": str(last.decisions),
+        "minutes": f"{last.minutes:.1f}",
+        "varied_steps_percent": f"{best.steps_percent:.1f}",
+        "varied_completed_percent": f"{best.completed_percent:.1f}",
+        "plain_scenarios": str(len(plain)),
+    }
+    for metric in ("steps_percent", "completed_percent"):
+        scores = values(plain, METRIC[metric])
+        assert scores is not None
+        row[f"plain_{metric}"] = f"{scores.mean():.1f}"
+    return row
+
+
+def _decide(options: argparse.Namespace) -> None:
+    names = [choose("ablation", name, DECIDED) for name in options.only or DECIDED]
+    folders = {
+        name: [options.results / "decide" / name / run.resolve().name for run in options.runs]
+        for name in names
+    }
+    jobs = [
+        (folder, ["agents.evaluate", f"run={run}", *_VARIED, *DECIDED[name], f"folder={folder}"])
+        for name in names
+        for run, folder in zip(options.runs, folders[name], strict=True)
+    ]
+    _run(jobs, options)
+    _report([decided_row(name, folders[name]) for name in names], options.output)
+
+
+def decided_row(name: str, folders: Sequence[Path]) -> dict[str, str]:
+    """Return the mean of several seeds' evaluations, with intervals, as strings by column."""
+    results = [read_one(folder) for folder in folders]
+    scores = scores_by_seed(results)
+    row = {"variant": name, "seeds": str(len(results))}
+    for metric in _SHOWN:
+        mean, low, high = estimate_over_seeds(scores[metric])
+        row[metric] = f"{mean:.1f}"
+        if metric != "decisions":
+            row[f"{metric}_low"], row[f"{metric}_high"] = f"{low:.1f}", f"{high:.1f}"
+    medians = sorted(result.latency.median for result in results)
+    row["median_ms"] = f"{medians[len(medians) // 2]:.2f}"
+    return row
+
+
+def _run(jobs: Sequence[tuple[Path, list[str]]], options: argparse.Namespace) -> None:
+    """Run the commands, some side by side, each on one thread."""
+    left = [job for job in jobs if not (options.rest and job[0].exists())]
+    taken = [str(folder) for folder, _ in left if folder.exists()]
+    if taken:
+        raise ValueError(f"{', '.join(taken)} exist; remove them, or keep them with --rest.")
+    with ThreadPoolExecutor(options.jobs) as threads:
+        list(threads.map(_command, left))
+
+
+def _command(job: tuple[Path, list[str]]) -> None:
+    folder, (module, *arguments) = job
+    print(f"python -m {module} {' '.join(arguments)}", flush=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    finished = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    if finished.returncode:
+        raise ValueError(f"{folder} failed: {finished.stderr.strip().splitlines()[-1:]}")
+
+
+def _report(rows: Sequence[Mapping[str, str]], output: Path | None) -> None:
+    lines = [list(rows[0]), *([*row.values()] for row in rows)]
+    for line in lines:
+        print("".join(f"{cell:>25}" for cell in line))
+    if output is not None:
+        with atomic_write(output) as file:
+            file.write("".join(",".join(line) + "\n" for line in lines).encode())
+    print(json.dumps(list(rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Ablations: every variant is one that can be trained or played, and rows are made of results."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose
+from hydra import initialize_config_module
+
+from agents.commands import plain
+from agents.composition import build_agent
+from agents.composition import build_environment_factory
+from agents.composition import build_settings
+from agents.composition import probe_spaces
+from agents.results import write_results
+from benchmarks import ablations
+from tests.agents.result_makers import result
+
+
+@pytest.fixture(autouse=True)
+def hydra_config() -> Iterator[None]:
+    with initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def spaces() -> dict[str, Any]:
+    with initialize_config_module("conf", version_base="1.3"):
+        env = plain(compose("train", overrides=["experiment=best"]))["env"]
+    observation, action = probe_spaces(build_environment_factory(env))
+    return {"observation_space": observation, "action_space": action}
+
+
+@pytest.mark.parametrize("name", ablations.TRAINED)
+def test_every_variant_can_be_built(name: str, spaces: dict[str, Any]) -> None:
+    overrides = [*ablations.TRAINED[name], *ablations._ONE_CORE]
+    config = plain(compose("train", overrides=overrides))
+    build_settings(config["trainer"])
+    agent = build_agent(config["agent"], **spaces, seed=0)
+    assert agent.learns
+    assert config["evaluation"]["interim"]["kwargs"] == {"scenarios": "varied"}
+
+
+def test_each_variant_changes_the_recipe_it_is_named_after() -> None:
+    def of(name: str) -> dict[str, Any]:
+        return plain(compose("train", overrides=list(ablations.TRAINED[name])))
+
+    best = of("best")
+    changed = [name for name in ablations.TRAINED if name != "best"]
+    assert all(of(name) != best for name in changed)
+    same = {key: value for key, value in of("puct")["agent"].items() if key != "search"}
+    assert same == {key: value for key, value in best["agent"].items() if key != "search"}
+
+
+def test_rows_are_means_over_seeds(tmp_path: Path) -> None:
+    folders = [tmp_path / "seed0", tmp_path / "seed1"]
+    for folder, steps in zip(folders, [(100, 100, 100, 100), (50, 100, 100, 30)], strict=True):
+        folder.mkdir()
+        write_results(folder, [result(steps=steps)])
+    row = ablations.decided_row("prior_alone", folders)
+    assert (row["seeds"], row["steps_percent"], row["completed_percent"]) == ("2", "85.0", "75.0")
+    assert float(row["steps_percent_low"]) < 85.0 < float(row["steps_percent_high"])
+
+
+def test_what_is_there_is_not_trained_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "puct" / "seed0").mkdir(parents=True)
+    arguments = ["ablations", "train", "puct", "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit) as stopped:
+        ablations.main()
+    assert stopped.value.code == 2
+    assert "exist; remove them, or keep them with --rest" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["ablations", "train", "pucs"])
+    with pytest.raises(SystemExit):
+        ablations.main()
+    assert "did you mean 'puct'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_variant_is_trained_and_a_run_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From nothing to both tables, in the environment's real size but a minute of training."""
+    shared = ["--results", str(tmp_path / "runs"), "--jobs", "1"]
+    table = tmp_path / "trained.csv"
+    monkeypatch.setattr(
+        "sys.argv",
+        ["ablations", "train", "best", "--minutes", "0.5", *shared, "--output", str(table)],
+    )
+    ablations.main()
+    with table.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["variant"] == "best" and float(row["minutes"]) >= 0.5
+    assert 0 < float(row["plain_steps_percent"]) <= 100
+    run = str(tmp_path / "runs" / "best" / "seed0")
+    table = tmp_path / "decided.csv"
+    monkeypatch.setattr(
+        "sys.argv",
+        ["ablations", "decide", run, "--only", "prior_alone", *shared, "--output", str(table)],
+    )
+    ablations.main()
+    with table.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["variant"] == "prior_alone" and row["seeds"] == "1"

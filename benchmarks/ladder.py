@@ -1,12 +1,14 @@
 """The ladder: every agent on the same scenarios, by one protocol, written up as docs/RESULTS.md.
 
     python -m benchmarks.ladder [--split test] [--agents do_nothing greedy ...] [--runs RUN ...]
-                                [--rest] [--episodes N] [--output docs/RESULTS.md]
+                                [--weights case14 ...] [--scenarios varied] [--rest] [--episodes N]
+                                [--output docs/RESULTS.md]
 
 Each agent is evaluated by the command that a person would type, and that command stands in the
 page, with the protocol, versions, machine and seeds; results stay in ``--results``. ``--runs``
-adds trained agents. ``--rest`` keeps results that are there and are of the same protocol. Published
-figures stand below, marked as their authors' and with the data they are on.
+adds trained agents, ``--weights`` (all by default) those that ship. ``--rest`` keeps results that
+are there and are of the same protocol. Published figures stand below, marked as their authors' and
+with the data they are on.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents import pretrained
 from agents.files import atomic_write
 from agents.results import read_results
 from agents.results.pairs import compare_results
@@ -64,6 +67,8 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
     parser.add_argument("--agents", nargs="*", default=list(UNTRAINED))
     parser.add_argument("--runs", nargs="*", type=Path, default=[])
+    parser.add_argument("--weights", nargs="*", default=list(pretrained.names()))
+    parser.add_argument("--scenarios", help="varied, ...; the environment's own by default")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--episodes", type=int, help="of the split's list; all by default")
     parser.add_argument("--rest", action="store_true", help="keep results that are there")
@@ -75,13 +80,17 @@ def main() -> None:
     shared += ["evaluation.plots=false"]
     if options.episodes is not None:
         shared.append(f"evaluation.episodes={options.episodes}")
+    if options.scenarios is not None:
+        shared.append(f"+env.evaluation_kwargs.scenarios={options.scenarios}")
     rungs = [Rung(name, (f"agent={name}", GATED, *shared)) for name in options.agents]
     rungs += [Rung(run.name, (f"run={run}", f"name={run.name}", *shared)) for run in options.runs]
-    begin = time.perf_counter()
-    results = [
-        _evaluated(rung, options.results / options.split / rung.name, keep=options.rest)
-        for rung in rungs
+    rungs += [
+        Rung(f"muzero_{name}", ("agent=muzero", f"agent.weights={name}", *shared))
+        for name in options.weights
     ]
+    folder = options.results / (options.scenarios or "") / options.split
+    begin = time.perf_counter()
+    results = [_evaluated(rung, folder / rung.name, keep=options.rest) for rung in rungs]
     minutes = (time.perf_counter() - begin) / 60
     with atomic_write(options.output) as file:
         file.write(write_up(rungs, results, minutes).encode())

@@ -1,15 +1,17 @@
 """What each part of ``experiment=best`` is worth: the recipe with one part changed.
 
-    python -m benchmarks.ablations train [NAME ...] [--minutes M] [--seeds 0 1 2] [--jobs J]
-                                         [--results FOLDER] [--rest] [--output FILE.csv]
+    python -m benchmarks.ablations train [NAME ...] [--minutes M] [--env-steps N] [--taught N]
+                                         [--seeds 0 1 2] [--jobs J] [--results FOLDER] [--rest]
+                                         [--output FILE.csv]
     python -m benchmarks.ablations decide RUN [RUN ...] [--only NAME ...] [--output FILE.csv]
 
 ``train`` trains each variant on one core for ``--minutes`` by the clock, ``--jobs`` of them side by
 side, and evaluates its best weights on the validation list. Shown are that list and the harder one
-of varied months, which chose the weights. ``--minutes`` counts the evaluations in between; step
-counts of the schedules are set so that some 15,000 decisions fit. ``decide`` plays trained runs,
-other seeds of one recipe, with another search at decision time, on the varied months of
-validation. ``--rest`` keeps what is there. The last line is one JSON object.
+of varied months, which chose the weights. ``--minutes`` counts the evaluations in between;
+``--env-steps`` (of the schedules) and ``--taught`` decisions replace the recipe's own, so that they
+fit. ``decide`` plays trained runs, other seeds of one recipe, with another search at decision time,
+on the varied months of validation. ``--rest`` keeps what is there. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -57,16 +59,24 @@ TRAINED: Mapping[str, tuple[str, ...]] = {  # name -> overrides
         "agent.network.consistency_size=256",
         "agent.replay.unroll_observations=true",
     ),
-    "reanalysis": ("experiment=best", "agent.plan.reanalyse_every=500"),
+    "reanalysis": (  # never while taught, so teaching ends early
+        *("experiment=best", "agent.plan.reanalyse_every=100", "agent.plan.taught_decisions=3_000"),
+    ),
+    "all_taught": ("experiment=best", "agent.plan.taught_decisions=1_000_000"),
+    "per_decision": (
+        *("experiment=best", "agent.discount=0.95", "agent.replay.discount_per_step=false"),
+    ),
+    "4_simulations": (
+        *("experiment=best", "agent.search.num_simulations=4", "agent.search.max_considered=4"),
+    ),
+    "64_simulations": (
+        *("experiment=best", "agent.search.num_simulations=64", "agent.search.max_considered=32"),
+    ),
     "no_gate": (  # asked at every step while it learns, evaluated as the others are
         *("experiment=best", "env.kwargs.idle_gate=null", "+env.evaluation_kwargs.idle_gate=0.95"),
     ),
     "ppo": ("experiment=ppo", *_ON_VARIED),
     "alphazero": ("experiment=alphazero", *_ON_VARIED),
-}
-_SCHEDULE = {  # of the recipe's own, what fits into the minutes
-    "trainer.total_env_steps": "8_000_000",
-    "agent.plan.taught_decisions": "16_000",
 }
 _ONE_CORE = (
     *("logger=csv", "trainer.num_workers=0", "trainer.learner_threads=1", "trainer.device=cpu"),
@@ -97,6 +107,8 @@ def main() -> None:
     train = kinds.add_parser("train", help="with one part of the recipe changed")
     train.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TRAINED)}")
     train.add_argument("--minutes", type=float, default=7.2)
+    train.add_argument("--env-steps", type=int, default=8_000_000)
+    train.add_argument("--taught", type=int, default=16_000)
     train.add_argument("--seeds", nargs="+", type=int, default=[0])
     decide = kinds.add_parser("decide", help="with another search at decision time")
     decide.add_argument("runs", nargs="+", type=Path, metavar="RUN")
@@ -112,6 +124,10 @@ def main() -> None:
 
 def _train(options: argparse.Namespace) -> None:
     names = [choose("ablation", name, TRAINED) for name in options.names] or list(TRAINED)
+    schedule = {
+        "trainer.total_env_steps": options.env_steps,
+        "agent.plan.taught_decisions": options.taught,
+    }
     jobs: list[tuple[Path, list[str]]] = []
     for name in names:
         for seed in options.seeds:
@@ -119,7 +135,7 @@ def _train(options: argparse.Namespace) -> None:
             if "experiment=best" in arguments:
                 arguments += [
                     f"{key}={value}"
-                    for key, value in _SCHEDULE.items()
+                    for key, value in schedule.items()
                     if not any(given.startswith(f"{key}=") for given in TRAINED[name])
                 ]
             if name == "alphazero":  # a minute for a few months

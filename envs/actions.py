@@ -15,6 +15,7 @@ from grid2op.Action import ActionSpace
 from grid2op.Action import BaseAction
 
 from envs.action_text import describe
+from envs.connectivity import Connectivity
 from envs.names import choose
 from envs.state import GridLayout
 from envs.state import GridState
@@ -22,7 +23,7 @@ from envs.state import LegalityState
 
 DO_NOTHING = 0  # the action that changes nothing, first of every grid's catalogue
 REFERENCE_BUSBAR = 1  # of every element end in the reference topology
-MASKS = ("legal", "distinct")
+MASKS = ("legal", "distinct", "connected")
 
 
 def unitary_actions(action_space: ActionSpace) -> list[BaseAction]:
@@ -115,12 +116,8 @@ class ActionCatalogue:
         return self.texts[action]
 
     def mask(self, kind: str, state: GridState) -> np.ndarray:
-        """Return the mask called ``kind``: "legal" or "distinct", ``[B, A]`` int8."""
-        return (
-            self.legal(state)
-            if choose("action mask", kind, MASKS) == "legal"
-            else self.distinct(state)
-        )
+        """Return the mask called ``kind``, one of ``MASKS``: ``[B, A]`` int8."""
+        return getattr(self, choose("action mask", kind, MASKS))(state)
 
     # ------------------------------------------------------------------------------- legality
 
@@ -251,6 +248,7 @@ class ActionCatalogue:
 
     def _prepare_effects(self) -> None:
         layout = self.layout
+        self._connectivity = Connectivity(layout)
         num_actions, num_elements = self.set_busbar.shape
         self._num_words = -(-num_elements // 8)  # rows are padded to whole 64-bit words to hash
         padding = ((0, 0), (0, 8 * self._num_words - num_elements))
@@ -329,6 +327,19 @@ class ActionCatalogue:
         np.put_along_axis(mask, order, first, axis=1)
         mask[:, 0] = True
         return mask.view(np.int8)
+
+    def connected(self, state: GridState) -> np.ndarray:
+        """Return ``[B, A]`` int8: of the distinct actions those that hold the grid together.
+
+        What cuts off an element or a part of the grid ends the game at once, which takes no power
+        flow to tell. Action 0 is always kept.
+        """
+        mask = self.distinct(state)
+        grids, actions = np.nonzero(mask)
+        results = self.results(state.topo_vect, state.last_busbar)[grids, actions]
+        mask[grids, actions] = self._connectivity.connected(results)
+        mask[:, DO_NOTHING] = 1
+        return mask
 
     def _hashes(self, results: np.ndarray) -> np.ndarray:
         """Return ``[B, A]`` uint64 of ``[B, A, 8 W]`` int8, mixing each word (splitmix64)."""

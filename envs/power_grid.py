@@ -102,8 +102,8 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
     - ``observation``, ``reward``: names as above.
     - ``max_steps``: steps after which an episode is truncated; None for the whole scenario.
     - ``start``: "beginning" or "random".
-    - ``action_mask``: "legal", or "distinct": of the legal actions that lead to the same topology,
-      only the first.
+    - ``action_mask``: "legal"; "distinct": of the legal actions that lead to the same topology,
+      only the first; "connected": of those, the ones that cut nothing off from the grid.
     - ``parameters``: grid2op ``Parameters`` that differ from the grid's, such as
       ``{"NB_TIMESTEP_COOLDOWN_SUB": 3}``.
     - ``grid2op_options``: what else ``grid2op.make`` should get, such as an opponent.

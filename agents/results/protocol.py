@@ -70,7 +70,7 @@ class Protocol:
     start: str  # row at which episodes start: "beginning" or "random"
     idle_gate: float | None  # rho below which the agent is not asked; None: it decides every step
     reconnect_lines: bool  # lines are closed again for the agent
-    action_mask: str  # which actions it is offered: "legal" or "distinct"
+    action_mask: str  # which actions it is offered, one of envs.actions.MASKS
     reward: str  # that scores, whatever the agent was trained with
     parameters: tuple[Setting, ...]  # grid2op's, where they differ from the grid's own
     options: tuple[Setting, ...]  # whatever else the environment was made with

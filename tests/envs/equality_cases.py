@@ -35,7 +35,9 @@ CASES: dict[str, Case] = {
     "nothing, recombined": Case(nothing, 100, {**RANDOM, "observation": "graph"}),
     "greedy, bundled": Case(greedy, 120, BUNDLED),
     "greedy, recombined": Case(greedy, 80, {**RANDOM, "split": "test"}),
-    "greedy, varied": Case(greedy, 40, {**RANDOM, "scenarios": "varied"}),
+    "greedy, varied": Case(
+        greedy, 40, {**RANDOM, "scenarios": "varied", "action_mask": "connected"}
+    ),
     "legal, bundled": Case(legal, 30, BUNDLED),
     "legal, recombined": Case(legal, 30, {"split": "val", "action_mask": "distinct"}),
     "anything, bundled": Case(anything, 30, BUNDLED),

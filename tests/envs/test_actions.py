@@ -75,6 +75,9 @@ def test_facts_of_the_reference_topology(sandbox: Any, catalogue: ActionCatalogu
     assert 0 in kept and not kept & illegal and kept & same == {0}
     assert len(kept - ends) == 1 + 161
     assert len({results[number].tobytes() for number in kept}) == len(kept)
+    connected = set(np.flatnonzero(catalogue.connected(state)[0]))
+    assert connected < kept and kept - connected <= ends
+    assert (len(kept - connected), len(kept & ends)) == (25, 47)
 
 
 def test_effects_are_those_of_the_real_grid():

@@ -95,8 +95,12 @@ DECIDED: Mapping[str, tuple[str, ...]] = {
     "puct": ("search=puct", "agent.search.num_simulations=16"),
     "values_x5": ("agent.search.value_scale=0.5",),
     "simulator": ("agent/model=simulator", "agent.model.calm=held"),
+    "distinct_mask": ("env.kwargs.action_mask=distinct",),
 }
-_VARIED = ("split=val", "+env.evaluation_kwargs.scenarios=varied", "evaluation.plots=false")
+_VARIED = (
+    *("split=val", "+env.evaluation_kwargs.scenarios=varied", "env.kwargs.action_mask=connected"),
+    *("checkpoint=latest", "evaluation.plots=false"),
+)
 _SHOWN = ("steps_percent", "completed_percent", "decisions")
 
 

@@ -118,7 +118,7 @@ def write_up(rungs: Sequence[Rung], results: Sequence[EvaluationResult], minutes
         minutes: that the evaluations of this page took.
     """
     protocol, conditions = results[0].protocol, results[0].conditions
-    comparison = compare_results(results, across=("idle_gate", "reconnect_lines"))
+    comparison = compare_results(results, across=("idle_gate", "reconnect_lines", "action_mask"))
     versions = (*protocol.versions, *conditions.versions)
     lines = [
         "# Results",

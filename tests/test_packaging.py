@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-_KINDS = (".py", ".yaml", ".html", ".css", ".js")  # the report's page is of the last three
+_KINDS = (".py", ".yaml", ".pt", ".html", ".css", ".js")  # weights that ship; the report's page
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -25,8 +25,8 @@ def by_networkx(layout: GridLayout, topology: np.ndarray) -> bool:
 @pytest.mark.parametrize("grid", ["l2rpn_case14_sandbox", "rte_case5_example"])
 def test_what_actions_leave_connected(grid: str) -> None:
     """Random walks: the topologies of all actions, and that the look-ahead loses the others."""
-    scenarios = {} if grid.startswith("l2rpn") else {"scenarios": "bundled", "grid": grid}
-    env = PowerGridEnv(action_mask="connected", **scenarios)
+    scenarios = "recombined" if grid.startswith("l2rpn") else "bundled"
+    env = PowerGridEnv(grid=grid, scenarios=scenarios, action_mask="connected")
     connectivity = Connectivity(env.layout)
     rng = np.random.default_rng(0)
     cut = kept = 0

@@ -224,7 +224,8 @@ def _command(job: tuple[Path, list[str]]) -> None:
         env=environment,
     )
     if finished.returncode:
-        raise ValueError(f"{folder} failed: {finished.stderr.strip().splitlines()[-1:]}")
+        last = (finished.stderr.strip() or finished.stdout.strip() or "no output").splitlines()[-1]
+        raise ValueError(f"{folder} failed with exit code {finished.returncode}: {last}")
 
 
 def _report(rows: Sequence[Mapping[str, str]], output: Path | None) -> None:

@@ -96,7 +96,8 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
 
     ## Arguments
     - ``grid``: grid2op name, or folder, of the grid.
-    - ``scenarios``: "recombined" (default), "varied", "bundled", "dataset" or a ``ScenarioSource``.
+    - ``scenarios``: "recombined" (default), "varied", "recombined_more", "varied_more", "bundled",
+      "dataset" or a ``ScenarioSource``.
     - ``scenario_folder``: where scenarios="dataset" reads; None for grid2op's own download.
     - ``split``: "train", "val" or "test".
     - ``observation``, ``reward``: names as above.

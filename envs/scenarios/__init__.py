@@ -9,6 +9,8 @@
 - ``files``, ``export``: reading and writing grid2op's format.
 """
 
+from functools import partial
+
 from envs.names import choose
 from envs.scenarios.base import SPLITS
 from envs.scenarios.base import Scenario
@@ -37,7 +39,13 @@ __all__ = [
     "set_scenario",
 ]
 
-_SOURCES = {"recombined": RecombinedSource, "varied": VariedSource, "bundled": BundledSource}
+_SOURCES = {
+    "recombined": RecombinedSource,
+    "recombined_more": partial(RecombinedSource, more=True),
+    "varied": VariedSource,
+    "varied_more": partial(VariedSource, more=True),
+    "bundled": BundledSource,
+}
 
 
 def make_source(
@@ -46,7 +54,8 @@ def make_source(
     """Return the source of scenarios called ``name`` for ``grid``.
 
     Args:
-        name: "recombined", "varied", "bundled" or "dataset".
+        name: "recombined", "varied", "bundled" or "dataset"; with "_more" the first two have
+            other, longer lists to be evaluated on.
         grid: the grid that the scenarios are played on.
         folder: for "dataset", a folder in grid2op's format; None for what grid2op downloaded.
 

@@ -87,6 +87,7 @@ SPLIT_WEEKS = {  # split -> (month, week); no week is in two of train, val and t
     "all": ALL_WEEKS,  # for comparison with published values, never beside the other three
 }
 LIST_LENGTHS = {"train": 64, "val": 32, "test": 64, "all": 40}
+MORE = 4  # times as long as its fixed list is the list of more months of a split
 
 _CODES = r"[0-3]{2}(?:\.[0-3]{2}){3}"
 _NAME = re.compile(rf"(?P<split>[a-z]+)-l(?P<load>{_CODES})-w(?P<wind>{_CODES})-s(?P<sun>{_CODES})")
@@ -185,25 +186,30 @@ def _compose(split: str, random: np.random.Generator) -> Composition:
     return Composition(split, load, wind, sun)
 
 
-@lru_cache(maxsize=8)
-def _fixed_list(split: str) -> tuple[str, ...]:
-    """Draw the list of ``split`` so that all its weeks count alike.
+@lru_cache(maxsize=16)
+def _list(split: str, length: int) -> tuple[str, ...]:
+    """Draw ``length`` months of ``split`` so that all its weeks count alike.
 
     In each round, of as many scenarios as there are weeks, each week is at each of the four places
-    once the loads, once the wind and once the sun, and never two of them in one scenario.
+    once the loads, once the wind and once the sun, and never two of them in one scenario. A longer
+    list begins with a shorter one.
     """
     # RandomState's streams are frozen by numpy, Generator's are not: lists must never change
     random = np.random.RandomState(digest(split))
     weeks = SPLIT_WEEKS[split]
     names: dict[str, None] = {}
-    while len(names) < LIST_LENGTHS[split]:
+    while len(names) < length:
         places = [_three_apart(len(weeks), random) for _ in range(WEEKS)]
         for member in range(len(weeks)):
             load, wind, sun = (
                 tuple(weeks[place[part][member]] for place in places) for part in range(3)
             )
             names[Composition(split, load, wind, sun).name] = None
-    return tuple(names)[: LIST_LENGTHS[split]]
+    return tuple(names)[:length]
+
+
+def _fixed_list(split: str) -> tuple[str, ...]:
+    return _list(split, LIST_LENGTHS[split])
 
 
 def _three_apart(count: int, random: np.random.RandomState) -> tuple[np.ndarray, ...]:
@@ -322,9 +328,15 @@ class RecombinedSource:
 
     Splits: "train", "val", "test", which share no real week, and "all", made of all sixteen weeks,
     for comparison with values published on the downloaded data set.
+
+    Args:
+        grid: the grid that they are played on.
+        more: list other months, ``MORE`` times as many, as the fixed lists do: for comparisons that
+            those do not settle, or when they have been looked at too often.
     """
 
     grid: str = "l2rpn_case14_sandbox"
+    more: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a grid whose loads and generators are not those of the sandbox."""
@@ -332,7 +344,8 @@ class RecombinedSource:
 
     def names(self, split: str) -> tuple[str, ...]:
         """Return the fixed list of ``split``: 64 of train, 32 of val, 64 of test, 40 of all."""
-        return _fixed_list(choose("split", split, SPLIT_WEEKS))
+        length = LIST_LENGTHS[choose("split", split, SPLIT_WEEKS)]
+        return _list(split, length + MORE * length)[length:] if self.more else _fixed_list(split)
 
     def draw(self, split: str, rng: np.random.Generator) -> str:
         """Return a random scenario of ``split``, out of all that its weeks allow.

@@ -92,9 +92,14 @@ class VariedSource:
     """Months of four real weeks each, scaled at random, for the 14 substations of the sandbox.
 
     Splits are those of ``RecombinedSource``: "train", "val", "test" and "all".
+
+    Args:
+        grid: the grid that they are played on.
+        more: vary the months of the longer lists, see ``RecombinedSource``.
     """
 
     grid: str = "l2rpn_case14_sandbox"
+    more: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a grid whose loads and generators are not those of the sandbox."""
@@ -102,7 +107,7 @@ class VariedSource:
 
     def names(self, split: str) -> tuple[str, ...]:
         """Return the fixed list of ``split``: each recombined month of its list, varied once."""
-        plain = RecombinedSource(self.grid).names(split)
+        plain = RecombinedSource(self.grid, self.more).names(split)
         return tuple(f"{name}-x{number}" for number, name in enumerate(plain))
 
     def draw(self, split: str, rng: np.random.Generator) -> str:

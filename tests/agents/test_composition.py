@@ -38,6 +38,7 @@ FILES = sorted(
     if path.parent.name not in NO_GROUPS
 )
 EXPERIMENTS = [path.name for path in FILES if path.parent.name == "experiment"]
+MONTHS = ("recombined", "recombined_more", "varied", "varied_more")
 CARTPOLE_ONLY = {"env": "cartpole"}
 
 
@@ -144,7 +145,7 @@ def test_every_part_of_muzero_is_built_and_acts(override: str, grid_spaces: dict
         f"{path.parent}={path.name}"
         for path in FILES
         if path.parent.name in ("observation", "reward", "wrappers")
-        or path.name in ("recombined", "varied", "bundled")
+        or path.name in ("bundled", *MONTHS)
     ],
 )
 def test_every_environment_option_is_played(override: str) -> None:

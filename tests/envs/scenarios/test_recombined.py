@@ -29,6 +29,12 @@ LIST_HASHES = {
     "test": "6c2d61d33603d5495645320c5806b01579c5386c0d4b297bc6da774d55220b04",
     "all": "15824688a4f902ed69de9dae7acb3292c808e3c2b338806332e37ea9c5a69495",
 }
+MORE_HASHES = {
+    "train": "04865d5c5b362a669b620f1179ca0f7acae746a8f92813cf59bbb702be9ea715",
+    "val": "c398822d5104839188c1b18db03634fd31d47455516ef224f711f19f1be72b90",
+    "test": "7eb4ed87cfa0a557d90943c0498043614df418aada86bd37cb8e4352ffdda31c",
+    "all": "dcbb24406ed46ed86379f33343f90310e4080e6013967a60f1b3e6d427d2b59a",
+}
 # SHA-256 of the series of the first scenario of each list, in the order of the fields
 SERIES_HASHES = {
     "train": "b92d626f8b82c29099f8ea9eb5c683d45ce99c0e8fcabc272bd9b7b698ec15d0",
@@ -161,21 +167,29 @@ def test_splits_share_no_week():
 
 
 @pytest.mark.parametrize("split", LENGTHS)
-def test_lists_are_fixed_and_balanced(source, split):
-    names = source.names(split)
-    assert len(set(names)) == len(names) == LENGTHS[split]
-    assert hashlib.sha256("\n".join(names).encode()).hexdigest() == LIST_HASHES[split]
+@pytest.mark.parametrize(("more", "hashes"), [(False, LIST_HASHES), (True, MORE_HASHES)])
+def test_lists_are_fixed_and_balanced(split, more, hashes):
+    names = RecombinedSource(more=more).names(split)
+    assert len(set(names)) == len(names) == LENGTHS[split] * (4 if more else 1)
+    assert hashlib.sha256("\n".join(names).encode()).hexdigest() == hashes[split]
     for part in ("load", "wind", "sun"):
         for place in range(4):
             weeks = [getattr(parse(name), part)[place] for name in names]
             counts = [weeks.count(week) for week in SPLIT_WEEKS[split]]
             assert sum(counts) == len(names)
-            assert max(counts) - min(counts) <= 1
+            assert max(counts) - min(counts) <= (2 if more else 1)  # of "all" it cuts rounds
     for name in names:
         composition = parse(name)
         assert composition.name == name
         for place in zip(composition.load, composition.wind, composition.sun, strict=True):
             assert len(set(place)) == 3
+
+
+@pytest.mark.parametrize("split", LENGTHS)
+def test_more_months_are_other_months(source, split):
+    more = make_source("recombined_more")
+    assert not set(more.names(split)) & set(source.names(split))
+    assert more.load(source.names(split)[0]) is source.load(source.names(split)[0])
 
 
 @pytest.mark.parametrize("split", SERIES_HASHES)

@@ -39,9 +39,11 @@ def source() -> VariedSource:
     return VariedSource()
 
 
-def test_each_plain_month_is_varied_once(source):
+@pytest.mark.parametrize("suffix", ["", "_more"])
+def test_each_plain_month_is_varied_once(suffix):
     for split in SPLIT_WEEKS:
-        names, plain = source.names(split), RecombinedSource().names(split)
+        names = make_source(f"varied{suffix}").names(split)
+        plain = make_source(f"recombined{suffix}").names(split)
         assert names == tuple(f"{name}-x{number}" for number, name in enumerate(plain))
 
 

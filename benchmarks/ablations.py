@@ -1,17 +1,15 @@
 """What each part of ``experiment=best`` is worth: the recipe with one part changed.
 
-    python -m benchmarks.ablations train [NAME ...] [--minutes M] [--env-steps N] [--taught N]
-                                         [--seeds 0 1 2] [--jobs J] [--results FOLDER] [--rest]
-                                         [--output FILE.csv]
+    python -m benchmarks.ablations train [NAME ...] [--minutes M] [--env-steps N] [--seeds 0 1 2]
+                                         [--jobs J] [--results FOLDER] [--rest] [--output FILE.csv]
     python -m benchmarks.ablations decide RUN [RUN ...] [--only NAME ...] [--output FILE.csv]
 
 ``train`` trains each variant on one core for ``--minutes`` by the clock, ``--jobs`` of them side by
 side, and evaluates its best weights on the validation list. Shown are that list and the harder one
 of varied months, which chose the weights. ``--minutes`` counts the evaluations in between;
-``--env-steps`` (of the schedules) and ``--taught`` decisions replace the recipe's own, so that they
-fit. ``decide`` plays trained runs, other seeds of one recipe, with another search at decision time,
-on the varied months of validation. ``--rest`` keeps what is there. The last line is one JSON
-object.
+``--env-steps`` (of the schedules) replaces the recipe's own, so that it fits. ``decide`` plays
+trained runs, other seeds of one recipe, with another search at decision time, on the varied months
+of validation. ``--rest`` keeps what is there. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -59,10 +57,14 @@ TRAINED: Mapping[str, tuple[str, ...]] = {  # name -> overrides
         "agent.network.consistency_size=256",
         "agent.replay.unroll_observations=true",
     ),
+    "fewer_updates": (  # half as many, each of twice the decisions and two unrolled steps
+        *("experiment=best", "agent.plan.updates_per_decision=0.125"),
+        *("agent.plan.batch_size=256", "agent.unroll_steps=2"),
+    ),
     "reanalysis": (  # never while taught, so teaching ends early
         *("experiment=best", "agent.plan.reanalyse_every=100", "agent.plan.taught_decisions=3_000"),
     ),
-    "all_taught": ("experiment=best", "agent.plan.taught_decisions=1_000_000"),
+    "taught_at_first": ("experiment=best", "agent.plan.taught_decisions=16_000"),
     "per_decision": (
         *("experiment=best", "agent.discount=0.95", "agent.replay.discount_per_step=false"),
     ),
@@ -76,7 +78,7 @@ TRAINED: Mapping[str, tuple[str, ...]] = {  # name -> overrides
         *("experiment=best", "env.kwargs.idle_gate=null", "+env.evaluation_kwargs.idle_gate=0.95"),
     ),
     "ppo": ("experiment=ppo", *_ON_VARIED),
-    "alphazero": ("experiment=alphazero", *_ON_VARIED),
+    "alphazero": ("experiment=alphazero", *_ON_VARIED, "agent.learning.averaging=0.99"),
 }
 _ONE_CORE = (
     *("logger=csv", "trainer.num_workers=0", "trainer.learner_threads=1", "trainer.device=cpu"),
@@ -112,7 +114,6 @@ def main() -> None:
     train.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TRAINED)}")
     train.add_argument("--minutes", type=float, default=7.2)
     train.add_argument("--env-steps", type=int, default=8_000_000)
-    train.add_argument("--taught", type=int, default=16_000)
     train.add_argument("--seeds", nargs="+", type=int, default=[0])
     decide = kinds.add_parser("decide", help="with another search at decision time")
     decide.add_argument("runs", nargs="+", type=Path, metavar="RUN")
@@ -128,20 +129,12 @@ def main() -> None:
 
 def _train(options: argparse.Namespace) -> None:
     names = [choose("ablation", name, TRAINED) for name in options.names] or list(TRAINED)
-    schedule = {
-        "trainer.total_env_steps": options.env_steps,
-        "agent.plan.taught_decisions": options.taught,
-    }
     jobs: list[tuple[Path, list[str]]] = []
     for name in names:
         for seed in options.seeds:
             arguments = [*TRAINED[name], *_ONE_CORE, f"trainer.max_minutes={options.minutes}"]
             if "experiment=best" in arguments:
-                arguments += [
-                    f"{key}={value}"
-                    for key, value in schedule.items()
-                    if not any(given.startswith(f"{key}=") for given in TRAINED[name])
-                ]
+                arguments.append(f"trainer.total_env_steps={options.env_steps}")
             if name == "alphazero":  # a minute for a few months
                 arguments.append("evaluation.final.episodes=4")
             folder = options.results / name / f"seed{seed}"

@@ -77,8 +77,8 @@ def play_in_workers(
                     process.join(timeout=5.0)
                     raise RuntimeError(
                         f"{process.name} (process {process.pid}) died with exit code "
-                        f"{process.exitcode}; no result of its episodes came back. Short of "
-                        "memory? Try fewer evaluation.num_workers."
+                        f"{process.exitcode}; no result of its episodes came back. "
+                        f"{_advice(process.exitcode)}"
                     ) from error
                 if isinstance(outcome, _Failure):
                     if outcome.mistake:
@@ -97,6 +97,16 @@ def play_in_workers(
             if process.is_alive():
                 process.terminate()
                 process.join()
+
+
+def _advice(exit_code: int | None) -> str:
+    """Return what to do about a worker that ended so; negative: by a signal."""
+    if exit_code is None or exit_code <= 0:
+        return "Short of memory? Try fewer evaluation.num_workers."
+    return (
+        "What it said, if anything, stands above. A script that evaluates with workers needs "
+        "`if __name__ == '__main__':` around that, since each worker imports it."
+    )
 
 
 def _worker(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,28 @@ def test_a_dead_or_failing_worker_is_named() -> None:
         evaluator.evaluate(make_agent(DyingAgent, CARTPOLE), name="dying")
     with pytest.raises(RuntimeError, match=r"(?s)evaluation worker 0 failed.*gave up"):
         evaluator.evaluate(make_agent(FailingAgent, CARTPOLE), name="failing")
+
+
+def test_a_script_that_each_worker_would_start_again_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from tests.agents.test_evaluation import CARTPOLE, DoNothingAgent, EpisodeEvaluator\n"
+        "from tests.agents.test_evaluation import make_agent, plan_episodes\n"
+        "plan = plan_episodes(None, episodes=2)\n"
+        "evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=1, num_workers=2)\n"
+        "evaluator.evaluate(make_agent(DoNothingAgent, CARTPOLE), name='nothing')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    finished = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert "needs `if __name__ == '__main__':`" in finished.stderr.splitlines()[-1]
 
 
 def test_steps_and_rewards_are_the_same_under_the_idle_gate() -> None:

@@ -3,6 +3,7 @@
 - ``base``: what a scenario is, and what a source of scenarios offers.
 - ``recombined``: months made of the real weeks inside the grid2op wheel (the default).
 - ``varied``: those with loads, wind and sun scaled at random, to train on.
+- ``recombined_more``, ``varied_more``: the same two, listing other months, four times as many.
 - ``bundled``: the short ones that ship with a grid.
 - ``dataset``: grid2op's downloaded data sets, or a folder in their format.
 - ``chronics``, ``grids``: playing a scenario in grid2op.

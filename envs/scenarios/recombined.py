@@ -343,7 +343,10 @@ class RecombinedSource:
         require_fitting_grid("recombined", self.grid)
 
     def names(self, split: str) -> tuple[str, ...]:
-        """Return the fixed list of ``split``: 64 of train, 32 of val, 64 of test, 40 of all."""
+        """Return the fixed list of ``split``: 64 of train, 32 of val, 64 of test, 40 of all.
+
+        With ``more``, the 256, 128, 256 and 160 other months that follow those.
+        """
         length = LIST_LENGTHS[choose("split", split, SPLIT_WEEKS)]
         return _list(split, length + MORE * length)[length:] if self.more else _fixed_list(split)
 

@@ -6,11 +6,14 @@
 - ``scenarios``: where load and generation come from.
 - ``wrappers``: the idle gate, putting lines back.
 - ``state``: the records that simulators fill and all else reads.
+- ``blueprints``: what is fixed of a grid, without an environment.
 """
 
 import gymnasium as gym
 
 from envs.actions import ActionCatalogue
+from envs.blueprints import Blueprint
+from envs.blueprints import grid_blueprint
 from envs.make import ENV_ID
 from envs.make import make_power_grid
 from envs.observations import OBSERVATIONS
@@ -29,6 +32,7 @@ __all__ = [
     "OBSERVATIONS",
     "REWARDS",
     "ActionCatalogue",
+    "Blueprint",
     "GridLayout",
     "GridState",
     "IdleGate",
@@ -36,6 +40,7 @@ __all__ = [
     "PowerGridEnv",
     "PowerGridVectorEnv",
     "ReconnectLines",
+    "grid_blueprint",
     "make_power_grid",
     "make_source",
 ]

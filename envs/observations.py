@@ -5,6 +5,7 @@ Shape letters: B grids, L lines, G generators, D loads, S substations, E element
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from typing import Protocol
 
@@ -161,31 +162,42 @@ class FeaturesEncoder:
         scaling = self.scaling = GridScaling(layout)
         L, G, D = layout.num_lines, layout.num_generators, layout.num_loads
         S, E = layout.num_substations, layout.num_elements
-        voltages = 10 * scaling.per_volt
-        scales = (
-            np.ones(2 * L),
-            np.full(L, 1 / 2),
-            np.full(L + S, 1 / 10),
-            np.ones(L + E),
-            np.tile(scaling.per_rating, 4),
-            np.full(L, 1 / 10),
-            voltages,
-            scaling.per_p_max,
-            scaling.per_p_max,
-            np.full(G, 1 / 20),
-            scaling.per_load,
-            scaling.per_load,
-            np.full(D, 1 / 20),
-            scaling.per_p_max,
-            10 * scaling.per_p_max,
-            scaling.per_load,
-            10 * scaling.per_load,
-            np.ones(4),
-        )
-        self._scale = np.concatenate(scales, dtype=np.float32)
+        of_or, of_ex, of_gen, of_load = np.split(10 * scaling.per_volt, np.cumsum([L, L, G]))
+        scales = {
+            "rho": np.ones(L),
+            "line_status": np.ones(L),
+            "overflow_steps": np.full(L, 1 / 2),
+            "line_cooldown": np.full(L, 1 / 10),
+            "substation_cooldown": np.full(S, 1 / 10),
+            "outage": np.ones(L),
+            "busbar": np.ones(E),
+            **{name: scaling.per_rating for name in ("p_or", "p_ex", "q_or", "q_ex")},
+            "angle": np.full(L, 1 / 10),
+            "v_or": of_or,
+            "v_ex": of_ex,
+            "gen_v": of_gen,
+            "load_v": of_load,
+            "gen_p": scaling.per_p_max,
+            "gen_q": scaling.per_p_max,
+            "gen_theta": np.full(G, 1 / 20),
+            "load_p": scaling.per_load,
+            "load_q": scaling.per_load,
+            "load_theta": np.full(D, 1 / 20),
+            "forecast_gen_p": scaling.per_p_max,
+            "gen_p_change": 10 * scaling.per_p_max,
+            "forecast_load_p": scaling.per_load,
+            "load_p_change": 10 * scaling.per_load,
+            "clock": np.ones(4),
+        }
+        self._scale = np.concatenate(list(scales.values()), dtype=np.float32)
+        ends = np.cumsum([len(scale) for scale in scales.values()]).tolist()
+        starts = [0, *ends[:-1]]
+        # where each block is, by name, for who reads observations
+        self.blocks: Mapping[str, slice] = {
+            name: slice(*place) for name, *place in zip(scales, starts, ends, strict=True)
+        }
         size = len(self._scale)
-        first = 9 * L + S + E + L  # what comes before v_or
-        self._voltages = slice(first, first + len(voltages))
+        self._voltages = slice(self.blocks["v_or"].start, self.blocks["load_v"].stop)
         self.space: spaces.Space[Any] = spaces.Box(
             -FEATURE_LIMIT, FEATURE_LIMIT, (size,), np.float32
         )

@@ -333,7 +333,7 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
             action_ids: ``[K]`` actions.
 
         Returns:
-            ``rho_max`` and ``game_over``, ``[K]`` each.
+            Loadings ``[K, L]``, the highest of them and whether the game is over, ``[K]`` each.
 
         Raises:
             ValueError: an action is not an integer in [0, A).
@@ -342,15 +342,15 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
         self._need_open()
         self._need_reset(self._over)
         numbers = [check_action(action, self.catalogue.num_actions) for action in action_ids]
-        rho_max = np.full(len(numbers), np.inf, dtype=np.float32)
+        rho = np.full((len(numbers), self.layout.num_lines), np.inf, dtype=np.float32)
         game_over = np.zeros(len(numbers), dtype=np.bool_)
         for place, number in enumerate(numbers):
             foreseen, _, game_over[place], _ = self._observation.simulate(
                 self.catalogue.grid2op_actions[number]
             )
             if not game_over[place]:
-                rho_max[place] = foreseen.rho.max()
-        return Lookahead(rho_max=rho_max, game_over=game_over)
+                rho[place] = foreseen.rho
+        return Lookahead(rho=rho, rho_max=rho.max(axis=1), game_over=game_over)
 
     def render(self) -> np.ndarray | None:
         """Return the grid as grid2op draws it, ``[height, width, 3]`` uint8; None without mode."""

@@ -118,5 +118,6 @@ class LegalityState(NamedTuple):
 class Lookahead(NamedTuple):
     """What the five-minute forecast says of K actions, without changing the state."""
 
-    rho_max: np.ndarray  # [K] float32, highest line loading, inf where the game would end
+    rho: np.ndarray  # [K, L] float32, loading of each line, inf where the game would end
+    rho_max: np.ndarray  # [K] float32, the highest of them
     game_over: np.ndarray  # [K] bool

@@ -66,8 +66,9 @@ class Forecaster:
         which = [places.setdefault(result.tobytes(), len(places)) for result in results]
         size = results.shape[1]
         topologies = np.frombuffer(b"".join(places), dtype=np.int8).reshape(-1, size)
-        rho_max, game_over = self._foresee(topologies, simulator.protection_steps[grid])
-        return Lookahead(rho_max=rho_max[which], game_over=game_over[which])
+        rho, game_over = self._foresee(topologies, simulator.protection_steps[grid])
+        rho = rho[which]
+        return Lookahead(rho=rho, rho_max=rho.max(axis=1), game_over=game_over[which])
 
     def _set_forecast(self, grid: int) -> None:
         simulator, flow = self._simulator, self._flow
@@ -93,7 +94,7 @@ class Forecaster:
     def _foresee(
         self, topologies: np.ndarray, protection_steps: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return highest loadings and ends of the game, [n] each, of ``[n, E]`` topologies."""
+        """Return loadings ``[n, L]`` and ends of the game ``[n]`` of ``[n, E]`` topologies."""
         simulator = self._simulator
         rules, columns, cascade = simulator.template.rules, self._columns, self._cascade
         raw = np.zeros((len(topologies), columns.count))
@@ -115,9 +116,9 @@ class Forecaster:
                 topologies[places], solutions[places], steps[places]
             )
             solved[places] = [not cause for cause in ends]
-        rho_max = (solutions[:, columns.a_or] / rules.limit).max(axis=1)
-        rho_max[~solved] = np.inf
-        return rho_max, ~solved
+        rho = solutions[:, columns.a_or] / rules.limit
+        rho[~solved] = np.inf
+        return rho, ~solved
 
     def _trip(
         self, topologies: np.ndarray, solutions: np.ndarray, steps: np.ndarray

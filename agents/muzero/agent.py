@@ -160,6 +160,13 @@ class MuZeroAgent(Agent):
                 "observations, and the simulator cannot go back to those; set it to null, or take "
                 "agent/model=learned"
             )
+        if self.network.foresees and self._make_teacher is None:
+            raise ValueError(
+                f"{type(self.network).__name__} foresees what it has learned from a teacher that "
+                "looks ahead, and there is none; set agent/teacher=lookahead and "
+                "agent.plan.taught_decisions to the number of decisions to be taught, or take "
+                "network=residual"
+            )
         if not simulates and self._make_teacher is None:
             return
         env = make_environment(1)
@@ -226,7 +233,7 @@ class MuZeroAgent(Agent):
             plan=self._plan,
             agent=self,
             learner=learner,
-            replay=self._make_replay(num_lanes=settings.num_envs),
+            replay=self._make_replay(num_lanes=settings.num_envs, **self._kept_outlooks()),
             make_pool=partial(self._make_pool, run),
             reanalyse=partial(
                 reanalyse, LearnedModel(learner.network, self._device), self._make_search()
@@ -235,6 +242,11 @@ class MuZeroAgent(Agent):
         )
         trainer.train()
         self.load_state_dict({"network": learner.averaged_weights})
+
+    def _kept_outlooks(self) -> dict[str, Any]:
+        if not self.network.foresees:
+            return {}
+        return {"outlook_shape": (self._plan.outlooks, self.network.num_lines)}
 
     def _make_pool(self, run: TrainingRun, states: list[dict[str, Any]] | None) -> SelfPlayPool:
         settings = run.settings
@@ -246,6 +258,7 @@ class MuZeroAgent(Agent):
             make_search=self._make_search,
             make_model=self._make_model,
             make_teacher=self._make_teacher,
+            num_outlooks=self._plan.outlooks if self.network.foresees else 0,
             seed=run.seed,
             device=self._device if settings.num_workers == 0 else torch.device("cpu"),
         )
@@ -317,6 +330,7 @@ def _make_group(
     make_search: Callable[[], Search],
     make_model: Callable[..., PlanningModel],
     make_teacher: Callable[[], Teacher] | None,
+    num_outlooks: int,
     seed: int,
     device: torch.device,
 ) -> SelfPlayGroup:
@@ -329,6 +343,7 @@ def _make_group(
         search=make_search(),
         model=make_model,
         teacher=None if make_teacher is None else make_teacher(),
+        num_outlooks=num_outlooks,
         seed=seed,
         device=device,
     )

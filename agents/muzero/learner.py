@@ -20,6 +20,7 @@ from agents.muzero.losses import TensorBatch
 from agents.muzero.losses import muzero_losses
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.networks.base import Unrolled
+from agents.muzero.outlooks import OutlookTargets
 from agents.muzero.replay import ReplayBatch
 from agents.muzero.schedules import Schedule
 
@@ -33,6 +34,9 @@ class LearnerMetrics(NamedTuple):
     policy: float  # nats
     consistency: float
     discount: float  # nats, 0 where the network predicts none
+    loading: float  # of foreseen line loadings, 0 where the network foresees none
+    ending: float  # nats
+    choice: float  # nats
     l2: float  # ||theta||^2, without lambda
     grad_norm: float  # before clipping, L2 included
     policy_target_entropy: float  # nats, mean: the floor of the policy loss at one position
@@ -46,7 +50,8 @@ class Learner:
     """Trains a network: the optimiser lives as long as the learner.
 
     The loss is ``value_weight L_v + reward_weight L_r + policy_weight L_p + consistency_weight
-    L_c + discount_weight L_d + l2 ||theta||^2``; with weights of 1, ``scale_unroll=False`` and
+    L_c + discount_weight L_d + outlook_weight (L_loading + L_ending + L_choice) + l2 ||theta||^2``,
+    the last three for a network that foresees; with weights of 1, ``scale_unroll=False`` and
     scalar heads it is the specification's, averaged over the batch. On a CPU, equal batches give
     equal weights.
 
@@ -60,6 +65,7 @@ class Learner:
         policy_weight: weight of the policy loss.
         consistency_weight: weight of the consistency loss; 0 leaves it out.
         discount_weight: weight of the loss of discounts, where the network predicts them.
+        outlook_weight: weight of the losses on what the network foresees, where it does.
         l2: lambda of the L2 term, over all parameters.
         max_grad_norm: longer gradients are scaled down to this norm; None for no limit.
         gradient_scale: factor on the gradient that enters each dynamics step.
@@ -85,6 +91,7 @@ class Learner:
         policy_weight: float = 1.0,
         consistency_weight: float = 0.0,
         discount_weight: float = 1.0,
+        outlook_weight: float = 1.0,
         l2: float = 0.0,
         max_grad_norm: float | None = None,
         gradient_scale: float = 0.5,
@@ -99,6 +106,7 @@ class Learner:
             "policy_weight": policy_weight,
             "consistency_weight": consistency_weight,
             "discount_weight": discount_weight,
+            "outlook_weight": outlook_weight,
             "l2": l2,
             "gradient_scale": gradient_scale,
         }
@@ -135,6 +143,7 @@ class Learner:
                     policy_weight,
                     consistency_weight,
                     discount_weight,
+                    *(outlook_weight,) * 3,
                 )
             )
         )
@@ -147,7 +156,7 @@ class Learner:
         self.averaging = averaging
         self.num_updates = 0
         self._parameters = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimizer = optimizer_factory(self._parameters)
+        self.optimizer = self._make_optimizer(optimizer_factory)
         average = get_ema_multi_avg_fn(averaging)
         self._averaged = AveragedModel(self.network, multi_avg_fn=average) if averaging else None
 
@@ -178,8 +187,8 @@ class Learner:
                 f"{self.unroll_steps}: give the replay and the learner the same unroll_steps"
             )
         if self.learning_rate is not None:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate(progress)
+            for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+                group["lr"] = self.learning_rate(progress) * rate
         self.network.train()
         tensors = self._tensors(batch)
         unrolled = self.network.unroll(
@@ -244,12 +253,35 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.num_updates = int(state["num_updates"])
 
+    def _make_optimizer(
+        self, factory: Callable[[Iterable[Any]], torch.optim.Optimizer]
+    ) -> torch.optim.Optimizer:
+        groups = self.network.parameter_groups()
+        self._rates = [group.rate for group in groups]
+        if len(groups) == 1:
+            return factory(groups[0].parameters)
+        optimizer = factory(
+            {"params": group.parameters, **({} if group.decays else {"weight_decay": 0.0})}
+            for group in groups
+        )
+        for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
+            group["lr"] *= rate
+        return optimizer
+
     def _tensors(self, batch: ReplayBatch) -> TensorBatch:
+        plain = (name for name in TensorBatch._fields if name != "outlooks")
+        outlooks = None
+        if batch.outlooks is not None:
+            outlooks = OutlookTargets(
+                torch.from_numpy(batch.outlooks.actions).to(self.device).long(),
+                torch.from_numpy(batch.outlooks.loading).to(self.device).float(),
+            )
         return TensorBatch(
             *(
                 None if array is None else torch.from_numpy(array).to(self.device)
-                for array in (getattr(batch, name) for name in TensorBatch._fields)
-            )  # pyright: ignore[reportArgumentType]
+                for array in (getattr(batch, name) for name in plain)
+            ),  # pyright: ignore[reportArgumentType]
+            outlooks=outlooks,
         )
 
     def _add_l2_gradient(self) -> torch.Tensor:

@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.networks.base import Unrolled
+from agents.muzero.outlooks import OutlookTargets
+from agents.muzero.outlooks import outlook_losses
 
 ILLEGAL_LOGIT = -1e9  # finite, so that a probability of 0 times it is 0
 
@@ -28,6 +30,7 @@ class TensorBatch(NamedTuple):
     weights: torch.Tensor  # [B] float32
     next_observations: torch.Tensor | None  # [B, K, ...] float32
     action_masks: torch.Tensor | None  # [B, K+1, A] bool
+    outlooks: OutlookTargets | None  # of the first positions
 
 
 class Losses(NamedTuple):
@@ -38,6 +41,9 @@ class Losses(NamedTuple):
     policy: torch.Tensor  # [], nats
     consistency: torch.Tensor  # [], 0 where unused
     discount: torch.Tensor  # [], nats, 0 where the network predicts none
+    loading: torch.Tensor  # [], of foreseen line loadings, 0 where the network foresees none
+    ending: torch.Tensor  # [], nats, of foreseen endings
+    choice: torch.Tensor  # [], nats, of the root policy that what is foreseen is part of
 
 
 def muzero_losses(
@@ -53,6 +59,7 @@ def muzero_losses(
     Per row, with u from 0 to K (rewards from 1): value codec loss, reward codec loss and
     -sum_a pi_u(a) log p_u(a). With scalar codecs that is the specification's
     (v_u - z_u)^2 + (r_u - r'_u)^2 - sum_a pi_u(a) log p_u(a). Masked positions add nothing.
+    A network that foresees has the losses of ``outlook_losses`` besides, on the first positions.
     A network that predicts discounts has the binary cross-entropy of those besides, for the edges
     of real decisions; its minimum is the target, which need not be 0 or 1.
 
@@ -95,7 +102,20 @@ def muzero_losses(
     if consistency:
         similarity = _similarity(network, batch, unrolled)
         consistency_loss = total(1.0 - similarity, batch.policy_mask[:, 1:])
+    foreseen = (value.new_zeros(()),) * 3
+    if network.foresees and batch.outlooks is not None:
+        foreseen = outlook_losses(
+            network,
+            batch.observations,
+            unrolled.policy_logits[:, 0],
+            batch.policies[:, 0],
+            batch.outlooks,
+        )
+    loading, ending, choice = foreseen
     return Losses(
+        loading=loading,
+        ending=ending,
+        choice=choice,
         value=total(value, batch.value_mask),
         reward=total(reward, batch.reward_mask),
         policy=total(cross_entropy, batch.policy_mask),

@@ -55,14 +55,21 @@ class LearnedModel:
         self._discounts = network.predicts_discount
 
     @torch.inference_mode()
-    def root(self, observations: np.ndarray) -> ModelOutput:
+    def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
         """Return values, policy logits and states of ``observations [B, ...]``; rewards are 0.
+
+        Args:
+            observations: ``[B, ...]``.
+            legal: ``[B, A]``, see ``Model.root``.
 
         Raises:
             ValueError: the observations do not have the network's shape.
         """
         self._stepper = None  # weights may have moved since the last search
-        output = self.network.initial_inference(self._observations(observations))
+        mask = None
+        if legal is not None and self.network.foresees:
+            mask = torch.from_numpy(legal.astype(np.bool_)).to(self.device)
+        output = self.network.initial_inference(self._observations(observations), mask)
         if not self._discounts:
             return self._output(output)
         full = output.hidden.new_ones((len(output.hidden), 1))

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 
 from agents.muzero.decision_checks import check_decisions
+from agents.muzero.outlooks import NO_ACTION
+from agents.muzero.outlooks import Outlooks
 from agents.muzero.policy_storage import DensePolicies
 from agents.muzero.policy_storage import SparsePolicies
 from agents.muzero.sum_tree import SumTree
@@ -47,6 +49,7 @@ class ReplayBatch(NamedTuple):
     indices: np.ndarray  # [B] int64, for update_priorities
     next_observations: np.ndarray | None = None  # [B, K, ...] float32, for the consistency loss
     action_masks: np.ndarray | None = None  # [B, K+1, A] bool, True = legal
+    outlooks: Outlooks | None = None  # of the B decisions
 
 
 class ReplayChunk(NamedTuple):
@@ -65,7 +68,7 @@ class Replay:
 
     Memory in bytes a decision (``nbytes`` is the sum): the observation, 2 A for the policy (4 S
     with ``sparse_policy_size=S``), 21 for action, reward, values, duration and end, A / 8 for the
-    mask if kept, 16 to 32 if prioritised.
+    mask if kept, 2 M (1 + L) for M look-aheads of L lines, 16 to 32 if prioritised.
 
     Args:
         num_lanes: N, one per environment.
@@ -84,6 +87,7 @@ class Replay:
         priority_alpha: exponent of the priorities (Schaul et al. 2016); 0 samples uniformly.
         priority_beta: exponent of the importance weights.
         store_action_masks: keep each decision's legal actions, for a masked policy loss.
+        outlook_shape: (M, L): keep the look-aheads at M actions, L lines; None keeps none.
         unroll_observations: give batches the observations that follow, for the consistency loss.
 
     Raises:
@@ -106,6 +110,7 @@ class Replay:
         priority_alpha: float = 0.0,
         priority_beta: float = 0.4,
         store_action_masks: bool = False,
+        outlook_shape: tuple[int, int] | None = None,
         unroll_observations: bool = False,
     ) -> None:
         counts = {"num_lanes": (num_lanes, 1), "unroll_steps": (unroll_steps, 0)}
@@ -157,6 +162,11 @@ class Replay:
         self.store_action_masks = store_action_masks
         if store_action_masks:
             self._arrays["action_mask"] = np.zeros((slots, (num_actions + 7) // 8), np.uint8)
+        self.keeps_outlooks = outlook_shape is not None
+        if outlook_shape is not None:
+            kept = outlook_shape[0]
+            self._arrays["outlook_action"] = np.full((slots, kept), NO_ACTION, np.int16)
+            self._arrays["outlook_loading"] = np.zeros((slots, *outlook_shape), np.float16)
         self._appended = np.zeros(num_lanes, np.int64)  # decisions ever written to each lane
         self._tree = SumTree(slots) if priority_alpha > 0.0 else None
         self._max_priority = 1.0
@@ -189,6 +199,8 @@ class Replay:
         end: np.ndarray,
         final_value: np.ndarray,
         action_mask: np.ndarray | None = None,
+        *,
+        outlooks: Outlooks | None = None,
     ) -> None:
         """Append one decision to each of n lanes.
 
@@ -203,6 +215,7 @@ class Replay:
             end: ``[n]``, one of ``targets.END_CODES``.
             final_value: ``[n]``, value of the final observation where truncated, else any.
             action_mask: ``[n, A]``, 1 = legal; needed if the replay stores masks.
+            outlooks: of n decisions, if the replay keeps them; None where nobody looked ahead.
 
         Raises:
             ValueError: see ``check_decisions``; nothing was written.
@@ -226,6 +239,11 @@ class Replay:
             if action_mask is None:
                 raise ValueError("this replay stores action masks: append needs action_mask")
             self._arrays["action_mask"][slots] = np.packbits(action_mask.astype(bool), axis=1)
+        if self.keeps_outlooks:
+            self._arrays["outlook_action"][slots] = NO_ACTION
+            if outlooks is not None:
+                self._arrays["outlook_action"][slots] = outlooks.actions
+                self._arrays["outlook_loading"][slots] = outlooks.loading
         for name, array in numbers.items():
             self._arrays[name][slots] = array
         self._arrays["observation"][slots] = observation
@@ -441,4 +459,9 @@ class Replay:
             if self.unroll_observations
             else None,
             action_masks=masks,
+            outlooks=Outlooks(
+                arrays["outlook_action"][slots[:, 0]], arrays["outlook_loading"][slots[:, 0]]
+            )
+            if self.keeps_outlooks
+            else None,
         )

@@ -23,12 +23,15 @@ from agents.environments import final_observations
 from agents.environments import final_values
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
+from agents.muzero.outlooks import Outlooks
+from agents.muzero.outlooks import keep
 from agents.muzero.planning import LearnedPlanning
 from agents.muzero.planning import PlanningModel
 from agents.muzero.search.base import Search
 from agents.muzero.targets import CONTINUING
 from agents.muzero.targets import TERMINATED
 from agents.muzero.targets import TRUNCATED
+from agents.muzero.teacher import Advice
 from agents.muzero.teacher import Teacher
 
 
@@ -55,6 +58,7 @@ class Experience:
     duration: np.ndarray  # [T, G] int32, environment steps that the decision covered
     end: np.ndarray  # [T, G] uint8, one of targets.END_CODES
     final_value: np.ndarray  # [T, G] float32, model value where an episode was truncated, else 0
+    outlooks: Outlooks | None  # of [T, G] decisions, where taught and a network learns from them
     env_steps: int  # steps played in the round, those of resets (idle gate) included
     episodes: tuple[EpisodeSummary, ...]  # finished in this round
     search: Mapping[str, float]  # means over the round: depth, width, entropy, value
@@ -75,6 +79,7 @@ class SelfPlayGroup:
         device: where the network runs.
         model: makes what the search plans in, from ``learned``; None for the network itself.
         teacher: names the policies of rounds that are taught; None where none is.
+        num_outlooks: actions of each taught decision whose look-ahead is kept.
 
     Raises:
         ValueError: no plans can be made in these environments, or nothing taught.
@@ -92,6 +97,7 @@ class SelfPlayGroup:
         device: torch.device | str = "cpu",
         model: Callable[..., PlanningModel] | None = None,
         teacher: Teacher | None = None,
+        num_outlooks: int = 0,
     ) -> None:
         self.group = group
         self._env = make_environment(num_envs)
@@ -102,6 +108,7 @@ class SelfPlayGroup:
         planning.bind(self._env)
         self._model_at = planning.at
         self._teacher = teacher
+        self._num_outlooks = num_outlooks
         if teacher is not None:
             teacher.bind(self._env)
         self._rows = np.arange(num_envs)
@@ -147,6 +154,7 @@ class SelfPlayGroup:
         duration = np.empty(shape, np.int32)
         end = np.empty(shape, np.uint8)
         final_value = np.zeros(shape, np.float32)
+        outlooks: list[Outlooks] = []
         statistics = np.zeros((num_decisions, 4))
         episodes: list[EpisodeSummary] = []
 
@@ -168,7 +176,11 @@ class SelfPlayGroup:
             )
             chosen, improved = result.action, result.policy
             if taught:
-                chosen, improved = self._take_advice(chosen, action_mask[t])
+                assert self._teacher is not None
+                advice = self._teacher.advise(action_mask[t])
+                chosen, improved = self._follow(advice.policy, chosen), advice.policy
+                if self._num_outlooks and advice.loadings is not None:
+                    outlooks.append(self._keep(advice, result.policy))
             stepped = self._env.step(chosen)
             next_observations, rewards, terminations, truncations, infos = stepped
             played = final_values(infos, "duration")
@@ -215,6 +227,9 @@ class SelfPlayGroup:
             duration=duration,
             end=end,
             final_value=final_value,
+            outlooks=Outlooks(*(np.stack(parts) for parts in zip(*outlooks, strict=True)))
+            if outlooks
+            else None,
             env_steps=int(duration.sum()) + skipped,
             episodes=tuple(episodes),
             search=dict(zip(("depth", "width", "visit_entropy", "root_value"), means, strict=True)),
@@ -222,18 +237,23 @@ class SelfPlayGroup:
             state=self.state_dict(),
         )
 
-    def _take_advice(
-        self, actions: np.ndarray, action_mask: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``actions [G]``, the first drawn by the teacher, and its policies ``[G, A]``."""
+    def _follow(self, policy: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Return ``actions [G]``, the first drawn from the teacher's ``policy [G, A]``."""
         assert self._teacher is not None
-        policy = self._teacher.advise(action_mask)
         actions = actions.copy()
         for index in range(round(self._teacher.lead * self.num_envs)):
             share = np.cumsum(policy[index], dtype=np.float64)
             draw = self._generators[index].random() * share[-1]
             actions[index] = np.searchsorted(share, draw, side="right")
-        return actions, policy
+        return actions
+
+    def _keep(self, advice: Advice, preference: np.ndarray) -> Outlooks:
+        """Return some of the look-aheads; ``preference [G, A]`` is the agent's own policy."""
+        assert advice.loadings is not None
+        noise = np.stack(
+            [generator.gumbel(size=preference.shape[1]) for generator in self._generators]
+        )
+        return keep(advice.loadings, advice.policy, preference, noise, self._num_outlooks)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what ``load_state_dict`` needs to go on exactly here."""

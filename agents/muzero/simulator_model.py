@@ -70,8 +70,8 @@ class SimulatorModel:
         self._learned = learned
         self._held_horizon = held_horizon
 
-    def root(self, observations: np.ndarray) -> ModelOutput:
-        """Start a plan on each grid; see ``Model.root``.
+    def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
+        """Start a plan on each grid; see ``Model.root``. Illegal actions cost nothing here.
 
         Raises:
             ValueError: another number of observations than of grids.

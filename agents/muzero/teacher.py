@@ -9,6 +9,7 @@ saw its teacher's states would not know what to do after its own mistakes.
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,14 @@ from agents.grids import first_grid
 from agents.grids import grid_states
 from agents.resumable import ResumableVectorEnv
 from envs.actions import REFERENCE_BUSBAR
+
+
+class Advice(NamedTuple):
+    """What a teacher says of B states."""
+
+    policy: np.ndarray  # [B, A] float32, rows summing to 1; illegal actions have 0
+    loadings: np.ndarray | None  # [B, A, L] float32, line loadings that each action leads to, inf
+    # where the game would end, NaN where it did not look; None: it never looks
 
 
 class Teacher(Protocol):
@@ -36,11 +45,11 @@ class Teacher(Protocol):
         """
         ...
 
-    def advise(self, action_mask: np.ndarray) -> np.ndarray:
-        """Return policies ``[B, A]`` float32 for the present states, rows summing to 1.
+    def advise(self, action_mask: np.ndarray) -> Advice:
+        """Return what it says of the present states.
 
         Args:
-            action_mask: ``[B, A]``, 1 = legal; illegal actions get 0.
+            action_mask: ``[B, A]``, 1 = legal.
         """
         ...
 
@@ -106,15 +115,19 @@ class LookaheadTeacher:
             )
         self._env = env
 
-    def advise(self, action_mask: np.ndarray) -> np.ndarray:
+    def advise(self, action_mask: np.ndarray) -> Advice:
         """See ``Teacher.advise``."""
         assert self._env is not None  # bind() comes first
         legal = action_mask != 0
         candidates = [np.flatnonzero(row) for row in legal]
         rho = np.full(legal.shape, np.inf)
+        loadings: np.ndarray | None = None
         for row, outlook in enumerate(self._env.simulate(candidates)):
             assert outlook is not None  # every environment was asked for
             rho[row, candidates[row]] = outlook.rho_max
+            if loadings is None:
+                loadings = np.full((*legal.shape, outlook.rho.shape[1]), np.nan, np.float32)
+            loadings[row, candidates[row]] = outlook.rho
         survives = np.isfinite(rho)
         rho[~survives] = 0.0
         scores = -(
@@ -126,7 +139,8 @@ class LookaheadTeacher:
         scores = np.where(hopeless, 0.0, scores)
         scores = np.where(np.where(hopeless, legal, survives), scores, -np.inf)
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        policy = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        return Advice(policy, loadings)
 
     def _departures(self) -> np.ndarray:
         """Return ``[B, A]`` int: element ends that each action would leave off the reference."""

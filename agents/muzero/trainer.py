@@ -25,6 +25,7 @@ from agents.interrupt import Interrupt
 from agents.interrupt import deferred_interrupt
 from agents.muzero.learner import Learner
 from agents.muzero.meter import Meter
+from agents.muzero.outlooks import Outlooks
 from agents.muzero.replay import Replay
 from agents.muzero.schedules import Schedule
 from agents.muzero.search.checks import require_positive
@@ -47,12 +48,13 @@ class LearningPlan:
     decisions_per_round: int  # decisions in each environment between two exchanges of weights
     learning_starts: int  # decisions in the replay before the first update
     temperature: Schedule  # of the choice of action, by the fraction of training done
+    outlooks: int = 16  # look-aheads kept of each decision, where the network foresees
     taught_decisions: int = 0  # first ones, over all environments, whose policies a teacher names
     reanalyse_every: int | None = None  # updates between two reanalyses of the replay; None: never.
     # Not while decisions are taught: a young search would replace what the teacher said.
 
     def __post_init__(self) -> None:
-        counts = ["batch_size", "decisions_per_round", "learning_starts"]
+        counts = ["batch_size", "decisions_per_round", "learning_starts", "outlooks"]
         if self.reanalyse_every is not None:
             counts.append("reanalyse_every")
         for name in counts:
@@ -242,6 +244,9 @@ class MuZeroTrainer:
                 end=experience.end[t],
                 final_value=experience.final_value[t],
                 action_mask=experience.action_mask[t],
+                outlooks=None
+                if experience.outlooks is None
+                else Outlooks(*(part[t] for part in experience.outlooks)),
             )
         self._meter.add_experience(experience)
         self._progress.env_steps += experience.env_steps

@@ -59,7 +59,7 @@ class TableModel:
         model.logits = np.ascontiguousarray(self.logits[:, order])
         return model
 
-    def root(self, observations: np.ndarray) -> ModelOutput:
+    def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
         """Observations are state numbers ``[B]``."""
         states = np.asarray(observations, np.int64)
         return self._output(states, np.zeros(len(states), np.float32))

@@ -18,7 +18,7 @@ class ObservationIsValue:
 
     num_actions = 3
 
-    def root(self, observations: np.ndarray) -> ModelOutput:
+    def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
         """States are the observations."""
         return self._output(torch.from_numpy(observations[:, 0]))
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from agents.muzero.outlooks import NO_ACTION
+from agents.muzero.outlooks import Outlooks
 from agents.muzero.policy_storage import SparsePolicies
 from agents.muzero.replay import Replay
 from agents.muzero.replay import ReplayBatch
@@ -397,3 +399,27 @@ def test_sum_tree_draws_by_weight() -> None:
     assert tree.draw(shares).tolist() == [0, 0, 1, 1, 4, 4]
     tree.set(np.array([0, 4]), 0.0)
     assert set(tree.draw(np.linspace(0.0, 1.0, 50))) == {1}
+
+
+def test_look_aheads_come_back_with_their_decisions() -> None:
+    """Also through a checkpoint, and of a decision without any there are none."""
+    replay = make(outlook_shape=(3, 2))
+    for number in range(6):
+        found = np.full((1, 3, 2), number + 0.5, np.float16)
+        found[0, 1] = np.inf
+        seen = Outlooks(np.array([[number, 1, NO_ACTION]], np.int16), found)
+        put(replay, 0, number, outlooks=None if number == 4 else seen)
+    saved = make(outlook_shape=(3, 2))
+    saved.load_state_dict(replay.state_dict())
+    for one in (replay, saved):
+        batch = one.sample(50, np.random.default_rng(0))
+        assert batch.outlooks is not None
+        for observation, actions, loading in zip(batch.observations, *batch.outlooks, strict=True):
+            number = int(observation[1])
+            if number == 4:
+                assert (actions == NO_ACTION).all()
+                continue
+            assert actions.tolist() == [number, 1, NO_ACTION]
+            assert loading[0].tolist() == [number + 0.5] * 2 and np.isinf(loading[1]).all()
+    with pytest.raises(ValueError, match="outlook"):
+        make().load_state_dict(replay.state_dict())

@@ -21,7 +21,7 @@ class TwoArms:
 
     num_actions = 2
 
-    def root(self, observations: np.ndarray) -> ModelOutput:
+    def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
         """Every root is state 0."""
         return self._output(np.zeros(len(observations), np.int64), np.zeros(len(observations)))
 

@@ -30,6 +30,7 @@ from agents.muzero.search import GumbelSearch
 from agents.muzero.search import SearchResult
 from agents.muzero.self_play import Experience
 from agents.muzero.self_play import SelfPlayGroup
+from agents.muzero.teacher import Advice
 from agents.muzero.teacher import LookaheadTeacher
 from agents.resumable import ResumableVectorEnv
 from envs.vector import PowerGridVectorEnv
@@ -83,7 +84,7 @@ def test_the_policy_is_the_softmax_of_the_formula(env: PowerGridVectorEnv) -> No
     teacher = bound(env, overload_weight=20.0, departure_weight=0.5, loading_weight=3.0)
     for _ in range(3):
         mask = infos["action_mask"]
-        policy = teacher.advise(mask)
+        policy = teacher.advise(mask).policy
         assert policy.dtype == np.float32 and policy.shape == mask.shape
         np.testing.assert_allclose(policy.sum(axis=1), 1.0, rtol=1e-5)
         assert not policy[mask == 0].any() and (mask == 0).any()
@@ -117,7 +118,7 @@ def test_the_mode_is_the_greedy_baselines_action(env: PowerGridVectorEnv) -> Non
         mask = infos["action_mask"]
         for agent, says in ((greedy, teacher), (careless, least)):
             agent.bind(env)
-            policy = says.advise(mask)
+            policy = says.advise(mask).policy
             actions = agent.act(observations, infos)
             np.testing.assert_array_equal(policy.argmax(axis=1), actions)
             changed += np.count_nonzero(actions)
@@ -128,12 +129,12 @@ def test_the_mode_is_the_greedy_baselines_action(env: PowerGridVectorEnv) -> Non
 def test_advice_leaves_the_grids_as_they_are(env: PowerGridVectorEnv) -> None:
     _, infos = env.reset(seed=2)
     before = copy.deepcopy((env.state_dict(), list(env.state)))
-    first = bound(env).advise(infos["action_mask"])
+    first = bound(env).advise(infos["action_mask"]).policy
     after = env.state_dict(), list(env.state)
     for saved in (before[0], after[0]):
         assert sum(saved.pop("simulator_calls")) > 0  # they are counted, and that is all
     assert_equal(before, after)
-    np.testing.assert_array_equal(first, bound(env).advise(infos["action_mask"]))
+    np.testing.assert_array_equal(first, bound(env).advise(infos["action_mask"]).policy)
 
 
 def test_where_every_action_ends_the_game_all_legal_ones_are_alike(
@@ -147,10 +148,10 @@ def test_where_every_action_ends_the_game_all_legal_ones_are_alike(
     mask = infos["action_mask"].copy()
     mask[1] = 0
     mask[1, deadly] = 1
-    policy = bound(env).advise(mask)
+    policy = bound(env).advise(mask).policy
     np.testing.assert_allclose(policy[1, deadly], 0.2)
     assert policy[1].sum() == pytest.approx(1.0)
-    np.testing.assert_array_equal(policy[[0, 2, 3]], bound(env).advise(mask)[[0, 2, 3]])
+    np.testing.assert_array_equal(policy[[0, 2, 3]], bound(env).advise(mask).policy[[0, 2, 3]])
 
 
 def test_single_environments_are_taught_alike(env: PowerGridVectorEnv) -> None:
@@ -162,7 +163,7 @@ def test_single_environments_are_taught_alike(env: PowerGridVectorEnv) -> None:
         _, infos = grids.reset(seed=3)
         mask = np.zeros_like(infos["action_mask"])
         mask[0, :40] = infos["action_mask"][0, :40]
-        policies.append(bound(grids).advise(mask))
+        policies.append(bound(grids).advise(mask).policy)
         grids.close()
     np.testing.assert_allclose(*policies, atol=1e-3)
     assert policies[0].max() > 0.0
@@ -201,11 +202,11 @@ class Balance:
         assert isinstance(env, ResumableVectorEnv)
         self._env = env
 
-    def advise(self, action_mask: np.ndarray) -> np.ndarray:
-        """Return ``certainty`` for that side."""
+    def advise(self, action_mask: np.ndarray) -> Advice:
+        """``certainty`` for that side; it does not look ahead."""
         assert self._env is not None
         states = np.array([one.unwrapped.state for one in self._env.envs])  # pyright: ignore
-        return balance(states, self._certainty)
+        return Advice(balance(states, self._certainty), None)
 
 
 def balance(states: np.ndarray, certainty: float = 1.0) -> np.ndarray:
@@ -387,7 +388,7 @@ def test_a_short_training_with_the_look_ahead(tmp_path: Path) -> None:
     agent, factory = grid_agent("agent.plan.taught_decisions=100000")
     fresh = factory(16)
     observations, infos = fresh.reset(seed=9)
-    advised = bound(fresh).advise(infos["action_mask"])
+    advised = bound(fresh).advise(infos["action_mask"]).policy
     fresh.close()
 
     def cross_entropy() -> float:

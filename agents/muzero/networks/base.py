@@ -49,8 +49,27 @@ class Unrolled(NamedTuple):
     hidden: torch.Tensor  # [B, K+1, H]
 
 
+class Outlook(NamedTuple):
+    """What a network foresees of M actions, a step ahead."""
+
+    loading: torch.Tensor  # [M, L], of each line of the grid
+    end_logit: torch.Tensor  # [M], that the game would end
+    score: torch.Tensor  # [M], what the foreseen loading adds to the policy's logit
+
+
+class ParameterGroup(NamedTuple):
+    """Parameters that are learned alike."""
+
+    parameters: list[nn.Parameter]
+    rate: float = 1.0  # factor on the learning rate
+    decays: bool = True  # whether the optimiser's weight decay holds for them
+
+
 class MuZeroNetwork(nn.Module, ABC):
     """Representation, dynamics and prediction.
+
+    A network with ``foresees`` also says what single actions lead to, learned from a simulator's
+    look-aheads: it has ``num_lines``, ``outlook`` and ``choice_logits``.
 
     Args:
         observation_shape: shape of one observation.
@@ -67,6 +86,9 @@ class MuZeroNetwork(nn.Module, ABC):
     Raises:
         ValueError: a size is not positive.
     """
+
+    foresees = False
+    num_lines = 0  # L, where it foresees
 
     def __init__(
         self,
@@ -116,8 +138,36 @@ class MuZeroNetwork(nn.Module, ABC):
     def prediction(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return value outputs ``[B, Sv]`` and policy logits ``[B, A]`` of ``hidden [B, H]``."""
 
-    def initial_inference(self, observations: torch.Tensor) -> NetworkOutput:
-        """Return the outputs for ``observations [B, ...]``; the reward decodes to 0."""
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return all parameters, by how they are learned."""
+        return [ParameterGroup(list(self.parameters()))]
+
+    def outlook(
+        self, observations: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor
+    ) -> Outlook:
+        """Return what it foresees of ``actions [M]`` int64 in ``observations[rows]``.
+
+        Args:
+            observations: ``[B, ...]``.
+            rows: ``[M]`` int64.
+            actions: ``[M]`` int64.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not foresee")
+
+    def choice_logits(self, policy_logits: torch.Tensor, outlook: Outlook) -> torch.Tensor:
+        """Return the root policy's logits ``[M]`` of ``policy_logits [M]`` and what is foreseen."""
+        raise NotImplementedError(f"{type(self).__name__} does not foresee")
+
+    def initial_inference(
+        self, observations: torch.Tensor, legal: torch.Tensor | None = None
+    ) -> NetworkOutput:
+        """Return the outputs for ``observations [B, ...]``; the reward decodes to 0.
+
+        Args:
+            observations: ``[B, ...]``.
+            legal: ``[B, A]`` bool, whose policy logits will be looked at; None: all.
+        """
+        del legal
         hidden = self.representation(observations)
         value, policy_logits = self.prediction(hidden)
         reward = hidden.new_zeros((hidden.shape[0], self.reward_head_size))

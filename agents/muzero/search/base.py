@@ -24,8 +24,13 @@ class Model(Protocol):
 
     num_actions: int
 
-    def root(self, observations: np.ndarray) -> ModelOutput:
-        """Return the model's view of B observations ``[B, ...]``."""
+    def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
+        """Return the model's view of B observations ``[B, ...]``.
+
+        Args:
+            observations: ``[B, ...]``.
+            legal: ``[B, A]``, 1 = legal: whose policy logits will be looked at; None: all.
+        """
         ...
 
     def step(self, states: torch.Tensor, actions: np.ndarray) -> ModelOutput:

@@ -307,7 +307,7 @@ class GumbelSearch:
         continues: np.ndarray | None = None,
     ) -> SearchResult:
         """Plan for B roots; see ``Search.run``."""
-        output = model.root(observations)
+        output = model.root(observations, action_mask)
         check_roots(output, action_mask)
         legal = action_mask.astype(bool)
         num_roots, num_actions = legal.shape

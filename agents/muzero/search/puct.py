@@ -194,7 +194,7 @@ class PUCTSearch:
         continues: np.ndarray | None = None,
     ) -> SearchResult:
         """Plan for B roots; see ``Search.run``."""
-        output = model.root(observations)
+        output = model.root(observations, action_mask)
         check_roots(output, action_mask)
         for_noise, for_choice = noise.split(rng)
         priors = self._root_priors(

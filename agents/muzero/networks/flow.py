@@ -1,0 +1,278 @@
+"""A network that foresees line loadings: what flows where, once the grid is switched.
+
+In a power grid everything balances at every busbar, so what an action does to far lines depends on
+the whole topology, which a plain network can only learn by heart. Here the balance is a layer:
+potentials on the grid's graph (``potentials``), whose conductances, sources and leaks are learned,
+and so is how loadings are read from them. The wiring comes from the observation and the action
+(``grid_tables``). It is a graph network taken to its fixed point, an implicit layer (Bai et al.
+2019, https://arxiv.org/abs/1909.01377). It is no simulator: what it knows of impedances, losses
+and limits it has learned in training, from look-aheads, and it errs.
+
+Shape letters: B observations, M rows, C channels, L lines, K injections, E element ends, F features
+of a line, A actions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from agents.muzero.networks.base import NetworkOutput
+from agents.muzero.networks.base import Outlook
+from agents.muzero.networks.base import ParameterGroup
+from agents.muzero.networks.base import require_positive
+from agents.muzero.networks.grid_tables import GridTables
+from agents.muzero.networks.potentials import Potentials
+from agents.muzero.networks.potentials import Wiring
+from agents.muzero.networks.residual import ResidualNetwork
+
+_CHANNELS = 2  # of active and of reactive power: angles and voltages, so to speak
+_KNOTS = (0.0, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.3)  # loadings where the score may bend
+_SHARPNESS = 30.0  # of the smooth maximum over lines, per unit of loading
+_STRAIN = 50.0  # how sharply a line just above its limit is told from one just below
+_LEAST_LEAK = 1e-4  # grounds every part of a graph
+_RATE = 10.0  # the few numbers that mean something learn this many times as fast as weights
+
+
+class FlowNetwork(ResidualNetwork):
+    """A residual network whose root policy also weighs what each action is foreseen to lead to.
+
+    The policy of a root is, for each legal action a,
+
+        mix p(a) + score(a) - caution log(1 + exp(end(a)))
+
+    with p the residual network's own policy logits, ``score`` a learned function of the foreseen
+    highest loading and of how far from the reference topology the action leads, and ``end`` the
+    logit that the game would end. Further down in a search tree, where there is no observation,
+    it is p alone.
+
+    Args:
+        observation_shape: of ``features``.
+        num_actions: A of the grid.
+        grid: grid2op name or folder of the grid that it will see.
+        readout_size: hidden numbers a line, from potentials to its loading.
+        end_size: hidden numbers of what tells the end of the game.
+        caution: how much the policy shuns what may end the game; 1 takes its probabilities as they
+            are, more is for whom one ending costs more than many good choices win.
+        residual: of ``ResidualNetwork``.
+
+    Raises:
+        ValueError: a size is not positive, ``caution`` is negative, or these are not the sizes of
+            the grid's features and actions.
+    """
+
+    foresees = True
+
+    def __init__(
+        self,
+        *,
+        observation_shape: tuple[int, ...],
+        num_actions: int,
+        grid: str,
+        readout_size: int = 16,
+        end_size: int = 64,
+        caution: float = 8.0,
+        **residual: Any,
+    ) -> None:
+        super().__init__(observation_shape=observation_shape, num_actions=num_actions, **residual)
+        require_positive(readout_size=readout_size, end_size=end_size)
+        if not caution >= 0.0:
+            raise ValueError(f"caution must be 0 or more: {caution}")
+        self.caution = float(caution)
+        self.tables = GridTables(
+            grid, observation_size=self.observation_size, num_actions=num_actions
+        )
+        self.num_lines = self.tables.num_lines
+        self.loadings = _Loadings(self.tables, readout_size)
+        self.endings = _Endings(self.tables, self.observation_size, end_size)
+        knots = torch.tensor(_KNOTS)
+        self.register_buffer("knots", knots, persistent=False)
+        self.knots: torch.Tensor
+        # above 0.9 each hundredth of loading counts from the start; nearness to the reference too
+        slopes = torch.zeros(len(_KNOTS))
+        slopes[0], slopes[_KNOTS.index(0.9)] = -5.0, -50.0
+        self.slopes = nn.Parameter(slopes)
+        self.departure_slope = nn.Parameter(torch.tensor(-1.0))
+        self.mix = nn.Parameter(torch.ones(()))
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """See ``MuZeroNetwork.parameter_groups``: what foresees learns faster, without decay."""
+        own = [*self.loadings.parameters(), self.slopes, self.departure_slope, self.mix]
+        known = {id(parameter) for parameter in own}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        return [ParameterGroup(rest), ParameterGroup(own, rate=_RATE, decays=False)]
+
+    def initial_inference(
+        self, observations: torch.Tensor, legal: torch.Tensor | None = None
+    ) -> NetworkOutput:
+        """See ``MuZeroNetwork.initial_inference``."""
+        output = super().initial_inference(observations, legal)
+        if legal is None:
+            legal = torch.ones_like(output.policy_logits, dtype=torch.bool)
+        rows, actions = legal.nonzero(as_tuple=True)
+        outlook = self.outlook(observations, rows, actions)
+        choice = self.choice_logits(output.policy_logits[rows, actions], outlook)
+        logits = output.policy_logits.index_put((rows, actions), choice)
+        return output._replace(policy_logits=logits)
+
+    def outlook(
+        self, observations: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor
+    ) -> Outlook:
+        """See ``MuZeroNetwork.outlook``."""
+        flat = observations.flatten(1)
+        present = self.tables.busbars(flat)
+        foreseen = self.tables.after(present[rows], actions)
+        loading, ends = self.loadings(flat, present, rows, foreseen)  # [L, M], [L, 2 C, M]
+        end_logit = self.endings(flat, rows, foreseen, loading, ends)
+        highest = (loading * _SHARPNESS).logsumexp(dim=0) / _SHARPNESS
+        beyond = (highest[:, None] - self.knots).relu()
+        departures = self.tables.departures(foreseen)
+        score = beyond @ self.slopes + departures * self.departure_slope
+        return Outlook(loading.t(), end_logit, score)
+
+    def choice_logits(self, policy_logits: torch.Tensor, outlook: Outlook) -> torch.Tensor:
+        """See ``MuZeroNetwork.choice_logits``."""
+        # what ends the game is learned from endings alone
+        shunned = functional.softplus(outlook.end_logit.detach()) * self.caution
+        return self.mix * policy_logits + outlook.score - shunned
+
+
+class _Balance(nn.Module):
+    """Flows and potentials on the grid's graph.
+
+    What lines lose depends on what flows through them, so the sources are corrected by learned
+    quadratics of the first solution's flows, and the balance is struck once more.
+    """
+
+    def __init__(self, num_lines: int, num_injections: int) -> None:
+        super().__init__()
+        self.log_conductance = nn.Parameter(torch.randn((_CHANNELS, num_lines)) * 0.1 + 2.5)
+        leaks = torch.full((_CHANNELS, num_injections + 1), -2.0)
+        leaks[:, -1] = -9.0
+        self.log_leak = nn.Parameter(leaks)
+        injected = torch.randn((_CHANNELS, num_injections, 4)) * 0.1
+        for channel in range(_CHANNELS):
+            injected[channel, :, channel] += 1.0  # active power, then reactive power
+        self.injected = nn.Parameter(injected)
+        self.correction = nn.Parameter(torch.zeros((4, num_lines, 2 * _CHANNELS, 1)))
+
+    def inject(self, injections: torch.Tensor) -> torch.Tensor:
+        """Return sources ``[C, B, K]`` of ``injections [B, K, 4]``."""
+        return torch.einsum("bki,cki->cbk", injections, self.injected)
+
+    def forward(self, wiring: Wiring, sources: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return flows ``[L, C, M]`` and the potentials at both ends of lines ``[L, 2 C, M]``.
+
+        Args:
+            wiring: of M graphs.
+            sources: ``[C, M, K]``.
+        """
+        closed = wiring.closed.t().float()[:, None]  # [L, 1, M]
+        conductance = self.log_conductance.exp()
+        balance = Potentials(wiring, conductance, self.log_leak.exp() + _LEAST_LEAK)
+        through = conductance.t()[:, :, None] * closed
+
+        def flows(ends: torch.Tensor) -> torch.Tensor:
+            return through * (ends[:, :_CHANNELS] - ends[:, _CHANNELS:])
+
+        active, reactive = flows(balance(sources)).split(1, dim=1)
+        terms = (active * active, reactive * reactive, active * reactive, closed)
+        lost = terms[0] * self.correction[0]
+        for term, factor in zip(terms[1:], self.correction[1:], strict=True):
+            lost = torch.addcmul(lost, term, factor)
+        ends = balance(sources, lost)
+        return flows(ends), ends
+
+
+class _Loadings(nn.Module):
+    """Reads loadings from flows and potentials, line by line.
+
+    The balance is struck on the present topology too. There the flows are known, which tells how
+    far it is off, and corrects what it foresees.
+    """
+
+    def __init__(self, tables: GridTables, readout_size: int) -> None:
+        super().__init__()
+        self._tables = [tables]  # in a list: a module of the network's, not of this one
+        self.balance = _Balance(tables.num_lines, tables.num_injections)
+        num_features = 5 * _CHANNELS + 4
+        linear = torch.randn((tables.num_lines, 2, num_features)) * 0.02
+        for channel in range(_CHANNELS):
+            linear[:, channel, channel] += 1.0  # the corrected flow itself
+        self.linear = nn.Parameter(linear)
+        inner = torch.randn((tables.num_lines, readout_size, num_features)) * num_features**-0.5
+        self.inner = nn.Parameter(inner)
+        self.outer = nn.Parameter(torch.zeros((tables.num_lines, 2, readout_size)))
+
+    def forward(
+        self,
+        observations: torch.Tensor,
+        present: torch.Tensor,
+        rows: torch.Tensor,
+        foreseen: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return loadings ``[L, M]`` and the potentials at both ends of lines ``[L, 2 C, M]``.
+
+        Args:
+            observations: ``[B, N]``.
+            present: ``[B, E]`` busbars.
+            rows: ``[M]`` int64, the observation of each row.
+            foreseen: ``[M, E]`` busbars after the row's action.
+        """
+        (tables,) = self._tables
+        count = len(observations)
+        wiring = tables.wiring(torch.cat([present, foreseen]))
+        now, soon = (
+            self.balance.inject(tables.injections(observations, forecast=forecast))
+            for forecast in (False, True)
+        )
+        flow, ends = self.balance(wiring, torch.cat([now, soon[:, rows]], dim=1))
+        before, after, ends = flow[:, :, :count], flow[:, :, count:], ends[:, :, count:]
+        p_or, q_or, rho = (
+            tables.block(observations, (name,)).t() for name in ("p_or", "q_or", "rho")
+        )
+        measured = torch.stack([p_or, q_or], dim=1)  # [L, 2, B]
+        known = torch.cat([measured - before, before, measured, rho[:, None]], dim=1)
+        known = known.index_select(2, rows)  # [L, 3 C + 1, M]
+        constant = torch.ones_like(known[:, :1])
+        features = torch.cat(
+            [after + known[:, :_CHANNELS], after, ends, known[:, _CHANNELS:], constant], dim=1
+        )
+        inner = torch.bmm(self.inner, features).relu()
+        current = torch.baddbmm(torch.bmm(self.outer, inner), self.linear, features)  # [L, 2, M]
+        closed = wiring.closed[count:].t()
+        return (current.square().sum(dim=1) + 1e-4).sqrt() * closed, ends
+
+
+class _Endings(nn.Module):
+    """Tells whether the game would end: mostly because lines trip and the rest is overloaded."""
+
+    def __init__(self, tables: GridTables, observation_size: int, size: int) -> None:
+        super().__init__()
+        self._tables = [tables]
+        num_ends = len(tables.substation)
+        self.foreseen = nn.Linear((2 + 2 * _CHANNELS) * tables.num_lines + num_ends, size)
+        self.observed = nn.Linear(observation_size, size, bias=False)
+        self.outer = nn.Linear(size, 1)
+
+    def forward(
+        self,
+        observations: torch.Tensor,
+        rows: torch.Tensor,
+        busbars: torch.Tensor,
+        loading: torch.Tensor,
+        ends: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return logits ``[M]``."""
+        (tables,) = self._tables
+        # a line is cut off after some steps in a row above its limit
+        overflow = tables.block(observations, ("overflow_steps",)).clamp_max(1.5)
+        strain = ((loading - 1.0) * _STRAIN).tanh() * overflow.t().index_select(1, rows)
+        side = torch.where(busbars > 0, 3 - 2 * busbars, 0).t().float()
+        foreseen = torch.cat([loading, strain, ends.flatten(0, 1) * 0.3, side])  # [.., M]
+        inner = self.foreseen.weight @ foreseen + self.foreseen.bias[:, None]
+        inner = inner + self.observed(observations).t().index_select(1, rows)
+        return (self.outer.weight @ inner.relu() + self.outer.bias[:, None]).squeeze(0)

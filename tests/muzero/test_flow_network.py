@@ -1,0 +1,310 @@
+"""The network that foresees: its balance against dense algebra, its grid against the catalogue."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from agents.muzero.learner import Learner
+from agents.muzero.model import LearnedModel
+from agents.muzero.networks import FlowNetwork
+from agents.muzero.networks.grid_tables import GridTables
+from agents.muzero.networks.potentials import Potentials
+from agents.muzero.outlooks import NO_ACTION
+from agents.muzero.outlooks import OutlookTargets
+from agents.muzero.outlooks import keep
+from agents.muzero.outlooks import outlook_losses
+from envs import grid_blueprint
+from envs.vector import PowerGridVectorEnv
+from tests.muzero.test_learner import random_batch
+
+GRID = "l2rpn_case14_sandbox"
+CHANNELS = 2
+
+
+class Walk:
+    """Stressed states of a random walk: what was seen, and what looking ahead found."""
+
+    def __init__(self, num_states: int, seed: int) -> None:
+        env = PowerGridVectorEnv(
+            16, start="random", idle_gate=0.95, action_mask="connected", scenarios="varied"
+        )
+        rng = np.random.default_rng(seed)
+        observations, infos = env.reset(seed=seed)
+        seen, topologies, last, loadings = [], [], [], []
+        while sum(map(len, seen)) < num_states:
+            seen.append(observations.copy())
+            topologies.append(env.state.topo_vect.copy())
+            last.append(env.state.last_busbar.copy())
+            legal = infos["action_mask"] != 0
+            found = np.full((*legal.shape, 20), np.nan, np.float32)
+            actions = np.zeros(16, np.int64)
+            looks = env.simulate([np.flatnonzero(row) for row in legal])
+            for row, look in enumerate(looks):
+                assert look is not None
+                found[row, legal[row]] = look.rho
+                holds = np.flatnonzero(legal[row])[look.rho_max < 1.05]
+                if len(holds):
+                    actions[row] = rng.choice(holds)
+            loadings.append(found)
+            observations, _, _, _, infos = env.step(actions)
+        env.close()
+        self.observations = torch.from_numpy(np.concatenate(seen))
+        self.topologies = np.concatenate(topologies)
+        self.last_busbar = np.concatenate(last)
+        self.loadings = np.concatenate(loadings)
+
+
+@pytest.fixture(scope="module")
+def walk() -> Walk:
+    return Walk(640, seed=0)
+
+
+@pytest.fixture(scope="module")
+def tables() -> GridTables:
+    return GridTables(GRID, observation_size=417, num_actions=487)
+
+
+def make_network(seed: int = 0, **options: object) -> FlowNetwork:
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, **options}
+    return FlowNetwork(observation_shape=(417,), num_actions=487, grid=GRID, **sizes)  # pyright: ignore
+
+
+# -------------------------------------------------------------------------------- its parts
+
+
+def test_potentials_balance_and_so_do_their_gradients(walk: Walk, tables: GridTables) -> None:
+    """Dense algebra in double precision, differentiated by autograd, is the reference."""
+    busbars = torch.from_numpy(walk.topologies[::2])
+    assert (busbars == 2).any(dim=1).sum() > 50 and (busbars < 0).any(dim=1).sum() > 5
+    count, num_nodes, num_lines = len(busbars), tables.num_nodes, tables.num_lines
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int, least: float | None = None) -> torch.Tensor:
+        if least is None:
+            return torch.randn(shape, generator=generator)
+        return torch.rand(shape, generator=generator) + least
+
+    num_elements = tables.num_injections
+    given = {
+        "conductance": draw(CHANNELS, num_lines, least=0.5),
+        "leak": draw(CHANNELS, num_elements + 1, least=0.01),
+        "injected": draw(CHANNELS, count, num_elements),
+        "fed": draw(num_lines, 2 * CHANNELS, count),
+    }
+    weight = draw(num_lines, 2 * CHANNELS, count)
+    fast = {name: tensor.clone().requires_grad_() for name, tensor in given.items()}
+    wiring = tables.wiring(busbars)
+    ends = Potentials(wiring, fast["conductance"], fast["leak"])(fast["injected"], fast["fed"])
+    (ends * weight).sum().backward()
+
+    slow = {name: tensor.double().requires_grad_() for name, tensor in given.items()}
+
+    def one_hot(nodes: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(nodes, num_nodes).double()
+
+    node = 2 * tables.substation + (busbars == 2)
+    closed = (busbars[:, tables.origin] > 0).double()[..., None]
+    origin = one_hot(node[:, tables.origin]) * closed  # [M, L, N]
+    extremity = one_hot(node[:, tables.extremity]) * closed
+    at = one_hot(node[:, tables.injecting])
+    across = origin - extremity
+    matrix = torch.einsum("mla,cl,mlb->cmab", across, slow["conductance"], across)
+    matrix = matrix + torch.einsum("mka,ck,mkb->cmab", at, slow["leak"][:, :-1], at)
+    matrix = matrix + torch.eye(num_nodes) * slow["leak"][:, -1, None, None, None]
+    right = torch.einsum("cmk,mka->cma", slow["injected"], at)
+    right = right + torch.einsum("lcm,mla->cma", slow["fed"][:, :CHANNELS], origin)
+    right = right + torch.einsum("lcm,mla->cma", slow["fed"][:, CHANNELS:], extremity)
+    solution = torch.linalg.solve(matrix, right[..., None])[..., 0]
+    expected = torch.cat(
+        [torch.einsum("cma,mla->lcm", solution, end) for end in (origin, extremity)], dim=1
+    )
+    torch.testing.assert_close(ends.double(), expected, rtol=1e-4, atol=1e-4)
+    (expected * weight).sum().backward()
+    # the leak of nodes that nothing is at is not in the compiled loops, and has no potential
+    for name, reference in slow.items():
+        mine, theirs = fast[name].grad, reference.grad
+        assert mine is not None and theirs is not None
+        largest = float(theirs.abs().max())
+        torch.testing.assert_close(mine.double(), theirs, rtol=1e-3, atol=1e-4 * largest)
+
+
+def test_tables_know_the_topology_and_what_actions_make_of_it(
+    walk: Walk, tables: GridTables
+) -> None:
+    catalogue = grid_blueprint(GRID).catalogue
+    busbars = tables.busbars(walk.observations)
+    np.testing.assert_array_equal(busbars.numpy(), walk.topologies)
+    actions = torch.arange(catalogue.num_actions)
+    # where an open line was last is not in an observation: busbar 1 is assumed
+    assumed = np.where(walk.topologies > 0, walk.topologies, np.int8(1))
+    for row in range(0, len(busbars), 7):
+        one = slice(row, row + 1)
+        expected = catalogue.results(walk.topologies[one], assumed[one])[0]
+        given = tables.after(busbars[row].expand(len(actions), -1), actions)
+        np.testing.assert_array_equal(given.numpy(), expected)
+        away = tables.departures(given).numpy()
+        np.testing.assert_array_equal(away, (expected != 1).sum(axis=1))
+
+
+def test_kept_look_aheads_are_known_ones_and_hold_the_favourites() -> None:
+    rng = np.random.default_rng(0)
+    loadings = rng.random((5, 30, 4)).astype(np.float32)
+    loadings[:, 20:] = np.nan  # illegal
+    loadings[:, 3] = np.inf
+    loadings[4, 6:] = np.nan  # fewer than are wanted
+    policy, preference = np.zeros((2, 5, 30))
+    policy[:, 5], preference[:, [3, 7]] = 1.0, 0.5
+    kept = keep(loadings, policy, preference, np.zeros((5, 30)), 9)
+    assert kept.actions.shape == (5, 9) and kept.loading.shape == (5, 9, 4)
+    for row, (actions, found) in enumerate(zip(*kept, strict=True)):
+        there = actions != NO_ACTION
+        chosen = actions[there]
+        assert len(chosen) == len(set(chosen.tolist())) == (6 if row == 4 else 9)
+        assert {3, 5} <= set(chosen.tolist()) and (row == 4 or 7 in chosen)
+        np.testing.assert_array_equal(found[there], loadings[row, chosen].astype(np.float16))
+        assert not np.isnan(found).any()
+
+
+# ------------------------------------------------------------------------------- the network
+
+
+def targets(walk: Walk, rows: np.ndarray, count: int) -> OutlookTargets:
+    rng = np.random.default_rng(len(rows))
+    shape = (len(rows), 487)
+    even = np.full(shape, 1 / 487)
+    kept = keep(walk.loadings[rows], even, even, rng.gumbel(size=shape), count)
+    return OutlookTargets(
+        torch.from_numpy(kept.actions.astype(np.int64)),
+        torch.from_numpy(kept.loading.astype(np.float32)),
+    )
+
+
+def test_the_root_policy_weighs_what_is_foreseen(walk: Walk) -> None:
+    network = make_network()
+    torch.nn.init.normal_(network.policy_output.weight)
+    observations = walk.observations[:6]
+    legal = ~np.isnan(walk.loadings[:6, :, 0])
+    with torch.no_grad():
+        output = network.initial_inference(observations, torch.from_numpy(legal))
+        own = network.prediction(network.representation(observations))[1]
+        rows, actions = map(torch.from_numpy, legal.nonzero())
+        outlook = network.outlook(observations, rows, actions)
+        shunned = 8.0 * torch.log1p(outlook.end_logit.exp())
+        expected = network.mix * own[rows, actions] + outlook.score - shunned
+    torch.testing.assert_close(output.policy_logits[rows, actions], expected)
+    torch.testing.assert_close(output.policy_logits[~torch.from_numpy(legal)], own[~legal])
+    # a search asks for the legal ones only; a row does not depend on the others
+    model = LearnedModel(network)
+    whole = model.root(observations.numpy(), legal).policy_logits
+    alone = model.root(observations[2:3].numpy(), legal[2:3]).policy_logits
+    np.testing.assert_allclose(whole[2:3], alone, rtol=1e-4, atol=1e-4)
+    everything = model.root(observations.numpy()).policy_logits
+    np.testing.assert_allclose(everything[legal], whole[legal], rtol=1e-4, atol=1e-4)
+
+
+def test_it_learns_to_foresee_loadings_and_endings(walk: Walk) -> None:
+    """Of states that it has not seen, from look-aheads at others, in seconds."""
+    network = make_network()
+    groups = network.parameter_groups()
+    optimizer = torch.optim.Adam(
+        [{"params": group.parameters, "lr": 1e-3 * group.rate} for group in groups]
+    )
+    rng = np.random.default_rng(0)
+    train, unseen = np.arange(560), np.arange(560, len(walk.observations))
+    policies = torch.full((len(walk.observations), 487), 1 / 487)
+
+    def losses(rows: np.ndarray, count: int) -> tuple[torch.Tensor, ...]:
+        observations = walk.observations[rows]
+        own = network.prediction(network.representation(observations))[1]
+        return outlook_losses(
+            network, observations, own, policies[rows], targets(walk, rows, count)
+        )
+
+    with torch.no_grad():
+        before = losses(unseen, 24)
+    for _ in range(600):
+        loss = sum(losses(rng.choice(train, 32), 12)[:2])
+        optimizer.zero_grad()
+        loss.backward()  # pyright: ignore
+        optimizer.step()
+    with torch.no_grad():
+        after = losses(unseen, 24)
+    assert after[0] < 0.3 * before[0]  # loadings
+    assert after[1] < 0.5 * before[1]  # endings
+
+    known = targets(walk, unseen, 48)
+    rows, places = (known.actions >= 0).nonzero(as_tuple=True)
+    with torch.no_grad():
+        foreseen = network.outlook(walk.observations[unseen], rows, known.actions[rows, places])
+    true = known.loading[rows, places].amax(dim=1)
+    usual = (true < 1.1) & (true > 0.6)
+    errors = (foreseen.loading.amax(dim=1) - true).abs()[usual]
+    assert errors.median() < 0.05 and usual.sum() > 500
+
+
+def test_open_lines_carry_nothing(walk: Walk, tables: GridTables) -> None:
+    network = make_network()
+    switched = grid_blueprint(GRID).catalogue.switch_line  # opens a line that is closed
+    opens = torch.from_numpy(np.flatnonzero(switched.any(axis=1)))
+    assert len(opens) == 20
+    row = int((walk.topologies > 0).all(axis=1).nonzero()[0][0])
+    rows = torch.full((20,), row)
+    with torch.no_grad():
+        loading = network.outlook(walk.observations, rows, opens).loading
+    line = torch.from_numpy(switched[opens.numpy()].argmax(axis=1))
+    assert (loading[torch.arange(20), line] == 0).all()
+    assert (loading > 0).sum() == 20 * 19
+
+
+# -------------------------------------------------------------------------------- learning it
+
+
+def test_what_foresees_learns_faster_and_does_not_decay() -> None:
+    network = make_network()
+    factory = partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
+    learner = Learner(network, factory, unroll_steps=1)
+    usual, fast = learner.optimizer.param_groups
+    assert (usual["lr"], fast["lr"]) == (1e-3, 1e-2)
+    assert (usual["weight_decay"], fast["weight_decay"]) == (0.1, 0.0)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    assert len(usual["params"]) + len(fast["params"]) == len(names)
+    assert any("log_conductance" in names[id(parameter)] for parameter in fast["params"])
+    assert any("endings" in names[id(parameter)] for parameter in usual["params"])
+
+
+def test_an_update_without_look_aheads_leaves_the_balance_alone() -> None:
+    """As after the last taught decision: nothing is known of what actions lead to."""
+    network = make_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    learner = Learner(network, partial(torch.optim.Adam, lr=1e-3), unroll_steps=1)
+    small = random_batch(size=4, steps=1)
+    policies = np.zeros((4, 2, 487), np.float32)
+    policies[:, :, 3] = 1.0
+    observations = np.zeros((4, 417), np.float32)
+    batch = small._replace(observations=observations, policies=policies)
+    metrics = learner.update(batch)
+    assert metrics.loading == metrics.ending == metrics.choice == 0.0
+    after = network.state_dict()
+    assert torch.equal(after["loadings.inner"], before["loadings.inner"])
+    assert not torch.equal(after["policy_output.weight"], before["policy_output.weight"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"observation_shape": (538,)}, "reads observation=features of grid .* given 538 and 487"),
+        ({"num_actions": 12}, "chooses of its 487 actions, but was given 417 and 12"),
+        ({"grid": "l2rpn_case14_sandbax"}, "did you mean 'l2rpn_case14_sandbox'"),
+        ({"caution": -1.0}, "caution must be 0 or more: -1.0"),
+        ({"end_size": 0}, "end_size must be at least 1: 0"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
+    given = {"observation_shape": (417,), "num_actions": 487, "grid": GRID, **options}
+    with pytest.raises(ValueError, match=message):
+        FlowNetwork(**given)  # pyright: ignore

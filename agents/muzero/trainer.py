@@ -171,6 +171,17 @@ class MuZeroTrainer:
         late = limit is not None and self._progress.seconds >= 60.0 * limit
         return late or self._progress.env_steps >= self._run.settings.total_env_steps
 
+    def _fraction(self) -> float:
+        """Return the share of training done, for schedules: of the steps, or of the minutes.
+
+        Whichever ends the training: one that the clock ends gets to the end of its schedules too.
+        """
+        settings, progress = self._run.settings, self._progress
+        steps = progress.env_steps / settings.total_env_steps
+        if settings.max_minutes is None:
+            return min(steps, 1.0)
+        return min(max(steps, progress.seconds / (60.0 * settings.max_minutes)), 1.0)
+
     def _synchronous_round(self) -> None:
         """Let every group play, learn from earlier rounds meanwhile, then take the new ones in."""
         assert self._pool is not None
@@ -203,7 +214,6 @@ class MuZeroTrainer:
                 self._playing.discard(experience.group)
 
     def _round(self) -> Round:
-        fraction = min(self._progress.env_steps / self._run.settings.total_env_steps, 1.0)
         weights = {
             name: tensor.detach().to("cpu", copy=True)
             for name, tensor in self._learner.network.state_dict().items()
@@ -211,7 +221,7 @@ class MuZeroTrainer:
         return Round(
             weights,
             self._plan.decisions_per_round,
-            self._plan.temperature(fraction),
+            self._plan.temperature(self._fraction()),
             taught=self._taught,
         )
 
@@ -258,7 +268,7 @@ class MuZeroTrainer:
         """Make the updates that the decisions played so far entitle to."""
         if not self._replay.num_decisions:
             return
-        fraction = min(self._progress.env_steps / self._run.settings.total_env_steps, 1.0)
+        fraction = self._fraction()
         while self._progress.owed_updates >= 1.0:
             self._progress.owed_updates -= 1.0
             batch = self._replay.sample(self._plan.batch_size, self._rng)

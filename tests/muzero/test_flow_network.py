@@ -185,7 +185,7 @@ def targets(walk: Walk, rows: np.ndarray, count: int) -> OutlookTargets:
 
 
 def test_the_root_policy_weighs_what_is_foreseen(walk: Walk) -> None:
-    network = make_network()
+    network = make_network(habit=0.5, caution=5.0)
     torch.nn.init.normal_(network.policy_output.weight)
     observations = walk.observations[:6]
     legal = ~np.isnan(walk.loadings[:6, :, 0])
@@ -194,8 +194,8 @@ def test_the_root_policy_weighs_what_is_foreseen(walk: Walk) -> None:
         own = network.prediction(network.representation(observations))[1]
         rows, actions = map(torch.from_numpy, legal.nonzero())
         outlook = network.outlook(observations, rows, actions)
-        shunned = 8.0 * torch.log1p(outlook.end_logit.exp())
-        expected = network.mix * own[rows, actions] + outlook.score - shunned
+        shunned = 5.0 * torch.log1p(outlook.end_logit.exp())
+        expected = 0.5 * own[rows, actions] + outlook.score - shunned
     torch.testing.assert_close(output.policy_logits[rows, actions], expected)
     torch.testing.assert_close(output.policy_logits[~torch.from_numpy(legal)], own[~legal])
     # a search asks for the legal ones only; a row does not depend on the others
@@ -274,7 +274,7 @@ def test_what_foresees_learns_faster_and_does_not_decay() -> None:
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     assert len(usual["params"]) + len(fast["params"]) == len(names)
     assert any("log_conductance" in names[id(parameter)] for parameter in fast["params"])
-    assert any("endings" in names[id(parameter)] for parameter in usual["params"])
+    assert all("policy_output" not in names[id(parameter)] for parameter in fast["params"])
 
 
 def test_an_update_without_look_aheads_leaves_the_balance_alone() -> None:
@@ -300,7 +300,8 @@ def test_an_update_without_look_aheads_leaves_the_balance_alone() -> None:
         ({"observation_shape": (538,)}, "reads observation=features of grid .* given 538 and 487"),
         ({"num_actions": 12}, "chooses of its 487 actions, but was given 417 and 12"),
         ({"grid": "l2rpn_case14_sandbax"}, "did you mean 'l2rpn_case14_sandbox'"),
-        ({"caution": -1.0}, "caution must be 0 or more: -1.0"),
+        ({"caution": -1.0}, "caution must be finite and not negative: -1.0"),
+        ({"habit": float("nan")}, "habit must be finite and not negative: nan"),
         ({"end_size": 0}, "end_size must be at least 1: 0"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from agents.environments import EnvironmentFactory
+from agents.muzero.schedules import Linear
 from tests.muzero.cartpole import Memory
 from tests.muzero.cartpole import Rows
 from tests.muzero.cartpole import assert_same_weights
@@ -55,6 +56,21 @@ def test_training_changes_weights_logs_and_keeps(tmp_path):
 
 def test_same_seed_same_weights(tmp_path):
     assert_same_weights(train(tmp_path), train(tmp_path))
+
+
+def test_schedules_end_with_the_training_whichever_ends_it(tmp_path):
+    """By the clock too: the last learning rates are those of the schedule's end."""
+
+    def rates(**limits) -> list[float]:
+        agent, log = make_agent(), Rows()
+        agent._learning["learning_rate"] = Linear(start=1e-3, end=1e-5)
+        agent.train(make_run(tmp_path, logger=log, log_interval=20, **limits))
+        return [row["train/learning_rate"] for row in log.rows if "train/learning_rate" in row]
+
+    for limits in ({}, {"max_minutes": 0.03, "total_env_steps": 10**9}):
+        given = rates(**limits, evaluation_interval=10**9, checkpoint_interval=10**9)
+        assert given == sorted(given, reverse=True)
+        assert given[0] > 7e-4 and given[-1] < 2e-4
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

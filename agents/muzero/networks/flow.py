@@ -14,6 +14,7 @@ of a line, A actions.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class FlowNetwork(ResidualNetwork):
 
     The policy of a root is, for each legal action a,
 
-        mix p(a) + score(a) - caution log(1 + exp(end(a)))
+        habit p(a) + score(a) - caution log(1 + exp(end(a)))
 
     with p the residual network's own policy logits, ``score`` a learned function of the foreseen
     highest loading and of how far from the reference topology the action leads, and ``end`` the
@@ -55,12 +56,14 @@ class FlowNetwork(ResidualNetwork):
         grid: grid2op name or folder of the grid that it will see.
         readout_size: hidden numbers a line, from potentials to its loading.
         end_size: hidden numbers of what tells the end of the game.
+        habit: weight of p: what is learned by heart, beside what is foreseen. What would predict
+            the teacher best (0.7) chooses worse: in rare states it overrules what is foreseen.
         caution: how much the policy shuns what may end the game; 1 takes its probabilities as they
             are, more is for whom one ending costs more than many good choices win.
         residual: of ``ResidualNetwork``.
 
     Raises:
-        ValueError: a size is not positive, ``caution`` is negative, or these are not the sizes of
+        ValueError: a size is not positive, a weight is negative or not finite, or these are not the sizes of
             the grid's features and actions.
     """
 
@@ -74,13 +77,16 @@ class FlowNetwork(ResidualNetwork):
         grid: str,
         readout_size: int = 16,
         end_size: int = 64,
-        caution: float = 8.0,
+        habit: float = 0.25,
+        caution: float = 30.0,
         **residual: Any,
     ) -> None:
         super().__init__(observation_shape=observation_shape, num_actions=num_actions, **residual)
         require_positive(readout_size=readout_size, end_size=end_size)
-        if not caution >= 0.0:
-            raise ValueError(f"caution must be 0 or more: {caution}")
+        for name, number in {"habit": habit, "caution": caution}.items():
+            if not 0.0 <= number < math.inf:
+                raise ValueError(f"{name} must be finite and not negative: {number}")
+        self.habit = float(habit)
         self.caution = float(caution)
         self.tables = GridTables(
             grid, observation_size=self.observation_size, num_actions=num_actions
@@ -96,11 +102,15 @@ class FlowNetwork(ResidualNetwork):
         slopes[0], slopes[_KNOTS.index(0.9)] = -5.0, -50.0
         self.slopes = nn.Parameter(slopes)
         self.departure_slope = nn.Parameter(torch.tensor(-1.0))
-        self.mix = nn.Parameter(torch.ones(()))
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """See ``MuZeroNetwork.parameter_groups``: what foresees learns faster, without decay."""
-        own = [*self.loadings.parameters(), self.slopes, self.departure_slope, self.mix]
+        own = [
+            *self.loadings.parameters(),
+            *self.endings.parameters(),
+            self.slopes,
+            self.departure_slope,
+        ]
         known = {id(parameter) for parameter in own}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
         return [ParameterGroup(rest), ParameterGroup(own, rate=_RATE, decays=False)]
@@ -137,7 +147,7 @@ class FlowNetwork(ResidualNetwork):
         """See ``MuZeroNetwork.choice_logits``."""
         # what ends the game is learned from endings alone
         shunned = functional.softplus(outlook.end_logit.detach()) * self.caution
-        return self.mix * policy_logits + outlook.score - shunned
+        return self.habit * policy_logits + outlook.score - shunned
 
 
 class _Balance(nn.Module):

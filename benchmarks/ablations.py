@@ -8,8 +8,8 @@
 side, and evaluates its best weights on the validation list. Shown are that list and the harder one
 of varied months, which chose the weights. ``--minutes`` counts the evaluations in between;
 ``--env-steps`` (of the schedules) replaces the recipe's own, so that it fits. ``decide`` plays
-trained runs, other seeds of one recipe, with another search at decision time, on the varied months
-of validation. ``--rest`` keeps what is there. The last line is one JSON object.
+trained runs, other seeds of one recipe, with another search at decision time, on the longer list
+of varied months of validation. ``--rest`` keeps what is there. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ _PUCT = ("~agent.search.max_considered", "~agent.search.value_scale")
 
 TRAINED: Mapping[str, tuple[str, ...]] = {  # name -> overrides
     "best": ("experiment=best",),
-    "not_taught": ("experiment=best", *_UNTAUGHT),
+    "not_taught": ("experiment=best", "network=residual", *_UNTAUGHT),
     "plain_months": ("experiment=best", "scenarios=recombined"),
     "survival_reward": ("experiment=best", "reward=survival", *_LONG),
     "little_decay": ("experiment=best", "agent.optimizer.weight_decay=1e-4"),
+    "residual": ("experiment=best", "network=residual"),
     "puct": ("experiment=best", "search=puct", *_PUCT, "agent.search.normalization=tree"),
     "consistency": (
         "experiment=best",
@@ -98,9 +99,16 @@ DECIDED: Mapping[str, tuple[str, ...]] = {
     "values_x5": ("agent.search.value_scale=0.5",),
     "simulator": ("agent/model=simulator", "agent.model.calm=held"),
     "distinct_mask": ("env.kwargs.action_mask=distinct",),
+    "foreseen_alone": ("agent.network.habit=0",),
+    "habit_as_much": ("agent.network.habit=1",),
+    "no_caution": ("agent.network.caution=1",),
 }
 _VARIED = (
-    *("split=val", "+env.evaluation_kwargs.scenarios=varied", "env.kwargs.action_mask=connected"),
+    *(
+        "split=val",
+        "+env.evaluation_kwargs.scenarios=varied_more",
+        "env.kwargs.action_mask=connected",
+    ),
     *("checkpoint=latest", "evaluation.plots=false"),
 )
 _SHOWN = ("steps_percent", "completed_percent", "decisions")

@@ -82,7 +82,7 @@ class LookaheadTeacher:
         *,
         lead: float = 0.5,
         safe: float = 0.9,
-        overload_weight: float = 200.0,
+        overload_weight: float = 400.0,
         departure_weight: float = 1.5,
         loading_weight: float = 5.0,
     ) -> None:

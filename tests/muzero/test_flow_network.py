@@ -268,13 +268,14 @@ def test_what_foresees_learns_faster_and_does_not_decay() -> None:
     network = make_network()
     factory = partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
     learner = Learner(network, factory, unroll_steps=1)
-    usual, fast = learner.optimizer.param_groups
-    assert (usual["lr"], fast["lr"]) == (1e-3, 1e-2)
-    assert (usual["weight_decay"], fast["weight_decay"]) == (0.1, 0.0)
+    usual, fast, endings = learner.optimizer.param_groups
+    assert [group["lr"] for group in (usual, fast, endings)] == [1e-3, 3e-2, 5e-3]
+    assert [group["weight_decay"] for group in (usual, fast, endings)] == [0.1, 0.0, 0.0]
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    assert len(usual["params"]) + len(fast["params"]) == len(names)
+    assert sum(len(group["params"]) for group in (usual, fast, endings)) == len(names)
+    assert all("endings" in names[id(parameter)] for parameter in endings["params"])
     assert any("log_conductance" in names[id(parameter)] for parameter in fast["params"])
-    assert all("policy_output" not in names[id(parameter)] for parameter in fast["params"])
+    assert not any("policy_output" in names[id(parameter)] for parameter in fast["params"])
 
 
 def test_an_update_without_look_aheads_leaves_the_balance_alone() -> None:

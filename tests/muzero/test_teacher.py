@@ -402,9 +402,12 @@ def test_a_short_training_with_the_look_ahead(tmp_path: Path) -> None:
     assert cross_entropy() < 3.5
 
 
-def test_the_look_ahead_teaches_alike_in_processes_and_across_resumes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["residual", "flow"])  # flow learns from look-aheads besides
+def test_the_look_ahead_teaches_alike_in_processes_and_across_resumes(
+    tmp_path: Path, network: str
+) -> None:
     def train(store: Memory, total_env_steps: int = 16_000, **options: Any) -> MuZeroAgent:
-        agent, factory = grid_agent("agent.plan.taught_decisions=24")
+        agent, factory = grid_agent("agent.plan.taught_decisions=24", f"network={network}")
         options = {"checkpoints": store, "total_env_steps": total_env_steps, **options}
         train_on_grid(tmp_path, agent, factory, **options)
         return agent
@@ -416,3 +419,23 @@ def test_the_look_ahead_teaches_alike_in_processes_and_across_resumes(tmp_path: 
     resumed = train(store, num_workers=1)
     assert store.latest["progress"]["decisions"] > 24
     assert_same_weights(whole, resumed)
+
+
+def test_what_foresees_wants_a_teacher_that_looks_ahead() -> None:
+    agent, factory = grid_agent("network=flow", "agent/teacher=none")
+    with pytest.raises(ValueError, match="FlowNetwork foresees .* set agent/teacher=lookahead"):
+        agent.preflight(factory)
+
+
+def test_advice_tells_the_loadings_that_were_looked_at(env: PowerGridVectorEnv) -> None:
+    _, infos = env.reset(seed=4)
+    mask = infos["action_mask"]
+    advice = bound(env).advise(mask)
+    assert advice.loadings is not None and advice.loadings.shape == (*mask.shape, 20)
+    assert np.isnan(advice.loadings[mask == 0]).all()
+    for row, look in enumerate(env.simulate([np.flatnonzero(legal) for legal in mask])):
+        assert look is not None and look.game_over.any() and not look.game_over.all()
+        np.testing.assert_array_equal(advice.loadings[row, mask[row] != 0], look.rho)
+        assert np.isinf(look.rho[look.game_over]).all()
+        assert np.isfinite(look.rho[~look.game_over]).all()
+        np.testing.assert_array_equal(look.rho.max(axis=1), look.rho_max)

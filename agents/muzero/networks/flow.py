@@ -32,10 +32,11 @@ from agents.muzero.networks.residual import ResidualNetwork
 
 _CHANNELS = 2  # of active and of reactive power: angles and voltages, so to speak
 _KNOTS = (0.0, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.3)  # loadings where the score may bend
-_SHARPNESS = 30.0  # of the smooth maximum over lines, per unit of loading
+_STEEPNESS = 50.0  # of the score, per unit of loading, where a slope is 1
 _STRAIN = 50.0  # how sharply a line just above its limit is told from one just below
 _LEAST_LEAK = 1e-4  # grounds every part of a graph
-_RATE = 10.0  # the few numbers that mean something learn this many times as fast as weights
+_RATE = 30.0  # the few numbers that mean something learn this many times as fast as weights
+_ENDING_RATE = 5.0
 
 
 class FlowNetwork(ResidualNetwork):
@@ -63,8 +64,8 @@ class FlowNetwork(ResidualNetwork):
         residual: of ``ResidualNetwork``.
 
     Raises:
-        ValueError: a size is not positive, a weight is negative or not finite, or these are not the sizes of
-            the grid's features and actions.
+        ValueError: a size is not positive, a weight is negative or not finite, or these are not the
+            sizes of the grid's features and actions.
     """
 
     foresees = True
@@ -99,21 +100,21 @@ class FlowNetwork(ResidualNetwork):
         self.knots: torch.Tensor
         # above 0.9 each hundredth of loading counts from the start; nearness to the reference too
         slopes = torch.zeros(len(_KNOTS))
-        slopes[0], slopes[_KNOTS.index(0.9)] = -5.0, -50.0
+        slopes[0], slopes[_KNOTS.index(0.9)] = -5.0 / _STEEPNESS, -50.0 / _STEEPNESS
         self.slopes = nn.Parameter(slopes)
         self.departure_slope = nn.Parameter(torch.tensor(-1.0))
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """See ``MuZeroNetwork.parameter_groups``: what foresees learns faster, without decay."""
-        own = [
-            *self.loadings.parameters(),
-            *self.endings.parameters(),
-            self.slopes,
-            self.departure_slope,
-        ]
-        known = {id(parameter) for parameter in own}
+        endings = list(self.endings.parameters())
+        own = [*self.loadings.parameters(), self.slopes, self.departure_slope]
+        known = {id(parameter) for parameter in own + endings}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
-        return [ParameterGroup(rest), ParameterGroup(own, rate=_RATE, decays=False)]
+        return [
+            ParameterGroup(rest),
+            ParameterGroup(own, rate=_RATE, decays=False),
+            ParameterGroup(endings, rate=_ENDING_RATE, decays=False),
+        ]
 
     def initial_inference(
         self, observations: torch.Tensor, legal: torch.Tensor | None = None
@@ -136,11 +137,13 @@ class FlowNetwork(ResidualNetwork):
         present = self.tables.busbars(flat)
         foreseen = self.tables.after(present[rows], actions)
         loading, ends = self.loadings(flat, present, rows, foreseen)  # [L, M], [L, 2 C, M]
-        end_logit = self.endings(flat, rows, foreseen, loading, ends)
-        highest = (loading * _SHARPNESS).logsumexp(dim=0) / _SHARPNESS
+        # loadings are learned from loadings alone: endings and choices would bend them to their use
+        taken = loading.detach()
+        end_logit = self.endings(flat, rows, foreseen, taken, ends.detach())
+        highest = taken.amax(dim=0)
         beyond = (highest[:, None] - self.knots).relu()
         departures = self.tables.departures(foreseen)
-        score = beyond @ self.slopes + departures * self.departure_slope
+        score = beyond @ self.slopes * _STEEPNESS + departures * self.departure_slope
         return Outlook(loading.t(), end_logit, score)
 
     def choice_logits(self, policy_logits: torch.Tensor, outlook: Outlook) -> torch.Tensor:
@@ -200,8 +203,8 @@ class _Balance(nn.Module):
 class _Loadings(nn.Module):
     """Reads loadings from flows and potentials, line by line.
 
-    The balance is struck on the present topology too. There the flows are known, which tells how
-    far it is off, and corrects what it foresees.
+    The balance is struck on the present topology too. There flows and loadings are known: by what
+    it misses there, what it foresees is corrected.
     """
 
     def __init__(self, tables: GridTables, readout_size: int) -> None:
@@ -216,6 +219,7 @@ class _Loadings(nn.Module):
         inner = torch.randn((tables.num_lines, readout_size, num_features)) * num_features**-0.5
         self.inner = nn.Parameter(inner)
         self.outer = nn.Parameter(torch.zeros((tables.num_lines, 2, readout_size)))
+        self.carried = nn.Parameter(torch.ones((tables.num_lines, 1)))
 
     def forward(
         self,
@@ -240,21 +244,24 @@ class _Loadings(nn.Module):
             for forecast in (False, True)
         )
         flow, ends = self.balance(wiring, torch.cat([now, soon[:, rows]], dim=1))
-        before, after, ends = flow[:, :, :count], flow[:, :, count:], ends[:, :, count:]
+        before = flow[:, :, :count]
         p_or, q_or, rho = (
             tables.block(observations, (name,)).t() for name in ("p_or", "q_or", "rho")
         )
         measured = torch.stack([p_or, q_or], dim=1)  # [L, 2, B]
         known = torch.cat([measured - before, before, measured, rho[:, None]], dim=1)
-        known = known.index_select(2, rows)  # [L, 3 C + 1, M]
+        known = torch.cat([known, known.index_select(2, rows)], dim=2)  # [L, 3 C + 1, B + M]
         constant = torch.ones_like(known[:, :1])
         features = torch.cat(
-            [after + known[:, :_CHANNELS], after, ends, known[:, _CHANNELS:], constant], dim=1
+            [flow + known[:, :_CHANNELS], flow, ends, known[:, _CHANNELS:], constant], dim=1
         )
         inner = torch.bmm(self.inner, features).relu()
-        current = torch.baddbmm(torch.bmm(self.outer, inner), self.linear, features)  # [L, 2, M]
-        closed = wiring.closed[count:].t()
-        return (current.square().sum(dim=1) + 1e-4).sqrt() * closed, ends
+        current = torch.baddbmm(torch.bmm(self.outer, inner), self.linear, features)
+        closed = wiring.closed.t()
+        loading = (current.square().sum(dim=1) + 1e-4).sqrt() * closed
+        missed = (rho - loading[:, :count]).index_select(1, rows)
+        loading = (loading[:, count:] + self.carried * missed).relu() * closed[:, count:]
+        return loading, ends[:, :, count:]
 
 
 class _Endings(nn.Module):

@@ -1,10 +1,12 @@
 """One recipe, several seeds: the mean of their results, and how sure it is.
 
-    python -m benchmarks.seeds RESULT RESULT ... [--output FILE.csv]
+    python -m benchmarks.seeds RESULT RESULT ... [--against RESULT ...] [--output FILE.csv]
 
 Each RESULT is an evaluation's folder (or its JSON file) with one agent, all of one protocol, so of
 the same scenarios. The 95 % interval draws seeds and scenarios with replacement: another training
-would have other weights, another month other weather. The last line is one JSON object.
+would have other weights, another month other weather. ``--against`` compares with the seeds of
+another agent on the same scenarios: the interval of the difference draws the seeds of each, and for
+both the same scenarios. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ def main() -> None:
     """Read, compare and print."""
     parser = argparse.ArgumentParser(description="The mean of several seeds, with its interval.")
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULT")
+    parser.add_argument("--against", nargs="+", type=Path, metavar="RESULT", help="another agent's")
     parser.add_argument("--output", type=Path, help="a CSV file: one row a seed, and their mean")
     arguments = parser.parse_args()
     results = [read_one(path) for path in arguments.results]
@@ -54,6 +57,14 @@ def main() -> None:
         "protocol": results[0].protocol.short_hash,
         **{name: [round(number, 3) for number in estimates[name]] for name in SHOWN},
     }
+    if arguments.against:
+        others = [read_one(path) for path in arguments.against]
+        differences = differences_over_seeds(results, others)
+        for name, (mean, low, high) in differences.items():
+            print(f"{name:>19} {mean:+.2f} [{low:+.2f}, {high:+.2f}] above {others[0].agent}")
+        summary["above"] = {
+            name: [round(number, 3) for number in given] for name, given in differences.items()
+        }
     print(json.dumps(summary))
 
 
@@ -101,6 +112,35 @@ def estimate_over_seeds(scores: np.ndarray, *, resamples: int = RESAMPLES) -> Es
         means[number] = drawn[:, rng.integers(scenarios, size=scenarios)].mean()
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(float(scores.mean()), float(low), float(high))
+
+
+def differences_over_seeds(
+    results: Sequence[EvaluationResult], others: Sequence[EvaluationResult]
+) -> dict[str, Estimate]:
+    """Return by how much ``results`` are above ``others`` on the same scenarios, by metric.
+
+    Raises:
+        ValueError: see ``scores_by_seed``, or the scenarios are not the same.
+    """
+    names = [[episode.scenario for episode in result.episodes] for result in (*results, *others)]
+    if any(one != names[0] for one in names):
+        raise ValueError("the results to compare are not of the same scenarios in the same order.")
+    ours, theirs = scores_by_seed(results), scores_by_seed(others)
+    found = {}
+    for name in SHOWN:
+        rng = np.random.default_rng(0)
+        means = np.empty(RESAMPLES)
+        for number in range(RESAMPLES):
+            scenarios = rng.integers(ours[name].shape[1], size=ours[name].shape[1])
+            drawn = (
+                scores[rng.integers(len(scores), size=len(scores))][:, scenarios].mean()
+                for scores in (ours[name], theirs[name])
+            )
+            means[number] = next(drawn) - next(drawn)
+        low, high = np.percentile(means, [2.5, 97.5])
+        mean = float(ours[name].mean() - theirs[name].mean())
+        found[name] = Estimate(mean, float(low), float(high))
+    return found
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agents.results import write_results
+from benchmarks.seeds import differences_over_seeds
 from benchmarks.seeds import estimate_over_seeds
 from benchmarks.seeds import read_one
 from benchmarks.seeds import scores_by_seed
@@ -35,6 +36,19 @@ def test_scores_are_of_the_same_scenarios_in_rows_of_seeds() -> None:
     other = replace(second, protocol=replace(second.protocol, split="val"))
     with pytest.raises(ValueError, match="several protocols"):
         scores_by_seed([first, other])
+
+
+def test_the_difference_draws_the_same_scenarios_for_both() -> None:
+    """Scenarios that are hard for both tell nothing of the difference; seeds do."""
+    ours = [result(steps=(90, 100, 40, 100)), result(steps=(90, 100, 40, 100))]
+    theirs = [result(steps=(80, 90, 30, 90))]
+    mean, low, high = differences_over_seeds(ours, theirs)["steps_percent"]
+    assert (mean, low, high) == pytest.approx((10.0, 10.0, 10.0))
+    apart = differences_over_seeds(ours, [*theirs, result(steps=(60, 70, 10, 70))])["steps_percent"]
+    assert apart.low == pytest.approx(10.0) and apart.high == pytest.approx(30.0)
+    other = replace(theirs[0], episodes=theirs[0].episodes[::-1])
+    with pytest.raises(ValueError, match="not of the same scenarios"):
+        differences_over_seeds(ours, [other])
 
 
 def test_several_agents_in_one_file_are_refused(tmp_path: Path) -> None:

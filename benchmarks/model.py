@@ -12,10 +12,10 @@ Plays a run over its evaluation's scenarios, paid by the reward it was trained w
 2. Whether the predicted end of the episode is calibrated, where the network predicts discounts.
    With ``discount_per_step`` a discount mixes the end with the decision's duration, and is compared
    itself.
-3. How the prior, the model's Q one step ahead and the search rank the legal actions beside the
-   simulator's look-ahead on the five-minute forecast. A decision's value is about all that follows,
-   so no agent should agree with it fully; but an unsafe choice where a safe one was there is a
-   mistake.
+3. How the prior, the loadings foreseen (by a network that does), the model's Q one step ahead and
+   the search rank the legal actions beside the simulator's look-ahead on the five-minute forecast.
+   A decision's value is about all that follows, so no agent should agree with it fully; but an
+   unsafe choice where a safe one was there is a mistake.
 
 ``--explore`` plays a share of legal actions at random: episodes that end, and states that the agent
 avoids. Returns are then those of such play. Without power grids (CartPole) the third is left out. A

@@ -252,7 +252,7 @@ def test_open_lines_carry_nothing(walk: Walk, tables: GridTables) -> None:
     switched = grid_blueprint(GRID).catalogue.switch_line  # opens a line that is closed
     opens = torch.from_numpy(np.flatnonzero(switched.any(axis=1)))
     assert len(opens) == 20
-    row = int((walk.topologies > 0).all(axis=1).nonzero()[0][0])
+    row = int(np.flatnonzero((walk.topologies > 0).all(axis=1))[0])
     rows = torch.full((20,), row)
     with torch.no_grad():
         loading = network.outlook(walk.observations, rows, opens).loading

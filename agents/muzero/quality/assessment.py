@@ -22,6 +22,7 @@ from agents.muzero.quality.errors import errors_by_depth
 from agents.muzero.quality.errors import look_along
 from agents.muzero.quality.errors import observed_returns
 from agents.muzero.quality.predictions import Predictions
+from agents.muzero.quality.predictions import foresee
 from agents.muzero.quality.predictions import predict_actions
 from agents.muzero.quality.predictions import predict_along
 from agents.muzero.quality.predictions import predict_roots
@@ -199,7 +200,9 @@ def _rank(
     with_model: bool,
 ) -> tuple[Ranked, ...]:
     candidates = ~np.isnan(rho)
-    scores = {"prior": predict_roots(network, decisions.observation).policy_logits}
+    scores = {"prior": predict_roots(network, decisions.observation, candidates).policy_logits}
+    if network.foresees:
+        scores["foreseen"] = -foresee(network, decisions.observation, candidates)
     if with_model:
         scores["model"] = predict_actions(
             network, decisions.observation, candidates, discount=discount

@@ -26,18 +26,26 @@ class Predictions(NamedTuple):
     discount: np.ndarray | None  # [N, K] float32; None where the network predicts none
 
 
-def predict_roots(network: MuZeroNetwork, observations: np.ndarray) -> PolicyValue:
+def predict_roots(
+    network: MuZeroNetwork, observations: np.ndarray, candidates: np.ndarray | None = None
+) -> PolicyValue:
     """Return priors and values of ``observations [N, ...]``.
 
     Args:
         network: on any device; left in evaluation mode, as by the functions below.
         observations: ``[N, ...]``.
+        candidates: ``[N, A]`` bool, the actions whose priors are those of a search's root, where
+            the network foresees; None: its own policy.
     """
     model = LearnedModel(network, _device(network))
-    parts = [
-        model.policy_value(observations[start : start + ROWS])
-        for start in range(0, len(observations), ROWS)
-    ]
+    parts = []
+    for start in range(0, len(observations), ROWS):
+        rows = slice(start, start + ROWS)
+        judged = model.policy_value(observations[rows])
+        if candidates is not None and network.foresees:
+            priors = model.root(observations[rows], candidates[rows]).policy_logits
+            judged = judged._replace(policy_logits=priors)
+        parts.append(judged)
     if not parts:
         return PolicyValue(np.zeros((0, network.num_actions), np.float32), np.zeros(0, np.float32))
     return PolicyValue(*(np.concatenate(part) for part in zip(*parts, strict=True)))
@@ -105,6 +113,29 @@ def predict_actions(
         reward = network.reward_head_codec.decode(transition.reward)
         values[row, action] = (reward + factor * value).cpu().numpy()
     return values
+
+
+@torch.inference_mode()
+def foresee(network: MuZeroNetwork, observations: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Return the highest line loading foreseen, ``[N, A]`` float32, NaN for no candidates.
+
+    Args:
+        network: one that foresees.
+        observations: ``[N, ...]``.
+        candidates: ``[N, A]`` bool.
+    """
+    network.eval()
+    device = _device(network)
+    highest = np.full(candidates.shape, np.nan, np.float32)
+    rows, actions = np.nonzero(candidates)
+    for start in range(0, len(rows), STEPS):
+        row, action = rows[start : start + STEPS], actions[start : start + STEPS]
+        first, last = row[0], row[-1]
+        seen = torch.from_numpy(observations[first : last + 1]).to(device)
+        places = torch.from_numpy(row - first).to(device)
+        outlook = network.outlook(seen, places, torch.from_numpy(action).to(device))
+        highest[row, action] = outlook.loading.amax(dim=1).cpu().numpy()
+    return highest
 
 
 def _device(network: MuZeroNetwork) -> torch.device:

@@ -99,9 +99,9 @@ DECIDED: Mapping[str, tuple[str, ...]] = {
     "values_x5": ("agent.search.value_scale=0.5",),
     "simulator": ("agent/model=simulator", "agent.model.calm=held"),
     "distinct_mask": ("env.kwargs.action_mask=distinct",),
-    "foreseen_alone": ("agent.network.habit=0",),
-    "habit_as_much": ("agent.network.habit=1",),
-    "no_caution": ("agent.network.caution=1",),
+    "foreseen_alone": ("+agent.network.habit=0",),
+    "habit_as_much": ("+agent.network.habit=1",),
+    "no_caution": ("+agent.network.caution=1",),
 }
 _VARIED = (
     *(

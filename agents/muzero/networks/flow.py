@@ -105,7 +105,10 @@ class FlowNetwork(ResidualNetwork):
         self.departure_slope = nn.Parameter(torch.tensor(-1.0))
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """See ``MuZeroNetwork.parameter_groups``: what foresees learns faster, without decay."""
+        """See ``MuZeroNetwork.parameter_groups``: what foresees learns faster, without decay.
+
+        Its numbers mean something (a conductance, a slope): nothing draws them to 0.
+        """
         endings = list(self.endings.parameters())
         own = [*self.loadings.parameters(), self.slopes, self.departure_slope]
         known = {id(parameter) for parameter in own + endings}
@@ -136,13 +139,14 @@ class FlowNetwork(ResidualNetwork):
         flat = observations.flatten(1)
         present = self.tables.busbars(flat)
         foreseen = self.tables.after(present[rows], actions)
-        loading, ends = self.loadings(flat, present, rows, foreseen)  # [L, M], [L, 2 C, M]
+        tables = self.tables
+        loading, ends = self.loadings(tables, flat, present, rows, foreseen)  # [L, M], [L, 2 C, M]
         # loadings are learned from loadings alone: endings and choices would bend them to their use
         taken = loading.detach()
-        end_logit = self.endings(flat, rows, foreseen, taken, ends.detach())
+        end_logit = self.endings(tables, flat, rows, foreseen, taken, ends.detach())
         highest = taken.amax(dim=0)
         beyond = (highest[:, None] - self.knots).relu()
-        departures = self.tables.departures(foreseen)
+        departures = tables.departures(foreseen)
         score = beyond @ self.slopes * _STEEPNESS + departures * self.departure_slope
         return Outlook(loading.t(), end_logit, score)
 
@@ -209,7 +213,6 @@ class _Loadings(nn.Module):
 
     def __init__(self, tables: GridTables, readout_size: int) -> None:
         super().__init__()
-        self._tables = [tables]  # in a list: a module of the network's, not of this one
         self.balance = _Balance(tables.num_lines, tables.num_injections)
         num_features = 5 * _CHANNELS + 4
         linear = torch.randn((tables.num_lines, 2, num_features)) * 0.02
@@ -223,6 +226,7 @@ class _Loadings(nn.Module):
 
     def forward(
         self,
+        tables: GridTables,
         observations: torch.Tensor,
         present: torch.Tensor,
         rows: torch.Tensor,
@@ -231,12 +235,12 @@ class _Loadings(nn.Module):
         """Return loadings ``[L, M]`` and the potentials at both ends of lines ``[L, 2 C, M]``.
 
         Args:
+            tables: of the grid.
             observations: ``[B, N]``.
             present: ``[B, E]`` busbars.
             rows: ``[M]`` int64, the observation of each row.
             foreseen: ``[M, E]`` busbars after the row's action.
         """
-        (tables,) = self._tables
         count = len(observations)
         wiring = tables.wiring(torch.cat([present, foreseen]))
         now, soon = (
@@ -269,7 +273,6 @@ class _Endings(nn.Module):
 
     def __init__(self, tables: GridTables, observation_size: int, size: int) -> None:
         super().__init__()
-        self._tables = [tables]
         num_ends = len(tables.substation)
         self.foreseen = nn.Linear((2 + 2 * _CHANNELS) * tables.num_lines + num_ends, size)
         self.observed = nn.Linear(observation_size, size, bias=False)
@@ -277,14 +280,14 @@ class _Endings(nn.Module):
 
     def forward(
         self,
+        tables: GridTables,
         observations: torch.Tensor,
         rows: torch.Tensor,
         busbars: torch.Tensor,
         loading: torch.Tensor,
         ends: torch.Tensor,
     ) -> torch.Tensor:
-        """Return logits ``[M]``."""
-        (tables,) = self._tables
+        """Return logits ``[M]`` of what ``_Loadings`` foresees after each row's action."""
         # a line is cut off after some steps in a row above its limit
         overflow = tables.block(observations, ("overflow_steps",)).clamp_max(1.5)
         strain = ((loading - 1.0) * _STRAIN).tanh() * overflow.t().index_select(1, rows)

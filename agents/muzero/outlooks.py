@@ -46,6 +46,34 @@ class OutlookLosses(NamedTuple):
     choice: torch.Tensor  # [], nats, of the root policy among the actions kept
 
 
+class OutlookStorage:
+    """Where a replay keeps the outlooks of each of its slots: ``2 M (1 + L)`` bytes a slot.
+
+    Args:
+        num_slots: decisions that the replay holds.
+        shape: (M, L), actions kept of a decision and lines.
+    """
+
+    def __init__(self, num_slots: int, shape: tuple[int, int]) -> None:
+        self.arrays = {
+            "outlook_action": np.full((num_slots, shape[0]), NO_ACTION, np.int16),
+            "outlook_loading": np.zeros((num_slots, *shape), np.float16),
+        }
+
+    def write(self, slots: np.ndarray, outlooks: Outlooks | None) -> None:
+        """Store the outlooks of n decisions in ``slots [n]``; None: nobody looked ahead."""
+        if outlooks is None:
+            self.arrays["outlook_action"][slots] = NO_ACTION
+            return
+        self.arrays["outlook_action"][slots] = outlooks.actions
+        self.arrays["outlook_loading"][slots] = outlooks.loading
+
+    def read(self, slots: np.ndarray) -> Outlooks:
+        """Return the outlooks of ``slots [n]``."""
+        actions, loading = self.arrays.values()
+        return Outlooks(actions[slots], loading[slots])
+
+
 def keep(
     loadings: np.ndarray, policy: np.ndarray, preference: np.ndarray, noise: np.ndarray, size: int
 ) -> Outlooks:

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from agents.muzero.decision_checks import check_decisions
-from agents.muzero.outlooks import NO_ACTION
 from agents.muzero.outlooks import Outlooks
+from agents.muzero.outlooks import OutlookStorage
 from agents.muzero.policy_storage import DensePolicies
 from agents.muzero.policy_storage import SparsePolicies
 from agents.muzero.sum_tree import SumTree
@@ -162,11 +162,10 @@ class Replay:
         self.store_action_masks = store_action_masks
         if store_action_masks:
             self._arrays["action_mask"] = np.zeros((slots, (num_actions + 7) // 8), np.uint8)
-        self.keeps_outlooks = outlook_shape is not None
+        self._outlooks: OutlookStorage | None = None
         if outlook_shape is not None:
-            kept = outlook_shape[0]
-            self._arrays["outlook_action"] = np.full((slots, kept), NO_ACTION, np.int16)
-            self._arrays["outlook_loading"] = np.zeros((slots, *outlook_shape), np.float16)
+            self._outlooks = OutlookStorage(slots, outlook_shape)
+            self._arrays.update(self._outlooks.arrays)
         self._appended = np.zeros(num_lanes, np.int64)  # decisions ever written to each lane
         self._tree = SumTree(slots) if priority_alpha > 0.0 else None
         self._max_priority = 1.0
@@ -239,11 +238,8 @@ class Replay:
             if action_mask is None:
                 raise ValueError("this replay stores action masks: append needs action_mask")
             self._arrays["action_mask"][slots] = np.packbits(action_mask.astype(bool), axis=1)
-        if self.keeps_outlooks:
-            self._arrays["outlook_action"][slots] = NO_ACTION
-            if outlooks is not None:
-                self._arrays["outlook_action"][slots] = outlooks.actions
-                self._arrays["outlook_loading"][slots] = outlooks.loading
+        if self._outlooks is not None:
+            self._outlooks.write(slots, outlooks)
         for name, array in numbers.items():
             self._arrays[name][slots] = array
         self._arrays["observation"][slots] = observation
@@ -459,9 +455,5 @@ class Replay:
             if self.unroll_observations
             else None,
             action_masks=masks,
-            outlooks=Outlooks(
-                arrays["outlook_action"][slots[:, 0]], arrays["outlook_loading"][slots[:, 0]]
-            )
-            if self.keeps_outlooks
-            else None,
+            outlooks=None if self._outlooks is None else self._outlooks.read(slots[:, 0]),
         )

@@ -5,6 +5,7 @@ Shape letters: N decisions, K unrolled steps, A actions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -95,24 +96,18 @@ def predict_actions(
         candidates: ``[N, A]`` bool.
         discount: d of a network that predicts none: gamma, as its searches count.
     """
-    network.eval()
-    device = _device(network)
-    values = np.full(candidates.shape, np.nan, np.float32)
-    rows, actions = np.nonzero(candidates)
-    for start in range(0, len(rows), STEPS):
-        row, action = rows[start : start + STEPS], actions[start : start + STEPS]
-        first, last = row[0], row[-1]
-        seen = torch.from_numpy(observations[first : last + 1]).to(device)
-        hidden = network.representation(seen)[torch.from_numpy(row - first).to(device)]
-        output = network.recurrent_inference(hidden, torch.from_numpy(action).to(device))
+
+    def score(seen: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        output = network.recurrent_inference(network.representation(seen)[rows], actions)
         transition = network.read_reward(output.reward)
         factor: torch.Tensor | float = discount
         if transition.discount_logit is not None:
             factor = transition.discount_logit.sigmoid()
         value = network.value_head_codec.decode(output.value)
         reward = network.reward_head_codec.decode(transition.reward)
-        values[row, action] = (reward + factor * value).cpu().numpy()
-    return values
+        return reward + factor * value
+
+    return _score_actions(network, observations, candidates, score)
 
 
 @torch.inference_mode()
@@ -124,18 +119,32 @@ def foresee(network: MuZeroNetwork, observations: np.ndarray, candidates: np.nda
         observations: ``[N, ...]``.
         candidates: ``[N, A]`` bool.
     """
+
+    def score(seen: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        return network.outlook(seen, rows, actions).loading.amax(dim=1)
+
+    return _score_actions(network, observations, candidates, score)
+
+
+def _score_actions(
+    network: MuZeroNetwork,
+    observations: np.ndarray,
+    candidates: np.ndarray,
+    score: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+) -> np.ndarray:
+    """Return ``[N, A]`` float32: ``score`` of some observations, rows of them and actions."""
     network.eval()
     device = _device(network)
-    highest = np.full(candidates.shape, np.nan, np.float32)
+    scores = np.full(candidates.shape, np.nan, np.float32)
     rows, actions = np.nonzero(candidates)
     for start in range(0, len(rows), STEPS):
         row, action = rows[start : start + STEPS], actions[start : start + STEPS]
         first, last = row[0], row[-1]
         seen = torch.from_numpy(observations[first : last + 1]).to(device)
         places = torch.from_numpy(row - first).to(device)
-        outlook = network.outlook(seen, places, torch.from_numpy(action).to(device))
-        highest[row, action] = outlook.loading.amax(dim=1).cpu().numpy()
-    return highest
+        found = score(seen, places, torch.from_numpy(action).to(device))
+        scores[row, action] = found.cpu().numpy()
+    return scores
 
 
 def _device(network: MuZeroNetwork) -> torch.device:

@@ -179,7 +179,7 @@ class SelfPlayGroup:
                 assert self._teacher is not None
                 advice = self._teacher.advise(action_mask[t])
                 chosen, improved = self._follow(advice.policy, chosen), advice.policy
-                if self._num_outlooks and advice.loadings is not None:
+                if self._num_outlooks:
                     outlooks.append(self._keep(advice, result.policy))
             stepped = self._env.step(chosen)
             next_observations, rewards, terminations, truncations, infos = stepped
@@ -249,7 +249,11 @@ class SelfPlayGroup:
 
     def _keep(self, advice: Advice, preference: np.ndarray) -> Outlooks:
         """Return some of the look-aheads; ``preference [G, A]`` is the agent's own policy."""
-        assert advice.loadings is not None
+        if advice.loadings is None:
+            raise ValueError(
+                f"{type(self._teacher).__name__} does not look ahead, and the network foresees by "
+                "what look-aheads tell; set agent/teacher=lookahead, or take network=residual"
+            )
         noise = np.stack(
             [generator.gumbel(size=preference.shape[1]) for generator in self._generators]
         )

@@ -427,6 +427,19 @@ def test_what_foresees_wants_a_teacher_that_looks_ahead() -> None:
         agent.preflight(factory)
 
 
+def test_a_teacher_that_does_not_look_ahead_cannot_teach_foresight() -> None:
+    torch.manual_seed(0)
+    network = MLPNetwork(observation_shape=(4,), num_actions=2, hidden_size=8, state_size=8)
+    group = SelfPlayGroup(
+        group=0, make_environment=FACTORY, num_envs=2, network=network, seed=0,
+        search=GumbelSearch(num_simulations=2, max_considered=2), teacher=Balance(),
+        num_outlooks=2,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="Balance does not look ahead"):
+        group.play(1, temperature=1.0, taught=True)
+    group.close()
+
+
 def test_advice_tells_the_loadings_that_were_looked_at(env: PowerGridVectorEnv) -> None:
     _, infos = env.reset(seed=4)
     mask = infos["action_mask"]

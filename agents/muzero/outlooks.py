@@ -18,6 +18,7 @@ from agents.muzero.networks.base import MuZeroNetwork
 
 NO_ACTION = -1  # where fewer than M actions were looked ahead at
 _HIGHEST = 2.0  # loading beyond which more makes no difference: lines trip at once
+_MOST = np.float32(1000.0)  # loading that is kept; no more is learned from than _HIGHEST
 _NEAR = 0.7  # loading from which on errors count in full
 _FAR_WEIGHT, _NEAR_WEIGHT = 0.2, 2.0  # of errors on lines of little and of much loading
 _BETA = 0.02  # error up to which the loss is quadratic
@@ -102,8 +103,9 @@ def keep(
         free[rows, best] = False
     order = np.argsort(~chosen, axis=1, kind="stable")[:, :size]
     there = chosen[rows, order]
-    with np.errstate(over="ignore"):
-        kept = loadings[rows, order].astype(np.float16)
+    found = loadings[rows, order]
+    # beyond what 16 bits hold a loading would read as an ending
+    kept = np.where(np.isinf(found), found, np.minimum(found, _MOST)).astype(np.float16)
     return Outlooks(
         np.where(there, order, NO_ACTION).astype(np.int16),
         np.where(there[..., None], kept, np.float16(0.0)),

@@ -156,6 +156,7 @@ def test_kept_look_aheads_are_known_ones_and_hold_the_favourites() -> None:
     loadings = rng.random((5, 30, 4)).astype(np.float32)
     loadings[:, 20:] = np.nan  # illegal
     loadings[:, 3] = np.inf
+    loadings[:, 5] = 1e6  # more than 16 bits hold, and yet no ending
     loadings[4, 6:] = np.nan  # fewer than are wanted
     policy, preference = np.zeros((2, 5, 30))
     policy[:, 5], preference[:, [3, 7]] = 1.0, 0.5
@@ -166,7 +167,8 @@ def test_kept_look_aheads_are_known_ones_and_hold_the_favourites() -> None:
         chosen = actions[there]
         assert len(chosen) == len(set(chosen.tolist())) == (6 if row == 4 else 9)
         assert {3, 5} <= set(chosen.tolist()) and (row == 4 or 7 in chosen)
-        np.testing.assert_array_equal(found[there], loadings[row, chosen].astype(np.float16))
+        expected = np.array([loadings[row, a] if a != 5 else [1000.0] * 4 for a in chosen])
+        np.testing.assert_array_equal(found[there], expected.astype(np.float16))
         assert not np.isnan(found).any()
 
 

@@ -25,11 +25,11 @@ from agents.base import TrainerSettings
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodePlan
 from agents.evaluation import plan_episodes
-from agents.logging import CompositeLogger
-from agents.logging import CsvLogger
-from agents.logging import ProgressLogger
-from agents.logging import RunInfo
-from agents.logging import RunLogger
+from agents.loggers import CompositeLogger
+from agents.loggers import CsvLogger
+from agents.loggers import ProgressLogger
+from agents.loggers import RunInfo
+from agents.loggers import RunLogger
 from envs.names import choose
 from envs.scenarios import SPLITS
 from envs.scenarios import make_source

@@ -25,7 +25,7 @@ from agents.evaluation import AgentNotes
 from agents.evaluation import EpisodeEvaluator
 from agents.evaluation import EpisodePlan
 from agents.gif import record_episode
-from agents.logging import CompositeLogger
+from agents.loggers import CompositeLogger
 from agents.results import EpisodeRecord
 from agents.results import EvaluationResult
 from agents.results import log_metrics

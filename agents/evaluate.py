@@ -33,7 +33,7 @@ from agents.entries import evaluate_entries
 from agents.entries import log_results
 from agents.entries import report
 from agents.evaluation import replay_episodes
-from agents.logging import RunInfo
+from agents.loggers import RunInfo
 from agents.plots import write_plots
 from agents.pretrained import locate
 from agents.pretrained import ships

@@ -25,6 +25,7 @@ import yaml
 
 from agents.checkpoints import CheckpointFolder
 from agents.files import atomic_write
+from agents.saved_configs import with_present_names
 
 CONFIG = "config.yaml"
 
@@ -107,7 +108,7 @@ class RunFolder:
             raise ValueError(f"{path} is not readable as YAML: {problem}") from error
         if not isinstance(config, dict):
             raise ValueError(f"{path} is not the configuration of a run.")
-        return config
+        return with_present_names(config)
 
 
 def new_folder(parent: Path, name: str) -> Path:

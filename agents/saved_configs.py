@@ -31,7 +31,27 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "logger": ("logger",),
 }
 
+# names in the configurations of older runs -> today's
+_RENAMED: Mapping[str, str] = {"agents.logging.": "agents.loggers."}
+
 _ABSENT = object()
+
+
+def with_present_names(saved: Any) -> Any:
+    """Return a saved configuration whose ``_target_`` classes have the names they have today."""
+    if isinstance(saved, Mapping):
+        return {
+            name: _present_name(value) if name == "_target_" else with_present_names(value)
+            for name, value in saved.items()
+        }
+    return [with_present_names(value) for value in saved] if isinstance(saved, list) else saved
+
+
+def _present_name(target: str) -> str:
+    for former, present in _RENAMED.items():
+        if target.startswith(former):
+            return present + target.removeprefix(former)
+    return target
 
 
 def change_saved(

@@ -38,8 +38,8 @@ from agents.entries import evaluate_entries
 from agents.entries import log_results
 from agents.entries import report
 from agents.evaluation import EpisodeEvaluator
-from agents.logging import CompositeLogger
-from agents.logging import RunInfo
+from agents.loggers import CompositeLogger
+from agents.loggers import RunInfo
 from agents.results.statistics import score
 from agents.runs import RunFolder
 from agents.runs import attach_log_file

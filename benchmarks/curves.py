@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from agents.commands import run_guarded
 from agents.files import atomic_write
-from agents.logging.csv import METRICS
+from agents.loggers.csv import METRICS
 
 
 class Point(NamedTuple):

@@ -90,6 +90,22 @@ def test_constraints_allow_what_is_required() -> None:
         assert re.search(rf"(?mi)^{re.escape(name)}==", pins), name
 
 
+def test_a_file_of_a_command_runs_as_a_script() -> None:
+    # Python puts the script's folder first on its path: no module there may hide another's
+    libraries = {*sys.stdlib_module_names, *metadata.packages_distributions()}
+    for folder in ("agents", "envs", "conf", "benchmarks"):
+        own = {path.stem for path in (ROOT / folder).iterdir() if not path.stem.startswith("__")}
+        assert own & libraries == set(), folder
+    shown = subprocess.run(
+        [sys.executable, str(ROOT / "agents" / "train.py"), "--help"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "experiment" in shown.stdout
+
+
 @pytest.mark.slow
 def test_the_wheel_trains_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"

@@ -25,7 +25,7 @@ from agents.composition import build_settings
 from agents.composition import instantiate
 from agents.composition import preflight_logger
 from agents.environments import VectorEnvironment
-from agents.logging import RunInfo
+from agents.loggers import RunInfo
 from agents.results.protocol import describe_protocol
 from agents.saved_configs import change_saved
 from envs.scenarios import make_source

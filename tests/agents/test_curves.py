@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.logging import RunInfo
-from agents.logging.csv import CsvLogger
+from agents.loggers import RunInfo
+from agents.loggers.csv import CsvLogger
 from benchmarks import curves
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.logging import CompositeLogger
-from agents.logging import CsvLogger
-from agents.logging import ProgressLogger
-from agents.logging import RunInfo
-from agents.logging import WandbLogger
+from agents.loggers import CompositeLogger
+from agents.loggers import CsvLogger
+from agents.loggers import ProgressLogger
+from agents.loggers import RunInfo
+from agents.loggers import WandbLogger
 from agents.runs import RunFolder
 from agents.runs import new_folder
 

@@ -14,8 +14,8 @@ from urllib.parse import urlparse
 import numpy as np
 import wandb
 
-from agents.logging.base import RunInfo
-from agents.logging.base import RunLogger
+from agents.loggers.base import RunInfo
+from agents.loggers.base import RunLogger
 from envs.names import choose
 
 MODES = ("offline", "online", "disabled")

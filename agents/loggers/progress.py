@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from agents.logging.base import RunInfo
-from agents.logging.base import RunLogger
+from agents.loggers.base import RunInfo
+from agents.loggers.base import RunLogger
 
 _log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from agents.files import atomic_write
-from agents.logging.base import RunInfo
-from agents.logging.base import RunLogger
+from agents.loggers.base import RunInfo
+from agents.loggers.base import RunLogger
 
 METRICS = "metrics.csv"
 HISTOGRAMS = "histograms.csv"

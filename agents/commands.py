@@ -7,10 +7,12 @@ on stderr), 130 Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback of any of the
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -54,6 +56,7 @@ def run_command(task: Task, config_name: str) -> None:
 
     def run() -> None:
         Plugins.instance().register(EntryPointSearchPath)
+        sys.argv[1:] = _with_own_folder(sys.argv[1:])
         try:
             _run_hydra(task, config_name)
         except HydraException as error:
@@ -126,6 +129,13 @@ def _run_hydra(task: Task, config_name: str) -> None:
             del os.environ[_FULL_ERROR]
         else:
             os.environ[_FULL_ERROR] = before
+
+
+def _with_own_folder(arguments: Sequence[str]) -> list[str]:
+    """Read ``hydra.run.dir=X`` as ``folder=X``: Hydra would make X even for a wrong command."""
+    if {"--multirun", "-m"} & set(arguments):  # where Hydra does not use it
+        return list(arguments)
+    return [re.sub(r"^\+{0,2}hydra\.run\.dir=", "folder=", one) for one in arguments]
 
 
 def plain(config: Any) -> dict[str, Any]:

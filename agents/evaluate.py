@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from agents.entries import evaluate_entries
 from agents.entries import log_results
 from agents.entries import report
 from agents.evaluation import replay_episodes
+from agents.folders import output_folder
 from agents.loggers import RunInfo
 from agents.plots import write_plots
 from agents.pretrained import locate
@@ -42,8 +44,8 @@ from agents.report import write_report
 from agents.results import EvaluationResult
 from agents.results.statistics import score
 from agents.runs import CONFIG
+from agents.runs import RUNS
 from agents.runs import RunFolder
-from agents.runs import new_folder
 from agents.saved_configs import change_saved
 from agents.search_trees import record_searches
 from agents.search_trees import write_searches
@@ -115,48 +117,48 @@ def evaluate(composed: DictConfig) -> float:
     if evaluation["baselines"]:
         baselines = baseline_entries(env, **limits, **spaces, seed=config["seed"])
         entries = [*(one for one in baselines if one.name != name), entry]
-    folder = _folder(config["folder"], source.run)
-    searched = (
-        record_searches(agent, make_environment, plan[0], decisions=decisions) if decisions else []
-    )
-
-    results = evaluate_entries(
-        entries,
-        plan,
-        split=split,
-        num_envs=evaluation["num_envs"],
-        num_workers=evaluation["num_workers"],
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    report(results, folder=folder)
-    plots: list[Path] = []
-    if evaluation["plots"]:
-        own = results[-1]
-        first = own.episodes[:rho_plots] if own.protocol.grid else ()
-        traces = replay_episodes(make_environment, first) if first else ()
-        plots = write_plots(folder, results, traces)
-        print(f"Drew {', '.join(path.name for path in plots)}")
-    if reported:
-        own = results[-1]
-        write_report(
-            folder / "report.html",
-            agent,
-            make_environment,
-            plan,
-            name=name,
-            episodes=min(reported, len(plan)),
-            num_envs=evaluation["num_envs"],
-            protocol=own.protocol,
-            evaluated=own.episodes,
+    with _results_folder(config, source) as folder:
+        searched = (
+            record_searches(agent, make_environment, plan[0], decisions=decisions)
+            if decisions
+            else []
         )
-        print(f"Wrote {folder / 'report.html'}: open it in a browser, it needs nothing else")
-    if evaluation["gif"]:
-        draw(entry, plan[0], folder / "evaluation.gif")
-    if searched:
-        episode = plan[0].scenario or f"{env['id']}, seed {plan[0].seed}"
-        write_searches(searched, folder / "trees", episode=episode)
-        print(f"Drew the searches of {len(searched)} decisions into {folder / 'trees'}")
-    _log(config, folder, results, plots)
+        results = evaluate_entries(
+            entries,
+            plan,
+            split=split,
+            num_envs=evaluation["num_envs"],
+            num_workers=evaluation["num_workers"],
+        )
+        report(results, folder=folder)
+        plots: list[Path] = []
+        if evaluation["plots"]:
+            own = results[-1]
+            first = own.episodes[:rho_plots] if own.protocol.grid else ()
+            traces = replay_episodes(make_environment, first) if first else ()
+            plots = write_plots(folder, results, traces)
+            print(f"Drew {', '.join(path.name for path in plots)}")
+        if reported:
+            own = results[-1]
+            write_report(
+                folder / "report.html",
+                agent,
+                make_environment,
+                plan,
+                name=name,
+                episodes=min(reported, len(plan)),
+                num_envs=evaluation["num_envs"],
+                protocol=own.protocol,
+                evaluated=own.episodes,
+            )
+            print(f"Wrote {folder / 'report.html'}: open it in a browser, it needs nothing else")
+        if evaluation["gif"]:
+            draw(entry, plan[0], folder / "evaluation.gif")
+        if searched:
+            episode = plan[0].scenario or f"{env['id']}, seed {plan[0].seed}"
+            write_searches(searched, folder / "trees", episode=episode)
+            print(f"Drew the searches of {len(searched)} decisions into {folder / 'trees'}")
+        _log(config, folder, results, plots)
     return score(results[-1].episodes)
 
 
@@ -216,12 +218,10 @@ def _load_weights(agent: Agent, name: str, source: _Source, which: str) -> bool:
     return True
 
 
-def _folder(asked: str | None, run: RunFolder | None) -> Path:
-    if asked is None:
-        return new_folder(run.path if run is not None else Path("runs"), "evaluation")
-    folder = Path(asked)
-    RunFolder.check_free(folder)
-    return folder
+def _results_folder(config: Mapping[str, Any], source: _Source) -> AbstractContextManager[Path]:
+    asked = None if config["folder"] is None else Path(config["folder"])
+    parent = RUNS if source.run is None else source.run.path
+    return output_folder(asked, parent=parent / "evaluation")
 
 
 def _log(

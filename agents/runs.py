@@ -14,8 +14,10 @@ import json
 import logging
 import platform
 import sys
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,9 +27,12 @@ import yaml
 
 from agents.checkpoints import CheckpointFolder
 from agents.files import atomic_write
+from agents.folders import only_writer
+from agents.folders import output_folder
 from agents.saved_configs import with_present_names
 
 CONFIG = "config.yaml"
+RUNS = Path("runs")  # where commands put what they write, unless they are told
 
 _PACKAGES = ("powergrid-muzero", "grid2op", "lightsim2grid", "gymnasium", "numpy", "torch")
 
@@ -36,46 +41,49 @@ class RunFolder:
     """The files of one run."""
 
     def __init__(self, path: Path) -> None:
-        """Use ``path``; ``create`` or ``open_existing`` check it."""
+        """Use ``path``; ``open_existing`` checks it."""
         self.path = path
 
     @classmethod
-    def check_free(cls, path: Path) -> None:
-        """Refuse a folder that a new run must not be written to.
-
-        Raises:
-            ValueError: it is a file, or a folder with something in it.
-        """
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"run folder {path} is a file. Name another with folder=...")
-        if path.is_dir() and any(path.iterdir()):
-            raise ValueError(
-                f"run folder {path} is not empty. Name another with folder=..., or continue the "
-                f"run in it with resume={path}"
-            )
-
-    @classmethod
+    @contextmanager
     def create(
-        cls, path: Path, config: Mapping[str, Any], *, command: Sequence[str] = ()
-    ) -> RunFolder:
-        """Make the folder of a new run and write down its configuration.
+        cls,
+        asked: Path | None,
+        config: Mapping[str, Any],
+        *,
+        command: Sequence[str] = (),
+    ) -> Iterator[RunFolder]:
+        """Make the folder of a new run, write down its configuration, and be its only writer.
 
         Args:
-            path: absent or empty.
-            config: resolved, plain Python.
+            asked: absent or empty; None for a new one, ``runs/NAME/DATE_TIME``.
+            config: resolved, plain Python, with the run's ``name``.
             command: the command line, to be kept.
 
         Raises:
-            ValueError: see ``check_free``.
+            ValueError: there is a run in it already, or see ``output_folder``.
         """
-        cls.check_free(path)
-        path.mkdir(parents=True, exist_ok=True)
-        run = cls(path)
-        with atomic_write(path / "run.json") as file:
-            file.write((json.dumps(_provenance(command), indent=2) + "\n").encode())
-        with atomic_write(path / CONFIG) as file:
-            file.write(yaml.safe_dump(dict(config), sort_keys=False).encode())
-        return run
+        if asked is not None and (asked / CONFIG).is_file():
+            raise ValueError(
+                f"folder {asked} is not empty. Name another with folder=..., or continue the run "
+                f"in it with resume={asked}"
+            )
+        with output_folder(asked, parent=RUNS / config["name"]) as path:
+            with atomic_write(path / "run.json") as file:
+                file.write((json.dumps(_provenance(command), indent=2) + "\n").encode())
+            with atomic_write(path / CONFIG) as file:
+                file.write(yaml.safe_dump(dict(config), sort_keys=False).encode())
+            yield cls(path)
+
+    @contextmanager
+    def resume(self) -> Iterator[RunFolder]:
+        """Be the only writer of a run that was begun before.
+
+        Raises:
+            ValueError: another process writes to it.
+        """
+        with only_writer(self.path):
+            yield self
 
     @classmethod
     def open_existing(cls, path: Path) -> RunFolder:
@@ -109,17 +117,6 @@ class RunFolder:
         if not isinstance(config, dict):
             raise ValueError(f"{path} is not the configuration of a run.")
         return with_present_names(config)
-
-
-def new_folder(parent: Path, name: str) -> Path:
-    """Return ``parent/name/DATE_TIME``, with a number added if that exists already."""
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    path = parent / name / stamp
-    number = 1
-    while path.exists():
-        number += 1
-        path = parent / name / f"{stamp}_{number}"
-    return path
 
 
 def attach_log_file(path: Path) -> logging.Handler:

@@ -11,7 +11,6 @@ from typing import Any
 
 import gymnasium as gym
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from agents.base import Agent
@@ -43,7 +42,6 @@ from agents.loggers import RunInfo
 from agents.results.statistics import score
 from agents.runs import RunFolder
 from agents.runs import attach_log_file
-from agents.runs import new_folder
 from agents.saved_configs import change_saved
 
 _log = logging.getLogger(__name__)
@@ -78,54 +76,55 @@ def train(composed: DictConfig) -> float:
     agent = _agent(config, spaces)
     agent.preflight(make_environment)
     final = FinalEvaluation(config, agent, spaces)
-    if run is None:
-        run = RunFolder.create(_folder(composed), config, command=sys.argv)
-    checkpoints = run.checkpoints
-    saved = checkpoints.peek_latest() if resumed else None
-    if resumed and saved is None:
-        _log.warning("%s holds no checkpoint yet: starting from the beginning", run.path)
-    if saved is not None and "agent" in saved:
-        restore_agent(agent, saved["agent"], origin=f"the checkpoint in {checkpoints.folder}")
+    asked = None if composed.folder is None else Path(composed.folder)
+    writing = RunFolder.create(asked, config, command=sys.argv) if run is None else run.resume()
+    with writing as run:
+        checkpoints = run.checkpoints
+        saved = checkpoints.peek_latest() if resumed else None
+        if resumed and saved is None:
+            _log.warning("%s holds no checkpoint yet: starting from the beginning", run.path)
+        if saved is not None and "agent" in saved:
+            restore_agent(agent, saved["agent"], origin=f"the checkpoint in {checkpoints.folder}")
 
-    handler = attach_log_file(run.path / "train.log")
-    try:
-        logger = build_logger(
-            config["logger"],
-            run=RunInfo(
-                name=config["name"],
-                folder=run.path,
-                config=config,
-                total_env_steps=settings.total_env_steps,
-                resumed_at=_env_steps(saved) if resumed else None,
-            ),
-            show=config["progress"],
-        )
-        failed = True
+        handler = attach_log_file(run.path / "train.log")
         try:
-            _log.info("run folder: %s", run.path)
-            training = TrainingRun(
-                settings=settings,
-                make_environment=make_environment,
-                evaluate=evaluator,
-                logger=logger,
-                checkpoints=checkpoints,
-                folder=run.path,
-                seed=config["seed"],
+            logger = build_logger(
+                config["logger"],
+                run=RunInfo(
+                    name=config["name"],
+                    folder=run.path,
+                    config=config,
+                    total_env_steps=settings.total_env_steps,
+                    resumed_at=_env_steps(saved) if resumed else None,
+                ),
+                show=config["progress"],
             )
-            agent.train(training)
-            evaluator.close()
-            score = final.run(run.path, checkpoints, logger)
-            failed = False
+            failed = True
+            try:
+                _log.info("run folder: %s", run.path)
+                training = TrainingRun(
+                    settings=settings,
+                    make_environment=make_environment,
+                    evaluate=evaluator,
+                    logger=logger,
+                    checkpoints=checkpoints,
+                    folder=run.path,
+                    seed=config["seed"],
+                )
+                agent.train(training)
+                evaluator.close()
+                score = final.run(run.path, checkpoints, logger)
+                failed = False
+            finally:
+                evaluator.close()
+                logger.close(failed=failed)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(
+                f"interrupted. Continue with: powergrid-train resume={run.path}"
+            ) from error
         finally:
-            evaluator.close()
-            logger.close(failed=failed)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            f"interrupted. Continue with: powergrid-train resume={run.path}"
-        ) from error
-    finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
+            logging.getLogger().removeHandler(handler)
+            handler.close()
     return score
 
 
@@ -243,17 +242,6 @@ def _resumed_config(run: RunFolder, composed: DictConfig) -> dict[str, Any]:
         changeable=("trainer", "evaluation", "logger", "progress"),
         ignored=("resume",),
     )
-
-
-def _folder(composed: DictConfig) -> Path:
-    """Return the new run's folder: the one asked for, or a free one by name and time."""
-    if composed.folder is not None:
-        return Path(composed.folder)
-    hydra = HydraConfig.get()
-    asked_of_hydra = Path(hydra.runtime.output_dir)
-    if hydra.mode is RunMode.RUN and asked_of_hydra.resolve() != Path.cwd():
-        return asked_of_hydra  # hydra.run.dir=... was given
-    return new_folder(Path("runs"), composed.name)
 
 
 def _env_steps(saved: Mapping[str, Any] | None) -> int:

@@ -19,6 +19,7 @@ from agents import evaluate
 from agents import train
 from agents.checkpoints import CheckpointFolder
 from agents.checkpoints import read_checkpoint
+from agents.folders import only_writer
 from agents.results import read_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,6 +233,32 @@ def test_a_full_folder_is_refused(command: Any, trained: Path) -> None:
     assert outcome.code == 2
     assert "is not empty" in outcome.error
     assert files(trained) == before
+
+
+def test_a_run_in_use_is_read_but_not_written_to(
+    command: Any, trained: Path, working_folder: Path
+) -> None:
+    shutil.copytree(trained, working_folder / "run")
+    before = files(working_folder / "run")
+    with only_writer(working_folder / "run"):
+        outcome = command(train.main, "resume=run", "trainer.total_env_steps=400")
+        assert outcome.code == 2
+        assert f"run is being written to by process {os.getpid()} on" in outcome.error
+        assert len(outcome.error.strip().splitlines()) == 1
+        outcome = command(evaluate.main, "run=run", "evaluation.episodes=1")
+        assert outcome.code == 0, outcome.error
+    shutil.rmtree(working_folder / "run" / "evaluation")
+    assert files(working_folder / "run") == before
+
+
+def test_hydras_folder_is_the_commands_own(command: Any, working_folder: Path) -> None:
+    play = ("env=cartpole", "agent=random", "evaluation.plots=false")
+    outcome = command(evaluate.main, *play, "evaluation.episodes=0", "hydra.run.dir=out")
+    assert outcome.code == 2, outcome.error
+    assert files(working_folder) == []
+    outcome = command(evaluate.main, *play, "evaluation.episodes=1", "hydra.run.dir=out")
+    assert outcome.code == 0, outcome.error
+    assert files(working_folder) == ["out", "out/evaluation.csv", "out/evaluation.json"]
 
 
 def test_an_interrupted_run_continues_as_if_nothing_had_been(trained: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from agents.loggers import ProgressLogger
 from agents.loggers import RunInfo
 from agents.loggers import WandbLogger
 from agents.runs import RunFolder
-from agents.runs import new_folder
 
 
 def info(folder: Path, *, resumed_at: int | None = None) -> RunInfo:
@@ -30,14 +29,13 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_a_run_folder_is_made_once(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "x"
-    config = {"seed": 3, "nested": {"list": [1, None]}}
-    RunFolder.create(path, config, command=["powergrid-train"])
+    config = {"name": "test", "seed": 3, "nested": {"list": [1, None]}}
+    with RunFolder.create(path, config, command=["powergrid-train"]) as run:
+        assert run.path == path
+    assert {one.name for one in path.iterdir()} == {"config.yaml", "run.json"}
     assert RunFolder.open_existing(path).load_config() == config
-    with pytest.raises(ValueError, match=f"not empty.*resume={path}"):
-        RunFolder.create(path, config)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="is a file"):
-        RunFolder.create(tmp_path / "file", config)
+    with pytest.raises(ValueError, match=f"not empty.*resume={path}"), RunFolder.create(path, {}):
+        pass
     with pytest.raises(ValueError, match="does not exist"):
         RunFolder.open_existing(tmp_path / "absent")
     with pytest.raises(ValueError, match=r"holds no config\.yaml"):
@@ -45,14 +43,6 @@ def test_a_run_folder_is_made_once(tmp_path: Path) -> None:
     (path / "config.yaml").write_text("a: [")
     with pytest.raises(ValueError, match="not readable as YAML"):
         RunFolder.open_existing(path).load_config()
-
-
-def test_new_folders_do_not_collide(tmp_path: Path) -> None:
-    paths = []
-    for _ in range(3):
-        paths.append(new_folder(tmp_path, "x"))
-        paths[-1].mkdir(parents=True)
-    assert len(set(paths)) == 3
 
 
 def test_csv_columns_grow_and_a_resume_cuts(tmp_path: Path) -> None:

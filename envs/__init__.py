@@ -7,25 +7,30 @@
 - ``wrappers``: the idle gate, putting lines back.
 - ``state``: the records that simulators fill and all else reads.
 - ``blueprints``: what is fixed of a grid, without an environment.
+- ``process_setup``: folders for numba and matplotlib where the usual ones cannot be written.
 """
 
-import gymnasium as gym
+from envs.process_setup import prepare_process
 
-from envs.actions import ActionCatalogue
-from envs.blueprints import Blueprint
-from envs.blueprints import grid_blueprint
-from envs.make import ENV_ID
-from envs.make import make_power_grid
-from envs.observations import OBSERVATIONS
-from envs.power_grid import PowerGridEnv
-from envs.rewards import REWARDS
-from envs.scenarios import make_source
-from envs.state import GridLayout
-from envs.state import GridState
-from envs.state import Lookahead
-from envs.vector import PowerGridVectorEnv
-from envs.wrappers import IdleGate
-from envs.wrappers import ReconnectLines
+prepare_process()  # before numba compiles anything or grid2op imports matplotlib
+
+import gymnasium as gym  # noqa: E402
+
+from envs.actions import ActionCatalogue  # noqa: E402
+from envs.blueprints import Blueprint  # noqa: E402
+from envs.blueprints import grid_blueprint  # noqa: E402
+from envs.make import ENV_ID  # noqa: E402
+from envs.make import make_power_grid  # noqa: E402
+from envs.observations import OBSERVATIONS  # noqa: E402
+from envs.power_grid import PowerGridEnv  # noqa: E402
+from envs.rewards import REWARDS  # noqa: E402
+from envs.scenarios import make_source  # noqa: E402
+from envs.state import GridLayout  # noqa: E402
+from envs.state import GridState  # noqa: E402
+from envs.state import Lookahead  # noqa: E402
+from envs.vector import PowerGridVectorEnv  # noqa: E402
+from envs.wrappers import IdleGate  # noqa: E402
+from envs.wrappers import ReconnectLines  # noqa: E402
 
 __all__ = [
     "ENV_ID",

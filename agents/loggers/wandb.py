@@ -17,10 +17,12 @@ import wandb
 from agents.loggers.base import RunInfo
 from agents.loggers.base import RunLogger
 from envs.names import choose
+from envs.process_setup import ensure_writable
 
 MODES = ("offline", "online", "disabled")
 
 _ID_FILE = "wandb_id.txt"
+_NETRC = ("~/.netrc", "~/_netrc")
 _MAX_BINS = 512  # W&B's own limit
 
 
@@ -54,6 +56,8 @@ class WandbLogger(RunLogger):
         self.preflight(mode=mode)
         # wandb takes our package `agents` for another one and would advertise a tool for it
         os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
+        ensure_writable("WANDB_CACHE_DIR", "XDG_CACHE_HOME", "~/.cache", name="wandb")
+        ensure_writable("WANDB_CONFIG_DIR", "XDG_CONFIG_HOME", "~/.config", name="wandb")
         in_sweep = "WANDB_SWEEP_ID" in os.environ
         self._run = wandb.init(
             project=None if in_sweep else project,
@@ -118,8 +122,7 @@ def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     named = os.environ.get("NETRC")
-    home = Path.home()
-    candidates = [Path(named).expanduser()] if named else [home / ".netrc", home / "_netrc"]
+    candidates = [Path(os.path.expanduser(one)) for one in ([named] if named else _NETRC)]
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     for path in candidates:
         if path.is_file():

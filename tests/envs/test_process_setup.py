@@ -1,0 +1,112 @@
+"""Importing where nothing usual can be written: read-only installations, no home, no backend."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from envs import process_setup
+from tests.conftest import ROOT
+from tests.unprivileged import bound_by_permissions
+
+_NOTEBOOK = "module://matplotlib_inline.backend_inline"
+_IMPORT = """
+import os
+
+import envs
+import matplotlib
+
+for found in (envs.__file__, matplotlib.get_cachedir(), os.environ["MPLBACKEND"]):
+    print(found)
+"""
+
+
+def test_a_read_only_installation_without_home_and_backend_imports(tmp_path: Path) -> None:
+    site, home, temporary = tmp_path / "site", tmp_path / "home", tmp_path / "temporary"
+    shutil.copytree(ROOT / "envs", site / "envs", ignore=shutil.ignore_patterns("__pycache__"))
+    home.mkdir()
+    temporary.mkdir()
+    for folder, names, files in (*os.walk(site), *os.walk(home)):
+        for name in (".", *names, *files):
+            path = Path(folder) / name
+            path.chmod(path.stat().st_mode & ~0o222)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(site),
+        "HOME": str(home),
+        "NUMBA_CACHE_DIR": str(home / "numba"),
+        "MPLBACKEND": _NOTEBOOK,
+        "TMPDIR": str(temporary),
+    }
+    ended = subprocess.run(
+        [*bound_by_permissions(), sys.executable, "-c", _IMPORT],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""  # nothing to say either
+    own = temporary / f"powergrid-muzero-{os.getuid()}"
+    assert ended.stdout.splitlines() == [
+        str(site / "envs" / "__init__.py"),
+        str(own / "matplotlib"),
+        "agg" if importlib.util.find_spec("matplotlib_inline") is None else _NOTEBOOK,
+    ]
+    assert own.stat().st_mode & 0o777 == 0o700
+    assert list(own.glob("numba/envs_*"))
+
+
+def test_a_folder_of_somebody_else_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own = process_setup._own_folder()
+    assert own.parent == tmp_path
+    assert process_setup._own_folder() == own  # found again
+    own.chmod(0o777)  # what numba caches there is run
+    assert process_setup._own_folder() != own
+    own.rmdir()
+    own.symlink_to(tmp_path, target_is_directory=True)
+    assert process_setup._own_folder() != own
+
+
+def test_a_library_keeps_a_folder_that_it_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("LIBRARY_DIR", raising=False)
+    monkeypatch.setenv("BASE_DIR", str(tmp_path / "usual"))
+
+    def ensure() -> str | None:
+        process_setup.ensure_writable("LIBRARY_DIR", "BASE_DIR", "~/.cache", name="library")
+        return os.environ.get("LIBRARY_DIR")
+
+    assert ensure() is None
+    monkeypatch.setenv("LIBRARY_DIR", str(tmp_path / "asked" / "for"))
+    assert ensure() == str(tmp_path / "asked" / "for")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LIBRARY_DIR", str(tmp_path / "file" / "for"))
+    assert ensure() == str(process_setup._own_folder() / "library")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [("svg", "svg"), ("module://of.mine", "module://of.mine"), ("other", "agg")],
+)
+def test_a_backend_is_kept_where_it_exists(
+    wanted: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", wanted)
+    monkeypatch.setitem(matplotlib.rcParams, "backend", "agg")
+    process_setup._choose_backend()
+    assert os.environ["MPLBACKEND"] == chosen
+    assert matplotlib.rcParams["backend"] == chosen

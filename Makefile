@@ -34,6 +34,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 train: setup
 	$(BIN)/powergrid-train experiment=quickstart $(ARGS)
+	@echo "The commands are in $(BIN): '. $(BIN)/activate' makes powergrid-train and powergrid-evaluate known to your shell."
 
 test: setup
 	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope $(ARGS)

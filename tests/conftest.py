@@ -19,6 +19,16 @@ import torch  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def skip_without(lacking: str) -> None:
+    """Skip a test for something that this machine lacks; under CI, which must have it, fail.
+
+    Args:
+        lacking: what, and how to get it; "" if nothing is lacking.
+    """
+    if lacking:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(lacking)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def single_thread() -> None:
     torch.set_num_threads(1)

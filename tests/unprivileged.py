@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import skip_without
+
 _STRANGER = 54321  # a user that no machine knows
 
 
@@ -40,5 +42,4 @@ def as_stranger(folder: Path) -> list[str]:
 
 
 def _need_setpriv() -> None:
-    if shutil.which("setpriv") is None:
-        pytest.skip("needs setpriv of util-linux")
+    skip_without("" if shutil.which("setpriv") else "needs setpriv of util-linux")

@@ -20,6 +20,7 @@ import pytest
 from agents.muzero.search import GumbelSearch
 from agents.muzero.search import PUCTSearch
 from agents.muzero.search import SearchResult
+from tests.conftest import skip_without
 from tests.muzero import mctx_process
 from tests.muzero.search_reference import TableModel
 from tests.muzero.search_reference import every_kind_of_mask
@@ -36,8 +37,8 @@ MctxSearch = Callable[..., Any]
 @pytest.fixture(scope="module")
 def mctx_search() -> Iterator[MctxSearch]:
     """``mctx_searches.search`` in another process, because JAX must not be forked."""
-    if importlib.util.find_spec("mctx") is None:
-        pytest.skip("compares with mctx: pip install '.[test]'")
+    installed = importlib.util.find_spec("mctx") is not None
+    skip_without("" if installed else "compares with mctx: pip install '.[test]'")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
 
         def search(kind: str, model: TableModel, *args: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The HTML report in a real browser, a headless Chromium; skipped where there is none."""
+"""The HTML report in a real browser, a headless Chromium; skipped where there is none, but not under CI."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.agents.report.setups import HOSTILE
 from tests.agents.report.setups import Setup
 from tests.agents.report.setups import bare
 from tests.agents.report.setups import make
+from tests.conftest import skip_without
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Browser]:
-    if lacking := webdriver.missing():
-        pytest.skip(lacking)
+    skip_without(webdriver.missing())
     with webdriver.browser(tmp_path_factory.mktemp("browser")) as driver:
         yield driver
 
@@ -61,6 +61,19 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         "chromium and chromium-driver (chromedriver) not found: "
         "apt-get install chromium chromium-driver"
     )
+
+
+def test_it_is_skipped_where_a_person_may_lack_it_but_fails_under_ci(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    skip_without("")
+    with pytest.raises(pytest.skip.Exception, match="no browser"):
+        skip_without("no browser")
+    monkeypatch.setenv("CI", "1")
+    skip_without("")
+    with pytest.raises(pytest.fail.Exception, match="no browser"):
+        skip_without("no browser")
 
 
 def step(browser: webdriver.Browser) -> int:

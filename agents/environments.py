@@ -17,6 +17,7 @@ import numpy as np
 
 from agents.resumable import Autoreset
 from agents.resumable import ResumableVectorEnv
+from agents.resumable import autoreset_mode
 from agents.resumable import check_spaces
 from envs.vector import PowerGridVectorEnv
 
@@ -65,12 +66,13 @@ class EnvironmentFactory:
                 "env.simulator=grid2op to play single environments."
             )
         _ensure_registered(self.env_id)
+        mode = autoreset_mode(autoreset)
         with _named_mistakes(self.env_id):
             env = gym.make_vec(
                 self.env_id,
                 num_envs=num_envs,
                 vectorization_mode="vector_entry_point",
-                autoreset=autoreset,
+                autoreset=mode,
                 **self.kwargs,
             )
         assert isinstance(env, PowerGridVectorEnv)

@@ -34,6 +34,17 @@ _MODES = {"same_step": AutoresetMode.SAME_STEP, "disabled": AutoresetMode.DISABL
 _REPLAY_TOLERANCE = 1e-4  # relative; a replay on another CPU may round differently
 
 
+def autoreset_mode(autoreset: str) -> AutoresetMode:
+    """Return Gymnasium's mode of that name, one of those whose steps may all be learned from.
+
+    Raises:
+        ValueError: there is none; "next_step" has steps that only reset.
+    """
+    if autoreset not in _MODES:
+        raise ValueError(f"autoreset is {autoreset!r}; expected one of {sorted(_MODES)}.")
+    return _MODES[autoreset]
+
+
 class ResumableVectorEnv(SyncVectorEnv):
     """B environments in one process, resumable in mid-episode.
 
@@ -70,9 +81,7 @@ class ResumableVectorEnv(SyncVectorEnv):
         """
         if not env_fns:
             raise ValueError("num_envs is 0; at least 1 environment is needed.")
-        if autoreset not in _MODES:
-            raise ValueError(f"autoreset is {autoreset!r}; expected one of {sorted(_MODES)}.")
-        super().__init__(env_fns, autoreset_mode=_MODES[autoreset])
+        super().__init__(env_fns, autoreset_mode=autoreset_mode(autoreset))
         try:
             first = self.envs[0]
             check_spaces(name_of(first), first.observation_space, first.action_space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,3 +42,18 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
     if not is_integer(value) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, but is {value!r}")
     return int(value)
+
+
+def check_options(options: Any) -> dict[str, Any]:
+    """Return a copy of the reset options, {} for None.
+
+    Raises:
+        ValueError: they are not a dict.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise ValueError(
+            f'reset options must be a dict such as {{"first_step": 0}}, but are {options!r}'
+        )
+    return dict(options)

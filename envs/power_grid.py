@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from envs.blackout_text import after_cascade
 from envs.blackout_text import first_line
 from envs.checks import check_action
 from envs.checks import check_count
+from envs.checks import check_options
 from envs.grid2op_state import grid_layout
 from envs.grid2op_state import grid_state
 from envs.names import choose
@@ -169,12 +171,13 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
 
         their_reward = find_grid2op_reward(reward)
         rules = {**PARAMETERS, **(parameters or {})}
-        reward_class = their_reward or ConstantReward
-        self._grid2op: Any = (
-            make_grid2op(grid, parameters=rules, reward_class=reward_class, **grid2op_options)
-            if grid2op_options
-            else new_grid2op(grid, parameters=rules, reward_class=reward_class)
+        self._open = partial(
+            partial(make_grid2op, **grid2op_options) if grid2op_options else new_grid2op,
+            grid,
+            parameters=rules,
+            reward_class=their_reward or ConstantReward,
         )
+        self._grid2op: Any = self._open()
         self.layout: GridLayout = grid_layout(self._grid2op, name=grid)
         self._reward = None if their_reward else make_reward(reward, self.layout)
         self.encoder = make_encoder(observation, self.layout)
@@ -236,9 +239,8 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
         Raises:
             ValueError: an unknown option, scenario, or row.
         """
-        self._need_open()
-        super().reset(seed=seed)
-        options = options or {}
+        super().reset(seed=None if seed is None else check_count("seed", seed, least=0))
+        options = check_options(options)
         for key in options:
             choose("reset option", key, RESET_OPTIONS)
         name = options.get("scenario")
@@ -246,7 +248,7 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
             name = self.scenarios.draw(self.split, self.np_random)
         elif not isinstance(name, str):
             raise ValueError(f"the reset option 'scenario' must be a name, but is {name!r}")
-        scenario = self.scenarios.load(name)
+        scenario = self.scenarios.load(str(name))
         first_step = options.get("first_step")
         if first_step is None:
             latest = scenario.num_steps - LEAST_STEPS
@@ -255,6 +257,8 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
         else:
             first_step = check_count("the reset option 'first_step'", first_step, least=0)
 
+        if self._closed:
+            self._grid2op, self._closed = self._open(), False
         set_scenario(self._grid2op, scenario, first_step)
         self._scenario, self._first_step = scenario, first_step
         grid_seed = int(self.np_random.integers(2**31 - 1))  # opponents, random maintenance
@@ -367,19 +371,22 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
         return self._plotter.draw(self.grid2op_observation)
 
     def close(self) -> None:
-        """Free the simulator; closing twice is fine."""
+        """Free the simulator, until ``reset`` opens it again; closing twice is fine."""
         if self._closed:
             return
-        self._closed = True
+        self._closed = self._over = True
         if self._plotter is not None:
             self._plotter.close()
+            self._plotter = None
         self._grid2op.close()
 
     # --------------------------------------------------------------------------------- helpers
 
     def _need_open(self) -> None:
         if self._closed:
-            raise gym.error.ClosedEnvironmentError("this environment is closed; make a new one")
+            raise gym.error.ClosedEnvironmentError(
+                "this environment is closed; call reset() to open it again"
+            )
 
     def _need_reset(self, needed: bool) -> None:
         if needed:

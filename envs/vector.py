@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import Literal
 
 import gymnasium as gym
 import numpy as np
@@ -17,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 from envs.actions import MASKS
 from envs.actions import ActionCatalogue
 from envs.checks import check_count
+from envs.checks import check_options
 from envs.lightsim.planning import ForecastPlanner
 from envs.lightsim.template import REFERENCE
 from envs.lightsim.template import grid_template
@@ -32,9 +32,11 @@ from envs.state import GridLayout
 from envs.state import GridState
 from envs.state import Lookahead
 from envs.vector_arguments import check_actions
+from envs.vector_arguments import check_autoreset
 from envs.vector_arguments import check_gate
 from envs.vector_arguments import check_grid
 from envs.vector_arguments import check_num_envs
+from envs.vector_arguments import check_time_limit
 from envs.vector_arguments import reset_mask
 from envs.vector_arguments import seed_of_each
 from envs.vector_arguments import split_options
@@ -43,10 +45,6 @@ from envs.vector_grids import Grids
 from envs.vector_grids import GridSave
 from envs.vector_grids import Recipe
 from envs.workers import GridProcesses
-
-Autoreset = Literal["same_step", "disabled"]
-
-_MODES = {"same_step": AutoresetMode.SAME_STEP, "disabled": AutoresetMode.DISABLED}
 
 
 class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
@@ -62,14 +60,26 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     What the fast rules do not cover (opponents, storage units, planned outages, grid2op's own
     reward classes, rendering) is refused with a message that names the reference environment.
 
-    Autoreset "same_step": the step that ends an episode already returns the first observation and
-    info of the next one; ``infos["final_obs"]`` and ``infos["final_info"]`` hold the ending.
-    "disabled": a grid whose episode is over is not stepped again; it repeats its last observation
-    and info, with reward 0, until ``reset(options={"reset_mask": [B] bool})`` starts it again.
+    ## Autoreset
+    - "same_step" (default): the step that ends an episode already returns the first observation
+      and info of the next one; ``infos["final_obs"]`` and ``infos["final_info"]`` hold the ending.
+    - "next_step": the step after it ignores the grid's action and returns the first observation
+      and info of the next episode, with reward 0. Wrappers such as Gymnasium's
+      ``NormalizeObservation`` need it. Keep these steps out of what is learned from.
+    - "disabled": a grid whose episode is over is not stepped again; it repeats its last observation
+      and info, with reward 0, until ``reset(options={"reset_mask": [B] bool})`` starts it again.
+
+    ``gymnasium.make_vec`` makes this class with the default "same_step". With
+    ``vectorization_mode`` "sync" or "async" it makes Gymnasium's own vector environments of
+    ``PowerGridEnv``, whose default is next-step
+    (``vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}`` sets another).
 
     ## Arguments
     - ``num_envs``: B.
-    - ``autoreset``: "same_step" or "disabled".
+    - ``autoreset``: "same_step", "next_step", "disabled", or Gymnasium's ``AutoresetMode``.
+    - ``max_episode_steps``: calls of ``step`` after which an episode is truncated, as
+      ``gymnasium.make`` counts them: decisions, where ``max_steps`` counts five-minute grid steps.
+      None or -1 for no limit.
     - ``num_workers``: processes that share the grids, for machines with several cores; 0 to play
       in this one, as a single grid always does. The result does not depend on it. Each takes some
       200 MB. One that dies ends the environment.
@@ -86,7 +96,8 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self,
         num_envs: int = 1,
         *,
-        autoreset: Autoreset = "same_step",
+        autoreset: str | AutoresetMode = "same_step",
+        max_episode_steps: int | None = None,
         num_workers: int = 0,
         threads: int = 1,
         grid: str = "l2rpn_case14_sandbox",
@@ -112,7 +123,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 says what to take instead.
         """
         self.num_envs = check_num_envs(num_envs)
-        self.autoreset_mode = _MODES[choose("autoreset", autoreset, _MODES)]
+        self.autoreset_mode = check_autoreset(autoreset)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.split = choose("split", split, SPLITS)
         self.start = choose("start", start, STARTS)
@@ -144,7 +155,8 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             idle_gate=check_gate(idle_gate),
             reconnect_lines=bool(reconnect_lines),
             max_steps=self.max_steps,
-            same_step=self.autoreset_mode is AutoresetMode.SAME_STEP,
+            max_decisions=check_time_limit(max_episode_steps),
+            autoreset=self.autoreset_mode,
             threads=check_count("threads", threads),
         )
         self._recipe = recipe
@@ -198,19 +210,20 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
         Args:
             seed: None, one integer s (grid i gets s + i), or B of them.
-            options: "scenario" and "first_step" as in ``PowerGridEnv.reset``. A list or tuple of
-                length B gives each grid its own, None leaving the option out. ``"reset_mask"``
-                (``[B]`` bool) resets only some.
+            options: "scenario" and "first_step" as in ``PowerGridEnv.reset``. A list, tuple or
+                array of length B gives each grid its own, None leaving the option out.
+                ``"reset_mask"`` (``[B]`` bool) resets only some.
 
         Returns:
             Observations ``[B, ...]`` and vector infos.
 
         Raises:
             ValueError: a list of another length, or an unknown option, scenario, or row.
+            gymnasium.error.ClosedEnvironmentError: it was closed, and with it its workers.
         """
-        self._need_open()
+        self._reopen()
         seeds = seed_of_each(seed, self.num_envs)
-        options = dict(options or {})
+        options = check_options(options)
         chosen = reset_mask(options.pop("reset_mask", None), self.num_envs)
         own = split_options(options, self.num_envs)
         shown = self._grids.reset(chosen, seeds, own)
@@ -293,7 +306,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         )
 
     def close_extras(self, **kwargs: Any) -> None:
-        """End workers and threads."""
+        """End workers and threads; without workers, ``reset`` opens the environment again."""
         self._grids.close()
 
     # ------------------------------------------------------------------------------ snapshots
@@ -348,4 +361,10 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
     def _need_open(self) -> None:
         if self.closed:
-            raise gym.error.ClosedEnvironmentError("this environment is closed; make a new one")
+            way = "make a new one" if self.worker_pids else "call reset() to open it again"
+            raise gym.error.ClosedEnvironmentError(f"this environment is closed; {way}")
+
+    def _reopen(self) -> None:
+        if self.worker_pids:
+            self._need_open()
+        self.closed = False

@@ -39,9 +39,11 @@ class Episode:
 
 
 def as_plain(value: Any) -> Any:
-    """Return ``value`` with lists for arrays and Python's numbers for numpy's."""
+    """Return ``value`` with lists for arrays and Python's numbers and strings for numpy's."""
     if isinstance(value, Mapping):
         return {key: as_plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(entry) for entry in value]
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):

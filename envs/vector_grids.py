@@ -15,6 +15,7 @@ from typing import Any
 from typing import NamedTuple
 
 import numpy as np
+from gymnasium.vector import AutoresetMode
 
 from envs.lightsim import Simulator
 from envs.lightsim import grid_template
@@ -51,7 +52,8 @@ class Recipe:
     idle_gate: float | None
     reconnect_lines: bool
     max_steps: int | None
-    same_step: bool  # autoreset: an episode that ends is followed by the next one at once
+    max_decisions: int | None  # of an episode, at most
+    autoreset: AutoresetMode
     threads: int
 
 
@@ -207,16 +209,23 @@ class Grids:
         return self.shown()
 
     def step(self, actions: np.ndarray) -> Stepped:
-        """Play ``[B]`` int64 actions on the grids whose episodes are running."""
-        player = self.player
-        grids = np.flatnonzero(~player.over)
+        """Play ``[B]`` int64 actions on the grids whose episodes are running.
+
+        What becomes of the others, and of those that end now, is up to the autoreset mode.
+        """
+        player, autoreset = self.player, self._recipe.autoreset
+        before = player.over.copy()
+        grids = np.flatnonzero(~before)
         rewards = np.zeros(self.num_grids)
         if len(grids):
             rewards[grids] = self._decide(grids, actions[grids])
+        if autoreset is AutoresetMode.NEXT_STEP:
+            for grid in np.flatnonzero(before).tolist():
+                self._reset_one(grid, seed=None, options=None)
         terminations = player.blackout.copy()
-        truncations = player.over & ~terminations
+        truncations = (player.over & ~terminations) | self._out_of_decisions()
         ending: dict[str, Any] = {}
-        if self._recipe.same_step and player.over.any():
+        if autoreset is AutoresetMode.SAME_STEP and player.over.any():
             ended = np.flatnonzero(player.over)
             ending = self._ending(ended)
             for grid in ended.tolist():
@@ -233,7 +242,7 @@ class Grids:
         ]
 
     def close(self) -> None:
-        """End the threads; twice is fine."""
+        """End the threads, until they are needed again; twice is fine."""
         self.player.close()
 
     def _reset_one(self, grid: int, *, seed: int | None, options: dict[str, Any] | None) -> None:
@@ -266,7 +275,19 @@ class Grids:
         self._records.note_decisions(grids, durations, illegal, reasons)
         for grid, action in zip(grids.tolist(), actions.tolist(), strict=True):
             self._episodes[grid].actions.append(action)
+        for grid in np.flatnonzero(self._out_of_decisions() & ~self.player.over).tolist():
+            self.player.stop(grid, "time limit")
         return rewards
+
+    def _out_of_decisions(self) -> np.ndarray:
+        """Return ``[B]`` bool, which episodes have had as many decisions as they may have.
+
+        As with Gymnasium's ``TimeLimit``, a blackout at the last of them is both endings.
+        """
+        most = self._recipe.max_decisions
+        if most is None:
+            return np.zeros(self.num_grids, dtype=np.bool_)
+        return np.array([len(episode.actions) >= most for episode in self._episodes])
 
     # ------------------------------------------------------------------------------- snapshots
 

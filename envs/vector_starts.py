@@ -72,7 +72,7 @@ class Starts:
             name = self._scenarios.draw(self._split, generator)
         elif not isinstance(name, str):
             raise ValueError(f"the reset option 'scenario' must be a name, but is {name!r}")
-        scenario = self._scenarios.load(name)
+        scenario = self._scenarios.load(str(name))
         first_step = options.get("first_step")
         if first_step is not None:
             return scenario, check_count("the reset option 'first_step'", first_step, least=0)

@@ -69,7 +69,8 @@ class Player:
         threads: int = 1,
     ):
         self.simulator = simulator
-        self._threads = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._num_threads = threads
+        self._threads: ThreadPoolExecutor | None = None  # made when needed
         # float64 as info["rho_max"] is, so that both sides of the gate agree to the last bit
         self.idle_gate = None if idle_gate is None else np.float64(idle_gate)
         self._reward = reward
@@ -103,10 +104,15 @@ class Player:
         self.over[grid] = self.blackout[grid] = False
         self.end[grid] = ""
 
+    def stop(self, grid: int, end: str) -> None:
+        """End the running episode on ``grid`` from outside; ``end`` says why."""
+        self.over[grid], self.end[grid] = True, end
+
     def close(self) -> None:
-        """End the threads, if any."""
+        """End the threads, if any, until they are needed again."""
         if self._threads is not None:
             self._threads.shutdown()
+            self._threads = None
 
     def save(self, grid: int) -> PlayerSnapshot:
         """Return a snapshot of the episode on ``grid``."""
@@ -243,6 +249,8 @@ class Player:
                 return total, duration
             if self._stretches:
                 left = [None if most is None else most - steps for steps in duration[places]]
+                if self._num_threads > 1 and self._threads is None:
+                    self._threads = ThreadPoolExecutor(self._num_threads)
                 # C++ frees the interpreter while it solves
                 side_by_side = map if self._threads is None else self._threads.map
                 stretches = side_by_side(self._stretch, grids[places].tolist(), left)

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import pickle
 import selectors
 import signal
+import sys
 from collections.abc import Mapping
 from collections.abc import Sequence
 from multiprocessing.reduction import ForkingPickler
@@ -41,10 +43,9 @@ from envs.workers.service import with_scenario
 from envs.workers.service import without_scenario
 
 _PATIENCE = 5.0  # s that a worker gets to end by itself
-_START = (  # what a process that dies at its start hints at
-    " It died while it started: a script that sets num_workers must make the environment under "
-    'if __name__ == "__main__":, because each worker imports the script.'
-)
+_NAME = "grids"  # of worker processes, before the numbers of their grids
+_MADE_AGAIN = 78  # exit code of a worker whose import of the script makes the environment again
+_GUARD = 'make the environment under  if __name__ == "__main__":  because each worker imports the'
 
 
 class GridProcesses:
@@ -65,6 +66,7 @@ class GridProcesses:
     """
 
     def __init__(self, recipe: Recipe, num_grids: int, num_workers: int):
+        self._check_startable(recipe, num_workers)
         one = Grids(recipe, 1)  # refuses what there is to refuse before any process starts
         one.close()
         self.num_grids = num_grids
@@ -72,7 +74,6 @@ class GridProcesses:
         self.catalogue = one.catalogue
         self.encoder = one.encoder
         self._source = recipe.scenarios
-        self._check_startable(recipe, num_workers)
         columns = columns_of(self.encoder.space, self.catalogue.num_actions)
         self._board = Board(columns, num_grids)
         self._words = {name: np.full(num_grids, None, dtype=object) for name in WORDS}
@@ -89,13 +90,28 @@ class GridProcesses:
                 self._selector.register(worker.connection, selectors.EVENT_READ, worker)
                 self._selector.register(worker.process.sentinel, selectors.EVENT_READ, worker)
             self._ask("ready", [()] * len(self._workers))
-        except BaseException:
+        except BaseException as error:
             self._stop("the workers could not be started", at_once=True)
+            if isinstance(error, _DiedError):
+                raise self._death_at_start(error, num_workers) from None
             raise
 
     @staticmethod
     def _check_startable(recipe: Recipe, num_workers: int) -> None:
-        if multiprocessing.current_process().daemon:
+        process = multiprocessing.current_process()
+        if getattr(process, "_inheriting", False):  # it imports the script that started it
+            if process.name.startswith(_NAME):
+                sys.exit(_MADE_AGAIN)  # the main process says why
+            raise ValueError(f"num_workers is {num_workers}: {_GUARD} script")
+        main = sys.modules["__main__"]
+        path = getattr(main, "__file__", None)
+        if path is not None and main.__spec__ is None and not os.path.exists(path):
+            raise ValueError(
+                f"num_workers is {num_workers}, but each worker imports the program, and {path} "
+                "is no file: save the program as one, with the environment made under  "
+                'if __name__ == "__main__":  or set num_workers=0'
+            )
+        if process.daemon:
             raise ValueError(
                 f"num_workers is {num_workers}, but this process is a worker itself and may not "
                 "start others; set num_workers=0 here (env.num_workers=0, or trainer.num_workers=0 "
@@ -244,9 +260,10 @@ class GridProcesses:
                     if isinstance(answer, Rest):
                         self._note(worker.block, answer.words)
         except _DiedError as death:
-            end = f"{death}{_START if call == 'ready' else ''}"
-            self._stop(end, at_once=True)
-            raise RuntimeError(end) from None
+            if call == "ready":
+                raise
+            self._stop(str(death), at_once=True)
+            raise RuntimeError(str(death)) from None
         except BaseException:  # interrupted: answers that nobody waits for are on their way
             self._stop("a call was interrupted, so its workers were closed", at_once=True)
             raise
@@ -254,6 +271,14 @@ class GridProcesses:
             if isinstance(answer, Failure):
                 raise answer.error from _WorkerTraceback(answer.traceback)
         return answers
+
+    @staticmethod
+    def _death_at_start(death: _DiedError, num_workers: int) -> Exception:
+        if death.exitcode == _MADE_AGAIN:
+            return ValueError(f"num_workers is {num_workers}: {_GUARD} script")
+        return RuntimeError(
+            f"{death} It died while it started; if the script has no main guard, {_GUARD} script."
+        )
 
     def _note(self, block: Block, words: Mapping[str, list[str]]) -> None:
         for name, values in words.items():
@@ -274,6 +299,10 @@ class GridProcesses:
 class _DiedError(Exception):
     """A worker is not there any more."""
 
+    def __init__(self, text: str, exitcode: int | None):
+        super().__init__(text)
+        self.exitcode = exitcode
+
 
 class _WorkerTraceback(Exception):
     """The traceback of an exception in a worker, as its cause in this process."""
@@ -293,7 +322,7 @@ class _Worker:
         self.process = context.Process(
             target=serve,
             args=(theirs, block, *arguments),
-            name=f"grids-{block.first}-to-{block.end - 1}",
+            name=f"{_NAME}-{block.first}-to-{block.end - 1}",
             daemon=True,
         )
         try:
@@ -330,7 +359,8 @@ class _Worker:
         raise _DiedError(
             f"worker {self.number} (process {self.pid}, grids {first} to {last}) died: "
             f"{_reason(self.process.exitcode)}. The other workers were closed. Make the "
-            "environment anew; if memory ran out, with fewer num_envs or num_workers."
+            "environment anew; if memory ran out, with fewer num_envs or num_workers.",
+            self.process.exitcode,
         )
 
     def hang_up(self, *, at_once: bool) -> None:

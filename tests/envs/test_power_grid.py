@@ -275,7 +275,7 @@ def test_close_twice():
     closing.close()
     closing.close()
     with pytest.raises(ClosedEnvironmentError):
-        closing.reset()
+        closing.step(0)
 
 
 @pytest.mark.parametrize(

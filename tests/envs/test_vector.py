@@ -65,7 +65,7 @@ def test_make_vec():
     env.close()
     env.close()
     with pytest.raises(gym.error.ClosedEnvironmentError, match="closed"):
-        env.reset()
+        env.step([0, 0, 0])
 
 
 @pytest.mark.parametrize("options", [OPTIONS, {"max_steps": 9, "start": "random"}])
@@ -247,7 +247,7 @@ def test_effects_are_the_catalogues():
     [
         ({"num_envs": 0}, "at least 1"),
         ({"num_envs": 2.0}, "num_envs"),
-        ({"autoreset": "next_step"}, "autoreset"),
+        ({"autoreset": "same"}, "did you mean 'same_step'"),
         ({"split": "tain"}, "did you mean 'train'"),
         ({"observation": "featurs"}, "did you mean 'features'"),
         ({"reward": "EpisodeDurationReward"}, "PowerGridEnv"),

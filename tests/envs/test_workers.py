@@ -164,7 +164,7 @@ def test_a_killed_worker_is_noticed_and_named():
 
 @pytest.mark.slow
 def test_a_worker_killed_in_the_middle_of_a_call_is_noticed():
-    env = PowerGridVectorEnv(4, num_workers=2, idle_gate=5.0, max_steps=7900)
+    env = PowerGridVectorEnv(4, num_workers=2, idle_gate=1.9, max_steps=7900)
     pids = env.worker_pids
     os.kill(pids[0], signal.SIGSTOP)  # it will never answer
     killer = multiprocessing.get_context("fork").Process(target=_kill_later, args=(pids[0],))
@@ -219,7 +219,31 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path):
         timeout=120,
     )
     assert done.returncode == 1
-    assert "died while it started: a script that sets num_workers must" in done.stderr
+    assert done.stderr.count('under  if __name__ == "__main__":') == 1
+    assert done.stderr.count("Traceback") == 1  # the main process's own
+
+
+@pytest.mark.slow
+def test_a_program_from_standard_input_is_told_so():
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input="from envs.vector import PowerGridVectorEnv\nPowerGridVectorEnv(2, num_workers=2)\n",
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    *_, last = done.stderr.strip().splitlines()
+    assert "is no file: save the program as one" in last and "num_workers=0" in last
+
+
+@pytest.mark.slow
+def test_reset_after_close_needs_new_workers():
+    env = PowerGridVectorEnv(2, num_workers=2, scenarios="bundled")
+    env.close()
+    with pytest.raises(gym.error.ClosedEnvironmentError, match="make a new one"):
+        env.reset()
 
 
 @pytest.mark.slow

@@ -17,22 +17,34 @@ from envs.names import choose
 from envs.scenarios.base import SPLITS
 from envs.scenarios.base import Scenario
 from envs.scenarios.files import read_scenario
+from envs.scenarios.files import stamp
 from envs.scenarios.grids import grid_folder
 
 SANDBOX = "l2rpn_case14_sandbox"
 SANDBOX_PARTS = (("sandbox", SANDBOX), ("educ", "educ_case14_redisp"))  # (prefix, grid)
 
 
-@lru_cache(maxsize=16)
 def _folders(grid: str) -> dict[str, Path]:
     """Return name -> folder of every scenario that ships with ``grid``."""
     if grid == SANDBOX:
-        return {
-            f"{prefix}-{folder.name}": folder
-            for prefix, part in SANDBOX_PARTS
-            for folder in scenario_folders(grid_folder(part) / "chronics")
-        }
-    return {folder.name: folder for folder in scenario_folders(grid_folder(grid) / "chronics")}
+        return _sandbox_folders()
+    chronics = grid_folder(grid) / "chronics"
+    return _folders_in(chronics, stamp(chronics))
+
+
+@lru_cache(maxsize=1)
+def _sandbox_folders() -> dict[str, Path]:
+    return {
+        f"{prefix}-{folder.name}": folder
+        for prefix, part in SANDBOX_PARTS
+        for folder in scenario_folders(grid_folder(part) / "chronics")
+    }
+
+
+@lru_cache(maxsize=16)
+def _folders_in(chronics: Path, stamped: tuple[int, ...]) -> dict[str, Path]:
+    del stamped  # part of the cache's key: changes with the folders in it
+    return {folder.name: folder for folder in scenario_folders(chronics)}
 
 
 def scenario_folders(chronics: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from envs.scenarios.base import Scenario
 from envs.scenarios.bundled import scenario_folders
 from envs.scenarios.files import find_series
 from envs.scenarios.files import read_scenario
+from envs.scenarios.files import stamp
 
 HELD_OUT = 0.1  # share of the scenarios in val, and in test
 
@@ -27,9 +28,22 @@ def _chronics(folder: Path) -> Path:
     return inner if inner.is_dir() else folder
 
 
-@lru_cache(maxsize=16)
 def _split_folders(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return split -> name -> folder of the scenario."""
+    """Return split, or "all", -> name -> folder of the scenario, as they are there now."""
+    places = [str(folder), *(f"{folder}_{split}" for split in SPLITS)]
+    stamps = [stamp(path) for place in places for path in (place, f"{place}/chronics")]
+    return _list_folders(folder, tuple(stamps))
+
+
+@lru_cache(maxsize=16)
+def _list_folders(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> dict[str, dict[str, Path]]:
+    del stamps  # part of the cache's key: change with the folders in them
+    splits = _list_splits(folder)
+    every = {name: path for names in splits.values() for name, path in names.items()}
+    return {**splits, "all": {name: every[name] for name in sorted(every)}}
+
+
+def _list_splits(folder: Path) -> dict[str, dict[str, Path]]:
     by_split = {}
     for split in SPLITS:
         beside = folder.with_name(f"{folder.name}_{split}")
@@ -86,11 +100,7 @@ class DatasetSource:
             )
         if find_series(root, "load_p") is not None:
             raise ValueError(f"folder {root} is one scenario: give the folder that it is in")
-        if not any(_split_folders(root).values()):
-            raise ValueError(
-                f"folder {root} has no scenarios: expected one folder for each, in it or in its "
-                "folder 'chronics', with load_p.csv.bz2 and so on"
-            )
+        self._splits()
 
     @property
     def _root(self) -> Path:
@@ -98,15 +108,23 @@ class DatasetSource:
             return Path(self.folder).expanduser().absolute()
         return Path(grid2op.get_current_local_dir()) / self.grid
 
+    def _splits(self) -> dict[str, dict[str, Path]]:
+        splits = _split_folders(self._root)
+        if not any(splits.values()):
+            raise ValueError(
+                f"folder {self._root} has no scenarios: expected one folder for each, in it or in "
+                "its folder 'chronics', with load_p.csv.bz2 and so on"
+            )
+        return splits
+
     def names(self, split: str) -> tuple[str, ...]:
         """Return all scenarios of ``split``, sorted by name."""
-        splits = _split_folders(self._root)
-        if choose("split", split, (*SPLITS, "all")) == "all":
-            return tuple(sorted({name for names in splits.values() for name in names}))
-        if not splits.get(split):
+        splits = self._splits()
+        if not splits.get(choose("split", split, (*SPLITS, "all"))):
+            present = [name for name in splits if name in SPLITS]
             raise ValueError(
                 f"split {split!r} has no scenarios: there is no folder {self._root.name}_{split} "
-                f"in {self._root.parent}, only those of {', '.join(splits)}; write it with "
+                f"in {self._root.parent}, only those of {', '.join(present)}; write it with "
                 "grid2op's env.train_val_split(add_for_test='test', ...)"
             )
         return tuple(splits[split])
@@ -118,6 +136,6 @@ class DatasetSource:
 
     def load(self, name: str) -> Scenario:
         """Return the scenario in the folder called ``name``; ValueError if it can't be played."""
-        folders = {n: p for names in _split_folders(self._root).values() for n, p in names.items()}
+        folders = self._splits()["all"]
         choose("scenario", name, folders)
         return read_scenario(folders[name], name, self.grid)

@@ -14,6 +14,7 @@ random are not in the files, so they are not played.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -43,14 +44,43 @@ def find_series(folder: Path, series: str) -> Path | None:
     return None
 
 
-@lru_cache(maxsize=64)  # 2 MB each on a grid of 14 substations
+def stamp(path: str | Path) -> tuple[int, ...]:
+    """Return what changes when a file is written, or entries come to or leave a folder.
+
+    It is empty where there is nothing.
+    """
+    try:
+        return _stamp(os.stat(path))
+    except OSError:
+        return ()
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_nlink
+
+
 def read_scenario(folder: Path, name: str, grid: str) -> Scenario:
     """Read the scenario in ``folder`` (0.1 s); the latest 64 are kept and shared.
+
+    They are read again when a file in the folder has changed since.
 
     Raises:
         ValueError: a series is missing, ragged, not numbers, or of another grid; the message names
             the file and the column, and what was expected.
     """
+    try:
+        with os.scandir(folder) as entries:
+            stamps = frozenset((entry.name, _stamp(entry.stat())) for entry in entries)
+    except OSError:
+        stamps = frozenset()
+    return _read_scenario(folder, name, grid, stamps)
+
+
+@lru_cache(maxsize=64)  # 2 MB each on a grid of 14 substations
+def _read_scenario(
+    folder: Path, name: str, grid: str, stamps: frozenset[tuple[str, tuple[int, ...]]]
+) -> Scenario:
+    del stamps  # part of the cache's key
     columns = grid_columns(grid)
     names = {
         "load": (columns.load_names, columns.names_in_files.get("loads", {})),

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import grid2op
 import numpy as np
@@ -11,10 +12,12 @@ from grid2op.Agent import DoNothingAgent
 from grid2op.Runner import Runner
 from lightsim2grid import LightSimBackend
 
+from envs.power_grid import PowerGridEnv
 from envs.scenarios import export
 from envs.scenarios import make_source
 from envs.scenarios.files import read_scenario
 from envs.scenarios.grids import grid_folder
+from envs.vector import PowerGridVectorEnv
 
 SANDBOX = "l2rpn_case14_sandbox"
 DAY = grid_folder("educ_case14_redisp") / "chronics" / "2019-01-15"
@@ -138,6 +141,63 @@ def test_dataset_splits_by_the_hash_of_names(tmp_path):
     assert sorted(sum(lists.values(), ())) == list(source.names("all"))
     assert lists["test"] == ("0004", "0014", "0025", "0033")
     assert source.draw("val", np.random.default_rng(0)) in lists["val"]
+
+
+def halve_loads(folder: Path) -> None:
+    path = folder / "load_p.csv.bz2"
+    (pd.read_csv(path, sep=";") / 2).to_csv(path, sep=";", index=False)
+
+
+@pytest.mark.parametrize("layout", ["plain", "chronics", "splits"])
+def test_files_and_folders_that_change_are_seen(tmp_path, layout):
+    root = tmp_path / "data"
+    parts = {"plain": root, "chronics": root / "chronics", "splits": tmp_path / "data_val"}
+    chronics = parts[layout]
+    shutil.copytree(DAY, chronics / "a")
+    source = make_source("dataset", folder=str(root))
+    assert source.names("val") == ("a",)
+    first = source.load("a")
+    assert source.load("a") is first  # unchanged: kept and shared
+
+    halve_loads(chronics / "a")
+    second = source.load("a")
+    np.testing.assert_allclose(second.load_p, first.load_p / 2, rtol=1e-6)
+    assert source.load("a") is second
+    (chronics / "a" / "prod_v.csv.bz2").unlink()
+    assert not np.array_equal(source.load("a").prod_v, second.prod_v)
+
+    shutil.copytree(DAY, chronics / "b")
+    assert source.names("val") == ("a", "b")
+    np.testing.assert_array_equal(source.load("b").load_p, first.load_p)
+    shutil.rmtree(chronics / "a")
+    assert source.names("val") == ("b",)
+    with pytest.raises(ValueError, match="unknown scenario 'a'"):
+        source.load("a")
+    (chronics / "b" / "load_p.csv.bz2").unlink()
+    with pytest.raises(ValueError, match="there is no load_p"):
+        source.load("b")
+    shutil.rmtree(chronics / "b")
+    for call in (lambda: source.names("val"), lambda: source.load("b")):
+        with pytest.raises(ValueError, match="has no scenarios"):
+            call()
+
+
+def test_both_environments_play_rewritten_files(tmp_path):
+    grid = tmp_path / "grid"
+    export(make_source("bundled"), grid, names=["educ-2019-01-12"])
+    options: dict[str, Any] = {"grid": str(grid), "scenarios": "bundled"}
+    single, many = PowerGridEnv(**options), PowerGridVectorEnv(1, **options)
+    loads = []
+    for _ in range(2):
+        single.reset(seed=0)
+        many.reset(seed=0)
+        np.testing.assert_allclose(single.state.load_p, many.state.load_p, rtol=1e-5)
+        loads.append(many.state.load_p[0].copy())
+        halve_loads(grid / "chronics" / "educ-2019-01-12")
+    np.testing.assert_allclose(loads[1], loads[0] / 2, rtol=1e-5)
+    shutil.copytree(DAY, grid / "chronics" / "another")
+    assert many.scenarios.names("val") == ("another", "educ-2019-01-12")
+    single.close()
 
 
 def test_dataset_takes_grid2ops_own_splits(tmp_path):

@@ -78,6 +78,13 @@ class TrainerSettings:
     learner_threads: int = 1  # torch threads of the learner; part of what makes runs repeat
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:0", ...
 
+    def used_up(self, *, env_steps: int, seconds: float) -> str | None:
+        """Return the setting that ends a training which has played and lasted so long, if any."""
+        if env_steps >= self.total_env_steps:
+            return "trainer.total_env_steps"
+        late = self.max_minutes is not None and seconds >= 60.0 * self.max_minutes
+        return "trainer.max_minutes" if late else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
@@ -126,6 +133,18 @@ class Agent(ABC):
     def learns(self) -> bool:
         """Whether ``train`` does anything."""
         return type(self).train is not Agent.train
+
+    def used_up(self, saved: Mapping[str, Any], settings: TrainerSettings) -> str | None:
+        """Return the setting for which a training resumed from ``saved`` is over already, if any.
+
+        Args:
+            saved: training state, as ``train`` gave it to ``CheckpointStore.save_latest``.
+            settings: of the resumed training.
+        """
+        progress = saved.get("progress", {})
+        return settings.used_up(
+            env_steps=progress.get("env_steps", 0), seconds=progress.get("seconds", 0.0)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what ``load_state_dict`` needs: tensors and plain Python only."""

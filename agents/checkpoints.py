@@ -13,12 +13,14 @@ import pickle
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from agents.base import Agent
+from agents.files import UNFINISHED
 from agents.files import atomic_write
 
 LATEST = "latest.pt"
@@ -239,6 +241,21 @@ def checked_weights(
     return theirs
 
 
+def check_entries(state: Mapping[str, Any], entries: Sequence[str]) -> None:
+    """Refuse a training state without one of ``entries``.
+
+    Raises:
+        ValueError: weights alone, or the state of another kind of agent.
+    """
+    missing = [entry for entry in entries if entry not in state]
+    if missing:
+        raise ValueError(
+            f"the run's latest checkpoint is not the state of such a training: it lacks "
+            f"{', '.join(missing)}, and holds {', '.join(sorted(state))}. Weights alone cannot be "
+            "resumed; begin a new run with agent.weights=FILE."
+        )
+
+
 def _first_difference(ours: Any, theirs: Any, name: str) -> str:
     """Name the first tensor that is absent or of another shape; "" if there is none."""
     if isinstance(ours, torch.Tensor):
@@ -279,7 +296,9 @@ def _check_plain(value: Any, where: str) -> None:
 
 def _link(source: Path, target: Path) -> None:
     """Make ``target`` another name of ``source``'s file, in one step."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".link.") as folder:
+    with tempfile.TemporaryDirectory(
+        dir=target.parent, prefix=".link.", suffix=UNFINISHED
+    ) as folder:
         temporary = Path(folder) / target.name
         try:
             os.link(source, temporary)

@@ -239,7 +239,7 @@ def build_logger(
     loggers: list[RunLogger] = [chosen, ProgressLogger(run=run, show=show)]
     if not isinstance(chosen, CsvLogger):
         loggers.insert(0, CsvLogger(run=run))
-    return CompositeLogger(loggers)
+    return CompositeLogger(loggers, env_steps=run.resumed_at or 0)
 
 
 def build_result_logger(logger: Mapping[str, Any], *, run: RunInfo) -> CompositeLogger:

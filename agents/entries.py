@@ -154,17 +154,19 @@ def evaluate_entries(
 
 
 def report(results: Sequence[EvaluationResult], *, folder: Path) -> None:
-    """Print the table, and what agents did wrong; write JSON and CSV into ``folder``.
+    """Write JSON and CSV into ``folder``; print the table, and what agents did wrong.
 
     Args:
         results: one per agent.
         folder: an existing folder.
     """
-    print(f"\n{heading(results)}\n{format_table(results)}")
-    for result in results:
-        for line in tell_incidents(result):
-            print(line)
-    json_path, csv_path = write_results(folder, results)
+    try:
+        json_path, csv_path = write_results(folder, results)
+    finally:  # what was played must not be lost to a full disk, nor to a closed terminal
+        print(f"\n{heading(results)}\n{format_table(results)}")
+        for result in results:
+            for line in tell_incidents(result):
+                print(line)
     print(f"\nWritten to {json_path} and {csv_path}")
 
 
@@ -199,7 +201,7 @@ def log_results(
     prefix: str,
     env_steps: int = 0,
 ) -> None:
-    """Log each agent's means under ``prefix/agent/metric``, with its intervals' ends.
+    """Log each agent's means under ``prefix/agent/metric``, with its intervals' ends, in one row.
 
     Args:
         results: one per agent.
@@ -207,19 +209,23 @@ def log_results(
         prefix: such as "test".
         env_steps: where on the axis of a training they belong.
     """
+    metrics: dict[str, float] = {}
     for result in results:
         name = f"{prefix}/{result.agent}"
-        metrics = {f"{name}/{key}": one for key, one in log_metrics(result.episodes).items()}
+        metrics.update({f"{name}/{key}": one for key, one in log_metrics(result.episodes).items()})
         for key, estimate in summarize(result).items():
             metrics[f"{name}/{key}_low"] = estimate.low
             metrics[f"{name}/{key}_high"] = estimate.high
         metrics[f"{name}/ms_median"] = result.latency.median
         metrics[f"{name}/ms_p99"] = result.latency.p99
-        logger.log(metrics, env_steps=env_steps)
+    logger.log(metrics, env_steps=env_steps)
+    for result in results:
         counts = np.array([episode.substation_actions for episode in result.episodes])
         if counts.size:
             logger.log_histogram(
-                f"{name}/actions_by_substation", counts.sum(axis=0), env_steps=env_steps
+                f"{prefix}/{result.agent}/actions_by_substation",
+                counts.sum(axis=0),
+                env_steps=env_steps,
             )
 
 

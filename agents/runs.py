@@ -27,6 +27,8 @@ import yaml
 
 from agents.checkpoints import CheckpointFolder
 from agents.files import atomic_write
+from agents.files import naming
+from agents.files import sweep
 from agents.folders import only_writer
 from agents.folders import output_folder
 from agents.saved_configs import with_present_names
@@ -34,6 +36,7 @@ from agents.saved_configs import with_present_names
 CONFIG = "config.yaml"
 RUNS = Path("runs")  # where commands put what they write, unless they are told
 
+_KEYS = ("name", "seed", "trainer", "evaluation", "env", "agent", "logger")  # of every run
 _PACKAGES = ("powergrid-muzero", "grid2op", "lightsim2grid", "gymnasium", "numpy", "torch")
 
 
@@ -72,17 +75,22 @@ class RunFolder:
             with atomic_write(path / "run.json") as file:
                 file.write((json.dumps(_provenance(command), indent=2) + "\n").encode())
             with atomic_write(path / CONFIG) as file:
-                file.write(yaml.safe_dump(dict(config), sort_keys=False).encode())
+                text = yaml.safe_dump(
+                    dict(config), sort_keys=False, explicit_start=True, explicit_end=True
+                )
+                file.write(text.encode())
             yield cls(path)
 
     @contextmanager
     def resume(self) -> Iterator[RunFolder]:
-        """Be the only writer of a run that was begun before.
+        """Be the only writer of a run that was begun before; remove what a kill left half-written.
 
         Raises:
             ValueError: another process writes to it.
         """
         with only_writer(self.path):
+            for folder in (self.path, self.checkpoints.folder):
+                sweep(folder)
             yield self
 
     @classmethod
@@ -110,18 +118,37 @@ class RunFolder:
         """
         path = self.path / CONFIG
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            config = yaml.safe_load(text)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             problem = " ".join(str(error).split())
             raise ValueError(f"{path} is not readable as YAML: {problem}") from error
         if not isinstance(config, dict):
             raise ValueError(f"{path} is not the configuration of a run.")
+        missing = [key for key in _KEYS if key not in config]
+        if missing or (text.startswith("---") and not text.rstrip().endswith("...")):
+            what = (
+                f"it lacks {', '.join(missing)}" if missing else "its last line, '...', is absent"
+            )
+            raise ValueError(f"{path} is cut short: {what}. Copy it again from where it is whole.")
         return with_present_names(config)
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that cannot be written, as on a full disk, ends the command in one line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise what ``emit`` caught."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            return super().handleError(record)
+        with naming(Path(self.baseFilename)):
+            raise error
 
 
 def attach_log_file(path: Path) -> logging.Handler:
     """Let everything that is logged go to ``path`` too; the caller removes the handler."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
     return handler

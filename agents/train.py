@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from agents.base import Agent
+from agents.base import TrainerSettings
 from agents.base import TrainingRun
 from agents.checkpoints import BEST
 from agents.checkpoints import CheckpointFolder
@@ -39,10 +41,19 @@ from agents.entries import report
 from agents.evaluation import EpisodeEvaluator
 from agents.loggers import CompositeLogger
 from agents.loggers import RunInfo
+from agents.loggers.csv import logged_until
+from agents.results import EvaluationResult
+from agents.results import read_results
 from agents.results.statistics import score
 from agents.runs import RunFolder
 from agents.runs import attach_log_file
 from agents.saved_configs import change_saved
+
+_SHAPES = ("num_envs", "envs_per_group")  # of what a checkpoint holds
+_CHANGEABLE = (
+    *(f"trainer.{one.name}" for one in fields(TrainerSettings) if one.name not in _SHAPES),
+    *("evaluation", "logger", "progress", "agent.total_decisions"),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +96,14 @@ def train(composed: DictConfig) -> float:
             _log.warning("%s holds no checkpoint yet: starting from the beginning", run.path)
         if saved is not None and "agent" in saved:
             restore_agent(agent, saved["agent"], origin=f"the checkpoint in {checkpoints.folder}")
+        limit = None if saved is None else agent.used_up(saved, settings)
+        if limit is not None and final.logged_until(run.path) >= _env_steps(saved):
+            _log.warning(
+                "%s is finished: %s is used up. Go on with a larger one: powergrid-train "
+                "resume=%s %s=..., or evaluate it: powergrid-evaluate run=%s",
+                *(run.path, limit, run.path, limit, run.path),
+            )
+            return score(read_results(run.path)[-1].episodes)
 
         handler = attach_log_file(run.path / "train.log")
         try:
@@ -113,7 +132,7 @@ def train(composed: DictConfig) -> float:
                 )
                 agent.train(training)
                 evaluator.close()
-                score = final.run(run.path, checkpoints, logger)
+                results = final.run(run.path, checkpoints, logger)
                 failed = False
             finally:
                 evaluator.close()
@@ -125,7 +144,7 @@ def train(composed: DictConfig) -> float:
         finally:
             logging.getLogger().removeHandler(handler)
             handler.close()
-    return score
+    return score(results[-1].episodes)
 
 
 class FinalEvaluation:
@@ -173,13 +192,17 @@ class FinalEvaluation:
                 if entry.name != self._entry.name
             ]
 
+    def logged_until(self, folder: Path) -> int:
+        """Return the env steps at which it was last made, and logged, in a run's folder; or -1."""
+        return logged_until(folder, f"final/{self._entry.name}/")
+
     def run(
         self,
         folder: Path,
         checkpoints: CheckpointFolder,
         logger: CompositeLogger,
-    ) -> float:
-        """Evaluate the best weights beside the baselines; return the agent's score.
+    ) -> list[EvaluationResult]:
+        """Evaluate the best weights beside the baselines; return what was found, the agent last.
 
         Args:
             folder: of the run.
@@ -198,13 +221,13 @@ class FinalEvaluation:
             num_envs=self._evaluation["num_envs"],
             num_workers=self._evaluation["num_workers"],
         )
-        log_results(results, logger, prefix="final", env_steps=env_steps)
         report(results, folder=folder)
+        log_results(results, logger, prefix="final", env_steps=env_steps)
         if self._evaluation["final"]["gif"]:
             path = folder / "evaluation.gif"
             draw(self._entry, self._plan[0], path)
             logger.log_animation("final/episode", path, env_steps=env_steps)
-        return score(results[-1].episodes)
+        return results
 
 
 def _interim_evaluator(env: Mapping[str, Any], evaluation: Mapping[str, Any]) -> EpisodeEvaluator:
@@ -239,7 +262,7 @@ def _resumed_config(run: RunFolder, composed: DictConfig) -> dict[str, Any]:
         run.load_config(),
         composed,
         HydraConfig.get().overrides.task,
-        changeable=("trainer", "evaluation", "logger", "progress"),
+        changeable=_CHANGEABLE,
         ignored=("resume",),
     )
 

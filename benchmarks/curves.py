@@ -10,7 +10,6 @@ each run (``NAME`` is its folder's) and ``curves.png`` with all of them. Runs ar
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import statistics
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from matplotlib.figure import Figure
 from agents.commands import run_guarded
 from agents.files import atomic_write
 from agents.loggers.csv import METRICS
+from agents.loggers.csv import read_log
 
 
 class Point(NamedTuple):
@@ -70,29 +70,28 @@ def read_curve(run: Path) -> list[Point]:
     """Return the evaluations that ``run/metrics.csv`` holds, in order.
 
     Raises:
-        ValueError: there is no such file, or no evaluation in it.
+        ValueError: there is no such file, no evaluation in it, or it is damaged.
     """
     file = run / METRICS
     if not file.is_file():
         raise ValueError(f"{file} does not exist; name the folder of a training run.")
     points: list[Point] = []
     logged = {"progress/decisions": "0", "progress/minutes": "0"}
-    with file.open(newline="") as lines:
-        for row in csv.DictReader(lines):
-            if row.get("progress/minutes"):
-                logged = row
-            if row.get("val/steps_percent"):
-                points.append(
-                    Point(
-                        env_steps=int(float(row["env_steps"])),
-                        decisions=int(float(logged["progress/decisions"])),
-                        minutes=round(float(logged["progress/minutes"]), 2),
-                        steps_percent=round(float(row["val/steps_percent"]), 2),
-                        completed_percent=round(float(row["val/completed_percent"]), 2),
-                        decisions_per_scenario=round(float(row["val/decisions"]), 2),
-                        mean_distance=round(float(row["val/mean_distance"] or "nan"), 2),
-                    )
+    for row in read_log(file)[1]:
+        if row.get("progress/minutes"):
+            logged = row
+        if row.get("val/steps_percent"):
+            points.append(
+                Point(
+                    env_steps=int(row["env_steps"]),
+                    decisions=int(float(logged["progress/decisions"])),
+                    minutes=round(float(logged["progress/minutes"]), 2),
+                    steps_percent=round(float(row["val/steps_percent"]), 2),
+                    completed_percent=round(float(row["val/completed_percent"]), 2),
+                    decisions_per_scenario=round(float(row["val/decisions"]), 2),
+                    mean_distance=round(float(row["val/mean_distance"] or "nan"), 2),
                 )
+            )
     if not points:
         raise ValueError(f"{file} holds no evaluation yet: trainer.evaluation_interval is longer.")
     return points

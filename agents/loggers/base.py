@@ -58,10 +58,10 @@ class RunLogger(ABC):
 class CompositeLogger(RunLogger):
     """Passes everything on to several loggers."""
 
-    def __init__(self, loggers: Sequence[RunLogger]) -> None:
-        """Use ``loggers``, in order."""
+    def __init__(self, loggers: Sequence[RunLogger], *, env_steps: int = 0) -> None:
+        """Use ``loggers``, in order; ``env_steps`` is where a resumed run goes on."""
         self._loggers = tuple(loggers)
-        self.env_steps = 0  # of the latest row
+        self.env_steps = env_steps  # of the latest row
 
     def log(self, metrics: Mapping[str, float], *, env_steps: int) -> None:
         """See ``RunLogger``."""

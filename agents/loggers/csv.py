@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from typing import TextIO
 
 import numpy as np
 
 from agents.files import atomic_write
+from agents.files import naming
 from agents.loggers.base import RunInfo
 from agents.loggers.base import RunLogger
 
@@ -20,6 +24,7 @@ HISTOGRAMS = "histograms.csv"
 
 _AXIS = "env_steps"
 _HISTOGRAM_COLUMNS = (_AXIS, "name", "bin", "count")
+_ADVICE = "Move it away to go on without it."
 
 
 class CsvLogger(RunLogger):
@@ -44,8 +49,8 @@ class CsvLogger(RunLogger):
         new = [name for name in row if name not in self._columns]
         if new or not self._metrics_path.exists():
             self._columns += new
-            _rewrite(self._metrics_path, self._columns, _rows(self._metrics_path))
-        with self._metrics_path.open("a", newline="", encoding="utf-8") as file:
+            _rewrite(self._metrics_path, self._columns, read_log(self._metrics_path)[1])
+        with _appending(self._metrics_path) as file:
             writer = csv.DictWriter(file, self._columns, lineterminator="\n")
             writer.writerow({name: _number(value) for name, value in row.items()})
 
@@ -53,10 +58,16 @@ class CsvLogger(RunLogger):
         """See ``RunLogger``."""
         if not self._histograms_path.exists():
             _rewrite(self._histograms_path, _HISTOGRAM_COLUMNS, ())
-        with self._histograms_path.open("a", newline="", encoding="utf-8") as file:
+        with _appending(self._histograms_path) as file:
             writer = csv.writer(file, lineterminator="\n")
             for index in np.flatnonzero(counts):
                 writer.writerow([env_steps, name, int(index), _number(counts[index])])
+
+
+@contextmanager
+def _appending(path: Path) -> Iterator[TextIO]:
+    with naming(path), path.open("a", newline="", encoding="utf-8") as file:
+        yield file
 
 
 def _number(value: Any) -> str:
@@ -64,22 +75,55 @@ def _number(value: Any) -> str:
     return str(int(number)) if number.is_integer() else repr(number)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def read_log(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns and rows of a file that ``CsvLogger`` wrote; none if there is no file.
+
+    A last row that was cut short, by a kill or a full disk, is left out.
+
+    Raises:
+        ValueError: it is some other file, or damaged.
+    """
     if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [], []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            text = file.read()
+        reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+        columns, rows = list(reader.fieldnames or []), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is damaged: {error}. {_ADVICE}") from error
+    if columns and _AXIS not in columns:
+        raise ValueError(f"{path} is damaged: its first line names no column {_AXIS}. {_ADVICE}")
+    for row in rows:
+        if None in row or None in row.values() or not row[_AXIS].isdecimal():
+            raise ValueError(
+                f"{path} is damaged: {','.join(map(str, row.values()))[:60]!r} is no row of "
+                f"{len(columns)} figures. {_ADVICE}"
+            )
+    return columns, rows
+
+
+def logged_until(folder: Path, prefix: str) -> int:
+    """Return the env steps of the last row with a metric ``prefix...``; -1 for none.
+
+    Args:
+        folder: of the run.
+        prefix: of a metric's name.
+    """
+    _, rows = read_log(folder / METRICS)
+    found = (
+        int(row[_AXIS])
+        for row in rows
+        if any(value and name.startswith(prefix) for name, value in row.items())
+    )
+    return max(found, default=-1)
 
 
 def _cut(path: Path, env_steps: int) -> list[str]:
-    """Drop the rows after ``env_steps`` and any cut short; return the columns."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns = list(reader.fieldnames or [])
-        rows = [row for row in reader if None not in row.values()]
-    _rewrite(path, columns, (row for row in rows if int(row[_AXIS]) <= env_steps))
+    """Drop the rows after ``env_steps``; return the columns."""
+    columns, rows = read_log(path)
+    if columns:
+        _rewrite(path, columns, (row for row in rows if int(row[_AXIS]) <= env_steps))
     return columns
 
 

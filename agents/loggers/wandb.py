@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 import wandb
+from wandb.sdk.wandb_run import Run
 
 from agents.loggers.base import RunInfo
 from agents.loggers.base import RunLogger
@@ -43,7 +44,7 @@ class WandbLogger(RunLogger):
         group: str | None = None,
         tags: Sequence[str] = (),
     ) -> None:
-        """Begin or continue the W&B run.
+        """Begin or continue the W&B run with the first that is logged.
 
         Args:
             run: what is logged.
@@ -54,27 +55,37 @@ class WandbLogger(RunLogger):
             tags: W&B tags.
         """
         self.preflight(mode=mode)
-        # wandb takes our package `agents` for another one and would advertise a tool for it
-        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
-        ensure_writable("WANDB_CACHE_DIR", "XDG_CACHE_HOME", "~/.cache", name="wandb")
-        ensure_writable("WANDB_CONFIG_DIR", "XDG_CONFIG_HOME", "~/.config", name="wandb")
-        in_sweep = "WANDB_SWEEP_ID" in os.environ
-        self._run = wandb.init(
-            project=None if in_sweep else project,
-            entity=None if in_sweep else entity,
-            id=None if in_sweep else _run_id(run),
-            resume=None if in_sweep or mode != "online" else "allow",
-            name=run.folder.name,
-            group=group,
-            tags=list(tags),
-            job_type=run.job,
-            dir=str(run.folder.absolute()),  # its service keeps the folder it started in
-            config=dict(run.config),
-            mode=mode,
-            settings=wandb.Settings(silent=True, console="off"),
-        )
-        self._run.define_metric("env_steps")
-        self._run.define_metric("*", step_metric="env_steps")
+        self._info = run
+        self._options = {"project": project, "entity": entity, "group": group, "tags": list(tags)}
+        self._mode: Literal["offline", "online", "disabled"] = mode
+        self._opened: Run | None = None
+
+    @property
+    def _run(self) -> Run:
+        """The W&B run, opened when it is first needed: a refused resume leaves it as it was."""
+        if self._opened is None:
+            # wandb takes our package `agents` for another one and would advertise a tool for it
+            os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
+            ensure_writable("WANDB_CACHE_DIR", "XDG_CACHE_HOME", "~/.cache", name="wandb")
+            ensure_writable("WANDB_CONFIG_DIR", "XDG_CONFIG_HOME", "~/.config", name="wandb")
+            run, options = self._info, dict(self._options)
+            in_sweep = "WANDB_SWEEP_ID" in os.environ
+            if in_sweep:
+                options.update(project=None, entity=None)
+            self._opened = wandb.init(
+                id=None if in_sweep else _run_id(run),
+                resume=None if in_sweep or self._mode != "online" else "allow",
+                name=run.folder.name,
+                job_type=run.job,
+                dir=str(run.folder.absolute()),  # its service keeps the folder it started in
+                config=dict(run.config),
+                mode=self._mode,
+                settings=wandb.Settings(silent=True, console="off"),
+                **options,
+            )
+            self._opened.define_metric("env_steps")
+            self._opened.define_metric("*", step_metric="env_steps")
+        return self._opened
 
     @classmethod
     def preflight(cls, *, mode: str = "offline", **_: object) -> None:
@@ -114,7 +125,8 @@ class WandbLogger(RunLogger):
 
     def close(self, *, failed: bool = False) -> None:
         """See ``RunLogger``."""
-        self._run.finish(exit_code=1 if failed else 0)
+        if self._opened is not None:
+            self._opened.finish(exit_code=1 if failed else 0)
 
 
 def _has_key() -> bool:

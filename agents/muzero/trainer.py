@@ -20,6 +20,7 @@ import numpy as np
 
 from agents.base import Agent
 from agents.base import TrainingRun
+from agents.checkpoints import check_entries
 from agents.devices import torch_threads
 from agents.interrupt import Interrupt
 from agents.interrupt import deferred_interrupt
@@ -167,9 +168,9 @@ class MuZeroTrainer:
                 raise KeyboardInterrupt
 
     def _finished(self) -> bool:
-        limit = self._run.settings.max_minutes
-        late = limit is not None and self._progress.seconds >= 60.0 * limit
-        return late or self._progress.env_steps >= self._run.settings.total_env_steps
+        progress = self._progress
+        limit = self._run.settings.used_up(env_steps=progress.env_steps, seconds=progress.seconds)
+        return limit is not None
 
     def _fraction(self) -> float:
         """Return the share of training done, for schedules: of the steps, or of the minutes.
@@ -341,6 +342,7 @@ class MuZeroTrainer:
 
     def _restore(self, saved: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Go back to a checkpoint; return the groups' states."""
+        check_entries(saved, ("progress", "learner", "replay", "groups", "sampler", "episodes"))
         self._learner.load_state_dict(saved["learner"])
         self._replay.load_state_dict(saved["replay"])
         self._rng.bit_generator.state = saved["sampler"]

@@ -318,11 +318,59 @@ def test_resume_changes_only_what_may_change(
     outcome = command(train.main, "resume=run", "agent.discount=0.5")
     assert outcome.code == 2
     assert "agent.discount=0.5: a saved run is continued as it was" in outcome.error
+    outcome = command(train.main, "resume=run", "trainer.num_envs=4")
+    assert outcome.code == 2
+    assert "trainer.num_envs=4: a saved run is continued as it was" in outcome.error
     outcome = command(train.main, "resume=run", "trainer.total_env_steps=260")
     assert outcome.code == 0, outcome.error
     state = CheckpointFolder(working_folder / "run" / "checkpoints").load_latest()
     assert state is not None
     assert state["progress"]["env_steps"] >= 260
+
+
+def test_a_finished_run_stays_as_it_is(command: Any, trained: Path, working_folder: Path) -> None:
+    shutil.copytree(trained, working_folder / "run")
+    contents = {name: Path("run", name).read_bytes() for name in ("metrics.csv", "histograms.csv")}
+    before = files(working_folder)
+    outcome = command(train.main, "resume=run", "logger=wandb")
+    assert outcome.code == 0, outcome.error
+    assert "run is finished: trainer.total_env_steps is used up" in outcome.out
+    assert "powergrid-train resume=run trainer.total_env_steps=..." in outcome.out
+    assert files(working_folder) == before  # no W&B run either
+    assert contents == {name: Path("run", name).read_bytes() for name in contents}
+    # A kill between the training and the final evaluation: only that is made up for.
+    metrics = Path("run/metrics.csv")
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(lines[:-1]))
+    outcome = command(train.main, "resume=run")
+    assert outcome.code == 0, outcome.error
+    assert metrics.read_text().splitlines()[-1].split(",")[0] == lines[-1].split(",")[0]
+    assert len(metrics.read_text().splitlines()) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: (run / "metrics.csv").write_bytes(b"\x80\n"), "run/metrics.csv is damaged"),
+        (lambda run: (run / "config.yaml").write_text("name: x"), "run/config.yaml is cut short"),
+        (
+            lambda run: shutil.copy(run / "checkpoints/best.pt", run / "checkpoints/latest.pt"),
+            "is not the state of such a training: it lacks progress, learner",
+        ),
+    ],
+    ids=["metrics.csv", "config.yaml", "weights alone"],
+)
+def test_a_refused_resume_has_opened_nothing(
+    command: Any, trained: Path, working_folder: Path, spoil: Any, message: str
+) -> None:
+    shutil.copytree(trained, working_folder / "run")
+    spoil(Path("run"))
+    before = files(working_folder)
+    outcome = command(train.main, "resume=run", "trainer.total_env_steps=400", "logger=wandb")
+    assert outcome.code == 2, outcome.error
+    assert message in outcome.error
+    assert len(outcome.error.strip().splitlines()) == 1
+    assert files(working_folder) == before
 
 
 def test_evaluation_of_a_run(command: Any, trained: Path, working_folder: Path) -> None:

@@ -29,7 +29,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_a_run_folder_is_made_once(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "x"
-    config = {"name": "test", "seed": 3, "nested": {"list": [1, None]}}
+    parts = ("trainer", "evaluation", "env", "agent", "logger")
+    config = {"name": "test", "seed": 3, **{part: {"list": [1, None]} for part in parts}}
     with RunFolder.create(path, config, command=["powergrid-train"]) as run:
         assert run.path == path
     assert {one.name for one in path.iterdir()} == {"config.yaml", "run.json"}
@@ -40,9 +41,44 @@ def test_a_run_folder_is_made_once(tmp_path: Path) -> None:
         RunFolder.open_existing(tmp_path / "absent")
     with pytest.raises(ValueError, match=r"holds no config\.yaml"):
         RunFolder.open_existing(tmp_path)
-    (path / "config.yaml").write_text("a: [")
-    with pytest.raises(ValueError, match="not readable as YAML"):
-        RunFolder.open_existing(path).load_config()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda text: "a: [", "not readable as YAML"),
+        (lambda text: "\x80" + text, "not readable as YAML"),
+        (lambda text: "- 1", "not the configuration of a run"),
+        (lambda text: "", "not the configuration of a run"),
+        (lambda text: text[: text.index("evaluation")], "cut short: it lacks evaluation, env"),
+        (lambda text: text[: text.rindex("list")], "cut short: its last line, '...', is absent"),
+    ],
+)
+def test_a_damaged_configuration_is_told(tmp_path: Path, spoil: Any, message: str) -> None:
+    parts = {part: {"list": 1} for part in ("trainer", "evaluation", "env", "agent", "logger")}
+    with RunFolder.create(tmp_path / "run", {"name": "test", "seed": 0, **parts}) as run:
+        path = run.path / "config.yaml"
+        path.write_text(spoil(path.read_text()), encoding="latin-1")
+        with pytest.raises(ValueError, match=f"^{path} is .*{message}"):
+            run.load_config()
+
+
+def test_a_resume_sweeps_what_a_kill_left(tmp_path: Path) -> None:
+    parts = (tmp_path / ".config.yaml.x.part", tmp_path / "checkpoints" / ".latest.pt.y.part")
+    link = tmp_path / "checkpoints" / ".link.z.part" / "latest.previous.pt"
+    evaluated = tmp_path / "evaluation" / "today" / ".evaluation.json.x.part"  # by another command
+    for path in (*parts, link, evaluated):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    (tmp_path / "checkpoints" / "latest.pt").write_text("whole")
+    with RunFolder(tmp_path).resume():
+        left = sorted(
+            str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*") if one.is_file()
+        )
+    assert left == [
+        *(".writer.json", ".writer.lock", "checkpoints/latest.pt"),
+        str(evaluated.relative_to(tmp_path)),
+    ]
 
 
 def test_csv_columns_grow_and_a_resume_cuts(tmp_path: Path) -> None:
@@ -64,6 +100,28 @@ def test_csv_columns_grow_and_a_resume_cuts(tmp_path: Path) -> None:
     assert [row["bin"] for row in rows(tmp_path / "histograms.csv")] == ["1", "3"]
     logger.log({"c": 4}, env_steps=30)
     assert rows(tmp_path / "metrics.csv")[2] == {"env_steps": "30", "a": "", "b": "", "c": "4"}
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "histograms.csv"])
+@pytest.mark.parametrize(
+    ("spoilt", "problem"),
+    [
+        (b"10,1.5\n20,2.5\n", "its first line names no column env_steps"),
+        (bytes(range(256)), "codec can't decode"),
+        (b"\0\0\n\0", "is damaged"),
+        (b"env_steps,a\n10,1.5\nten,1\n", "'ten,1' is no row of 2 figures"),
+        (b"env_steps,a\n10\n20,1\n", "'10,None' is no row of 2 figures"),
+        (b"env_steps,a\n10,1,2\n20,1\n", "is no row of 2 figures"),
+    ],
+)
+def test_a_damaged_log_is_told_and_kept(
+    tmp_path: Path, name: str, spoilt: bytes, problem: str
+) -> None:
+    (tmp_path / name).write_bytes(spoilt)
+    with pytest.raises(ValueError, match=f"^{tmp_path / name} is damaged: .*Move it away") as told:
+        CsvLogger(run=info(tmp_path, resumed_at=20))
+    assert problem in str(told.value)
+    assert (tmp_path / name).read_bytes() == spoilt
 
 
 def test_wandb_writes_offline_without_an_account(

@@ -20,6 +20,7 @@ import torch
 
 from agents.base import Agent
 from agents.base import Infos
+from agents.base import TrainerSettings
 from agents.base import TrainingRun
 from agents.base import full_masks
 from agents.baselines.ppo.settings import ACTIVATIONS
@@ -103,6 +104,12 @@ class PPOAgent(Agent):
         from agents.baselines.ppo.trainer import PPOTrainer
 
         PPOTrainer(run, self).train()
+
+    def used_up(self, saved: Mapping[str, Any], settings: TrainerSettings) -> str | None:
+        """See ``Agent.used_up``: decisions are limited, too."""
+        if saved.get("progress", {}).get("decisions", 0) >= self.settings.total_decisions:
+            return "agent.total_decisions"
+        return super().used_up(saved, settings)
 
     def state_dict(self) -> dict[str, Any]:
         """See ``Agent.state_dict``: the weights of policy and value function."""

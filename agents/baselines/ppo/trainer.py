@@ -18,6 +18,7 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 
 from agents.base import TrainingRun
 from agents.baselines.ppo.environment import MaskedVecEnv
+from agents.checkpoints import check_entries
 from agents.devices import torch_threads
 from agents.interrupt import Interrupt
 from agents.interrupt import deferred_interrupt
@@ -136,13 +137,10 @@ class PPOTrainer:
                 raise KeyboardInterrupt
 
     def _finished(self, env: MaskedVecEnv) -> bool:
-        settings = self._run.settings
-        limit = settings.max_minutes
-        return (
-            env.decisions >= self._agent.settings.total_decisions
-            or env.env_steps >= settings.total_env_steps
-            or (limit is not None and self._seconds >= 60.0 * limit)
-        )
+        if env.decisions >= self._agent.settings.total_decisions:
+            return True
+        limit = self._run.settings.used_up(env_steps=env.env_steps, seconds=self._seconds)
+        return limit is not None
 
     def _log(self, model: MaskablePPO, env: MaskedVecEnv, rates: Mapping[str, float]) -> None:
         found = model.logger.name_to_value
@@ -208,6 +206,7 @@ class PPOTrainer:
 
     def _restore(self, saved: Mapping[str, Any], model: MaskablePPO, env: MaskedVecEnv) -> None:
         """Go back to a checkpoint."""
+        check_entries(saved, ("progress", "agent", "optimizer", "timesteps", "env", "generators"))
         progress = saved["progress"]
         self._seconds, self._best_score = progress["seconds"], progress["best_score"]
         self._due.update(progress["due"])

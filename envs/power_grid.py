@@ -25,6 +25,8 @@ from envs.blackout_text import first_line
 from envs.checks import check_action
 from envs.checks import check_count
 from envs.checks import check_options
+from envs.grid2op_options import check_grid2op_env
+from envs.grid2op_options import check_grid2op_options
 from envs.grid2op_state import grid_layout
 from envs.grid2op_state import grid_state
 from envs.names import choose
@@ -109,7 +111,8 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
       only the first; "connected": of those, the ones that cut nothing off from the grid.
     - ``parameters``: grid2op ``Parameters`` that differ from the grid's, such as
       ``{"NB_TIMESTEP_COOLDOWN_SUB": 3}``.
-    - ``grid2op_options``: what else ``grid2op.make`` should get, such as an opponent.
+    - ``grid2op_options``: what else ``grid2op.make`` should get, such as an opponent; see
+      ``envs.grid2op_options`` for what is covered.
     - ``render_mode``: None or "rgb_array".
 
     ``gymnasium.make`` also takes ``idle_gate`` and ``reconnect_lines``, which wrap the environment
@@ -171,13 +174,15 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
 
         their_reward = find_grid2op_reward(reward)
         rules = {**PARAMETERS, **(parameters or {})}
+        options = check_grid2op_options(grid2op_options)
         self._open = partial(
-            partial(make_grid2op, **grid2op_options) if grid2op_options else new_grid2op,
+            partial(make_grid2op, **options) if options else new_grid2op,
             grid,
             parameters=rules,
             reward_class=their_reward or ConstantReward,
         )
         self._grid2op: Any = self._open()
+        check_grid2op_env(self._grid2op, grid)
         self.layout: GridLayout = grid_layout(self._grid2op, name=grid)
         self._reward = None if their_reward else make_reward(reward, self.layout)
         self.encoder = make_encoder(observation, self.layout)

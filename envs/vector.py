@@ -17,6 +17,7 @@ from envs.actions import MASKS
 from envs.actions import ActionCatalogue
 from envs.checks import check_count
 from envs.checks import check_options
+from envs.grid2op_options import check_grid2op_options
 from envs.lightsim.planning import ForecastPlanner
 from envs.lightsim.template import REFERENCE
 from envs.lightsim.template import grid_template
@@ -129,10 +130,9 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self.start = choose("start", start, STARTS)
         self.mask_kind = choose("action mask", action_mask, MASKS)
         self.max_steps = None if max_steps is None else check_count("max_steps", max_steps)
-        if grid2op_options:
+        if given := check_grid2op_options(grid2op_options):
             raise ValueError(
-                f"the vector environment takes no grid2op_options ({', '.join(grid2op_options)}); "
-                f"{REFERENCE}"
+                f"the vector environment takes no grid2op_options ({', '.join(given)}); {REFERENCE}"
             )
         if render_mode is not None:
             raise ValueError(f"the vector environment does not render; {REFERENCE}")

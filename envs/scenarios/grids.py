@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import grid2op
 from grid2op.Environment import Environment
+from grid2op.Exceptions import Grid2OpException
 from grid2op.MakeEnv.Make import TEST_DEV_ENVS
 from grid2op.Parameters import Parameters
 from lightsim2grid import LightSimBackend
@@ -74,7 +75,7 @@ def make_grid2op(
         options: what else ``grid2op.make`` takes, such as ``reward_class`` or the opponent's.
 
     Raises:
-        ValueError: no such grid or parameter.
+        ValueError: no such grid or parameter, or an option that grid2op refuses.
     """
     if chronics_class is not None:
         options["chronics_class"] = chronics_class
@@ -84,7 +85,10 @@ def make_grid2op(
         # test=True says "the grid in the wheel", which is the very one we want
         warnings.filterwarnings("ignore", message="You are using a development environment")
         name = grid if grid in TEST_DEV_ENVS else str(folder)
-        env = grid2op.make(name, test=grid in TEST_DEV_ENVS, **options)
+        try:
+            env = grid2op.make(name, test=grid in TEST_DEV_ENVS, **options)
+        except Grid2OpException as error:
+            raise ValueError(f"grid2op cannot open grid {grid!r}: {_said(error)}") from error
     if chronics_class is ScenarioChronics:  # it leaves the grid file's own voltages in place
         _COLUMNS.setdefault(grid, _columns(env))
     if parameters is not None:
@@ -113,6 +117,11 @@ def set_scenario(env: Environment, scenario: Scenario, first_row: int = 0) -> No
     forecaster = env.observation_space.obs_env
     if forecaster is not None:
         forecaster._max_episode_duration = env.chronics_handler.max_episode_duration()
+
+
+def _said(error: Exception) -> str:
+    """Return what an exception of grid2op's says, without its classes' names before it."""
+    return str(error.args[0] if error.args else error).strip(" \"'")
 
 
 def _merge(own: Parameters, given: Parameters | Mapping[str, Any]) -> Parameters:

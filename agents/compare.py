@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from agents.commands import run_guarded
 from agents.files import atomic_write
+from agents.paths import given_path
 from agents.results import read_results
 from agents.results.pairs import compare_results
 from agents.results.pairs import to_markdown
@@ -61,12 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "results",
         nargs="+",
-        type=Path,
+        type=given_path,
         metavar="RESULT",
         help="an evaluation's JSON file, or its folder; the first agent in the first one is what "
         "the others are compared with",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the table here")
+    parser.add_argument("--output", type=given_path, metavar="FILE", help="write the table here")
     parser.add_argument(
         "--across",
         action="append",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +37,13 @@ from agents.entries import evaluate_entries
 from agents.entries import log_results
 from agents.entries import report
 from agents.evaluation import replay_episodes
+from agents.folders import UnwritableFolderError
 from agents.folders import output_folder
 from agents.loggers import RunInfo
+from agents.paths import given_path
+from agents.paths import given_text
 from agents.plots import write_plots
+from agents.pretrained import is_installed
 from agents.pretrained import locate
 from agents.pretrained import ships
 from agents.report import grid_of
@@ -56,6 +63,9 @@ _OWN_KEYS = (
     *("split", "seed", "name", "run", "checkpoint", "folder", "evaluation", "logger"),
     *("weights", "agent.weights"),
 )
+
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -109,7 +119,8 @@ def evaluate(composed: DictConfig) -> float:
         grid_of(make_environment)  # refuses what is no power grid
     spaces = {"observation_space": observation_space, "action_space": action_space}
     agent = build_agent(config["agent"], **spaces, seed=config["seed"])
-    name = config["name"] or agent_name(config["agent"])
+    named = config["name"] is not None
+    name = given_text(config["name"], "name") if named else agent_name(config["agent"])
     learns = _load_weights(agent, name, source, config["checkpoint"])
     notes = agent_notes(config["agent"], seed=config["seed"], weights=source.name if learns else "")
     entry = Entry(name=name, agent=agent, make_environment=make_environment, notes=notes)
@@ -158,7 +169,7 @@ def evaluate(composed: DictConfig) -> float:
             episode = plan[0].scenario or f"{env['id']}, seed {plan[0].seed}"
             write_searches(searched, folder / "trees", episode=episode)
             print(f"Drew the searches of {len(searched)} decisions into {folder / 'trees'}")
-        _log(config, folder, results, plots)
+        _log_results(config, folder, results, plots)
     return score(results[-1].episodes)
 
 
@@ -172,7 +183,8 @@ def _source(config: Mapping[str, Any]) -> _Source:
     if run is not None and weights is not None:
         raise ValueError(f"run={run} and weights={weights} were given; name one of them.")
     if weights is None:
-        return _Source(None if run is None else RunFolder.open_existing(Path(run)), None)
+        folder = None if run is None else RunFolder.open_existing(given_path(run, "run"))
+        return _Source(folder, None)
     path = locate(weights)
     folder = path.parent.parent
     has_run = (folder / CONFIG).is_file()
@@ -218,13 +230,26 @@ def _load_weights(agent: Agent, name: str, source: _Source, which: str) -> bool:
     return True
 
 
-def _results_folder(config: Mapping[str, Any], source: _Source) -> AbstractContextManager[Path]:
-    asked = None if config["folder"] is None else Path(config["folder"])
-    parent = RUNS if source.run is None else source.run.path
-    return output_folder(asked, parent=parent / "evaluation")
+@contextmanager
+def _results_folder(config: Mapping[str, Any], source: _Source) -> Iterator[Path]:
+    """Make the folder of the results: the one asked for, or a new one in the run's or ``runs/``."""
+    asked = None if config["folder"] is None else given_path(config["folder"], "folder")
+    parent = RUNS
+    if source.run is not None and not is_installed(source.run.path):
+        parent = source.run.path
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(output_folder(asked, parent=parent / "evaluation"))
+        except UnwritableFolderError as error:
+            if asked is not None or parent == RUNS:
+                raise
+            _log.warning("%s", error)
+            folder = stack.enter_context(output_folder(None, parent=RUNS / "evaluation"))
+        _log.info("results go to %s", folder)
+        yield folder
 
 
-def _log(
+def _log_results(
     config: Mapping[str, Any], folder: Path, results: list[EvaluationResult], plots: list[Path]
 ) -> None:
     """Log figures and plots where ``logger`` says."""

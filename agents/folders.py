@@ -6,7 +6,10 @@ import itertools
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import ExitStack
 from contextlib import contextmanager
 from contextlib import suppress
 from datetime import datetime
@@ -19,6 +22,10 @@ LOCK = ".writer.lock"
 HOLDER = ".writer.json"  # who holds the lock, for messages
 
 _PATIENCE = 0.3  # seconds; for a lock that is just being released
+
+
+class UnwritableFolderError(ValueError):
+    """A folder for output cannot be made, or not be written to."""
 
 
 @contextmanager
@@ -36,20 +43,25 @@ def output_folder(asked: Path | None, *, parent: Path) -> Iterator[Path]:
 
     Raises:
         ValueError: ``asked`` is a file, is not empty, or another command writes to it.
-        OSError: it cannot be made or written to.
+        UnwritableFolderError: it cannot be made or written to.
     """
     place = parent if asked is None else asked
-    absent = [path for path in (place, *place.parents) if not path.exists()]
-    folder = _new_folder(parent) if asked is None else _asked_folder(asked)
-    try:
-        with only_writer(folder):
-            if set(os.listdir(folder)) - {LOCK, HOLDER}:
-                raise ValueError(f"folder {folder} is not empty. Name another with folder=...")
-            yield folder
-    finally:
-        with suppress(OSError):  # not empty, as it should be
-            for path in dict.fromkeys([folder, *absent] if asked is None else absent):
-                path.rmdir()
+    made = [path for path in (place, *place.parents) if not path.exists()]
+    with ExitStack() as stack:
+        stack.callback(_remove_empty, made)
+        try:
+            folder = _new_folder(parent) if asked is None else _asked_folder(asked)
+            if asked is None:
+                made.insert(0, folder)
+            stack.enter_context(only_writer(folder))
+        except OSError as error:
+            raise UnwritableFolderError(
+                f"{error.filename or place} cannot be written to ({error.strerror}). Name another "
+                "folder with folder=..."
+            ) from error
+        if set(os.listdir(folder)) - {LOCK, HOLDER}:
+            raise ValueError(f"folder {folder} is not empty. Name another with folder=...")
+        yield folder
 
 
 @contextmanager
@@ -85,6 +97,27 @@ def only_writer(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 (folder / name).unlink()
         lock.release()
+
+
+def check_writable(file: Path) -> None:
+    """Refuse the file of a long command's output before the work is done.
+
+    Raises:
+        UnwritableFolderError: its folder is not there, or cannot be written to.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise UnwritableFolderError(
+            f"{file} cannot be written ({error.strerror}). Make its folder first, or name another."
+        ) from error
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    with suppress(OSError):  # not empty, as it should be
+        for folder in folders:
+            folder.rmdir()
 
 
 def _new_folder(parent: Path) -> Path:

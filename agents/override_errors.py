@@ -18,6 +18,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
 from omegaconf import OmegaConf
 
+from agents.paths import as_argument
 from envs.names import choose
 
 
@@ -33,7 +34,7 @@ def explain(error: HydraException, config_name: str, arguments: Sequence[str]) -
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return _refusal(group or "configuration", option, sorted(error.options))
     if isinstance(error, OverrideParseException):
-        return f"cannot read the argument {error.override!r}: expected key=value or group=option."
+        return _unreadable(str(error.override))
     text = str(error)
     match = re.search(r"Could not override '([^'@]+)(@[^']*)?'", text)
     if match:
@@ -43,6 +44,15 @@ def explain(error: HydraException, config_name: str, arguments: Sequence[str]) -
     if cause is not None and str(cause) and str(cause) not in text:
         text = f"{text}: {cause}"
     return " ".join(text.split())
+
+
+def _unreadable(argument: str) -> str:
+    """Say how a value is quoted that Hydra's grammar refuses, such as ``données`` or ``~/x``."""
+    told = f"cannot read the argument {argument!r}: expected key=value or group=option"
+    key, equals, value = argument.partition("=")
+    if not equals or not re.fullmatch(r"\+{0,2}[\w./@-]+", key) or value.startswith(("'", '"')):
+        return f"{told}."
+    return f"{told}. A text with such characters is quoted: {as_argument(key, value)}"
 
 
 def _unknown_key(key: str, config_name: str, arguments: Sequence[str]) -> str:

@@ -31,6 +31,7 @@ from agents.files import naming
 from agents.files import sweep
 from agents.folders import only_writer
 from agents.folders import output_folder
+from agents.paths import as_argument
 from agents.saved_configs import with_present_names
 
 CONFIG = "config.yaml"
@@ -69,7 +70,7 @@ class RunFolder:
         if asked is not None and (asked / CONFIG).is_file():
             raise ValueError(
                 f"folder {asked} is not empty. Name another with folder=..., or continue the run "
-                f"in it with resume={asked}"
+                f"in it with {as_argument('resume', asked)}"
             )
         with output_folder(asked, parent=RUNS / config["name"]) as path:
             with atomic_write(path / "run.json") as file:

@@ -42,6 +42,9 @@ from agents.evaluation import EpisodeEvaluator
 from agents.loggers import CompositeLogger
 from agents.loggers import RunInfo
 from agents.loggers.csv import logged_until
+from agents.paths import as_argument
+from agents.paths import folder_name
+from agents.paths import given_path
 from agents.results import EvaluationResult
 from agents.results import read_results
 from agents.results.statistics import score
@@ -74,8 +77,10 @@ def train(composed: DictConfig) -> float:
         KeyboardInterrupt: on Ctrl-C; says how to continue.
     """
     resumed = composed.resume is not None
-    run = RunFolder.open_existing(Path(composed.resume)) if resumed else None
+    run = RunFolder.open_existing(given_path(composed.resume, "resume")) if resumed else None
     config = plain(composed) if run is None else _resumed_config(run, composed)
+    if run is None:
+        config["name"] = folder_name(config["name"], "name")
 
     # Everything that can be wrong is found before anything is written.
     env, evaluation = config["env"], config["evaluation"]
@@ -87,7 +92,7 @@ def train(composed: DictConfig) -> float:
     agent = _agent(config, spaces)
     agent.preflight(make_environment)
     final = FinalEvaluation(config, agent, spaces)
-    asked = None if composed.folder is None else Path(composed.folder)
+    asked = None if composed.folder is None else given_path(composed.folder, "folder")
     writing = RunFolder.create(asked, config, command=sys.argv) if run is None else run.resume()
     with writing as run:
         checkpoints = run.checkpoints
@@ -99,9 +104,10 @@ def train(composed: DictConfig) -> float:
         limit = None if saved is None else agent.used_up(saved, settings)
         if limit is not None and final.logged_until(run.path) >= _env_steps(saved):
             _log.warning(
-                "%s is finished: %s is used up. Go on with a larger one: powergrid-train "
-                "resume=%s %s=..., or evaluate it: powergrid-evaluate run=%s",
-                *(run.path, limit, run.path, limit, run.path),
+                "%s is finished: %s is used up. Go on with a larger one: powergrid-train %s "
+                "%s=..., or evaluate it: powergrid-evaluate %s",
+                *(run.path, limit, as_argument("resume", run.path), limit),
+                as_argument("run", run.path),
             )
             return score(read_results(run.path)[-1].episodes)
 
@@ -139,7 +145,7 @@ def train(composed: DictConfig) -> float:
                 logger.close(failed=failed)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(
-                f"interrupted. Continue with: powergrid-train resume={run.path}"
+                f"interrupted. Continue with: powergrid-train {as_argument('resume', run.path)}"
             ) from error
         finally:
             logging.getLogger().removeHandler(handler)

@@ -26,6 +26,8 @@ from pathlib import Path
 
 from agents.commands import run_guarded
 from agents.files import atomic_write
+from agents.folders import check_writable
+from agents.paths import given_path
 from agents.results.statistics import METRIC
 from agents.results.statistics import values
 from benchmarks.curves import read_curve
@@ -124,13 +126,13 @@ def main() -> None:
     train.add_argument("--env-steps", type=int, default=8_000_000)
     train.add_argument("--seeds", nargs="+", type=int, default=[0])
     decide = kinds.add_parser("decide", help="with another search at decision time")
-    decide.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    decide.add_argument("runs", nargs="+", type=given_path, metavar="RUN")
     decide.add_argument("--only", nargs="+", metavar="NAME", help=f"of {', '.join(DECIDED)}")
     for one in (train, decide):
         one.add_argument("--jobs", type=int, default=os.cpu_count())
-        one.add_argument("--results", type=Path, default=Path("runs/ablations"))
+        one.add_argument("--results", type=given_path, default=Path("runs/ablations"))
         one.add_argument("--rest", action="store_true", help="keep results that are there")
-        one.add_argument("--output", type=Path, help="CSV file")
+        one.add_argument("--output", type=given_path, help="CSV file")
     options = parser.parse_args()
     run_guarded(lambda: {"train": _train, "decide": _decide}[options.kind](options))
 
@@ -205,6 +207,8 @@ def decided_row(name: str, folders: Sequence[Path]) -> dict[str, str]:
 
 def _run(jobs: Sequence[tuple[Path, list[str]]], options: argparse.Namespace) -> None:
     """Run the commands, some side by side, each on one thread."""
+    if options.output is not None:
+        check_writable(options.output)
     left = [job for job in jobs if not (options.rest and job[0].exists())]
     taken = [str(folder) for folder, _ in left if folder.exists()]
     if taken:

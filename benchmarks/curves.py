@@ -23,6 +23,7 @@ from agents.commands import run_guarded
 from agents.files import atomic_write
 from agents.loggers.csv import METRICS
 from agents.loggers.csv import read_log
+from agents.paths import given_path
 
 
 class Point(NamedTuple):
@@ -40,8 +41,10 @@ class Point(NamedTuple):
 def main() -> None:
     """Read, print and write."""
     parser = argparse.ArgumentParser(description="Learning curves of training runs.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--output", type=Path, help="folder for the CSV files and the picture")
+    parser.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "--output", type=given_path, help="folder for the CSV files and the picture"
+    )
     arguments = parser.parse_args()
     curves = {run.resolve().name: read_curve(run) for run in arguments.runs}
     if len(curves) < len(arguments.runs):

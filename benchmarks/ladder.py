@@ -24,6 +24,8 @@ from pathlib import Path
 
 from agents import pretrained
 from agents.files import atomic_write
+from agents.folders import check_writable
+from agents.paths import given_path
 from agents.results import read_results
 from agents.results.pairs import compare_results
 from agents.results.pairs import to_markdown
@@ -66,15 +68,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Every agent on the same scenarios.")
     parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
     parser.add_argument("--agents", nargs="*", default=list(UNTRAINED))
-    parser.add_argument("--runs", nargs="*", type=Path, default=[])
+    parser.add_argument("--runs", nargs="*", type=given_path, default=[])
     parser.add_argument("--weights", nargs="*", default=list(pretrained.names()))
     parser.add_argument("--scenarios", help="varied, ...; the environment's own by default")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--episodes", type=int, help="of the split's list; all by default")
     parser.add_argument("--rest", action="store_true", help="keep results that are there")
-    parser.add_argument("--results", type=Path, default=Path("runs/ladder"))
-    parser.add_argument("--output", type=Path, default=Path("docs/RESULTS.md"))
+    parser.add_argument("--results", type=given_path, default=Path("runs/ladder"))
+    parser.add_argument("--output", type=given_path, default=Path("docs/RESULTS.md"))
     options = parser.parse_args()
+    check_writable(options.output)
 
     shared = [f"split={options.split}", f"evaluation.num_workers={options.workers}"]
     shared += ["evaluation.plots=false"]

@@ -33,7 +33,6 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
@@ -51,6 +50,7 @@ from agents.environments import EnvironmentFactory
 from agents.evaluation import DEFAULT_SEED
 from agents.evaluation import EpisodePlan
 from agents.files import atomic_write
+from agents.folders import check_writable
 from agents.muzero.agent import MuZeroAgent
 from agents.muzero.quality import Assessment
 from agents.muzero.quality import Calibration
@@ -60,6 +60,7 @@ from agents.muzero.quality import assess
 from agents.muzero.quality import play_decisions
 from agents.muzero.quality.assessment import MOST_UNSEEN
 from agents.muzero.quality.assessment import TOP
+from agents.paths import given_path
 from agents.results.protocol import describe_protocol
 from agents.results.tables import align
 from agents.results.tables import number
@@ -83,7 +84,7 @@ class _Loaded(NamedTuple):
 def main() -> None:
     """Play, compare and print."""
     parser = argparse.ArgumentParser(description="How good a trained MuZero's model is.")
-    parser.add_argument("run", type=Path, help="folder of a trained MuZero run")
+    parser.add_argument("run", type=given_path, help="folder of a trained MuZero run")
     parser.add_argument("--checkpoint", default="best", help="best or latest")
     parser.add_argument("--split", default="val", help="train, val or test")
     parser.add_argument("--episodes", type=int, default=16, help="of the split's list")
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, help="K; the training's unroll_steps by default")
     parser.add_argument("--max-steps", type=int, help="cap of an episode, environment steps")
     parser.add_argument("--decisions", type=int, default=300, help="cap of an episode, decisions")
-    parser.add_argument("--output", type=Path, help="JSON file to write")
+    parser.add_argument("--output", type=given_path, help="JSON file to write")
     options = parser.parse_args()
     run_guarded(lambda: run(options))
 
@@ -112,8 +113,8 @@ def run(options: argparse.Namespace) -> None:
     for name in ("episodes", "decisions", "max_steps"):
         if getattr(options, name) is not None:
             check_count(f"--{name.replace('_', '-')}", getattr(options, name))
-    if options.output is not None and not options.output.parent.is_dir():
-        raise ValueError(f"--output {options.output}: the folder is not there; make it first")
+    if options.output is not None:
+        check_writable(options.output)
     loaded = load(options)
     agent = loaded.config["agent"]
     depth = _depth(options, int(agent["unroll_steps"]))

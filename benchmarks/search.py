@@ -40,6 +40,7 @@ from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.networks.mlp import MLPNetwork
 from agents.muzero.search import GumbelSearch
 from agents.muzero.search import PUCTSearch
+from agents.paths import given_path
 from agents.runs import RunFolder
 from benchmarks.profiling import functions_by_time
 
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--run", type=Path, help="folder of a trained MuZero run")
+    parser.add_argument("--run", type=given_path, help="folder of a trained MuZero run")
     parser.add_argument("--without-mctx", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

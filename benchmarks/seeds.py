@@ -20,6 +20,7 @@ import numpy as np
 
 from agents.commands import run_guarded
 from agents.files import atomic_write
+from agents.paths import given_path
 from agents.results import EvaluationResult
 from agents.results import read_results
 from agents.results.statistics import METRIC
@@ -33,9 +34,13 @@ SHOWN = ("steps_percent", "completed_percent", "reward", "decisions", "mean_dist
 def main() -> None:
     """Read, compare and print."""
     parser = argparse.ArgumentParser(description="The mean of several seeds, with its interval.")
-    parser.add_argument("results", nargs="+", type=Path, metavar="RESULT")
-    parser.add_argument("--against", nargs="+", type=Path, metavar="RESULT", help="another agent's")
-    parser.add_argument("--output", type=Path, help="a CSV file: one row a seed, and their mean")
+    parser.add_argument("results", nargs="+", type=given_path, metavar="RESULT")
+    parser.add_argument(
+        "--against", nargs="+", type=given_path, metavar="RESULT", help="another agent's"
+    )
+    parser.add_argument(
+        "--output", type=given_path, help="a CSV file: one row a seed, and their mean"
+    )
     arguments = parser.parse_args()
     results = [read_one(path) for path in arguments.results]
     samples = scores_by_seed(results)

@@ -25,6 +25,7 @@ from agents.commands import plain
 from agents.composition import build_agent
 from agents.entries import agent_name
 from agents.override_errors import explain
+from agents.paths import given_path
 from agents.runs import CONFIG
 from agents.runs import RunFolder
 from agents.saved_configs import change_saved
@@ -147,7 +148,7 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
     seed = config["seed"]
     run, weights, origin = None, None, ""
     if "run" in own:
-        run = RunFolder.open_existing(Path(own["run"]))
+        run = RunFolder.open_existing(given_path(own["run"], "run"))
         weights = run.checkpoints.load_weights(which)
         origin = f"the {which} checkpoint in {run.checkpoints.folder}"
     elif "weights" in own:

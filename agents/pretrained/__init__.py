@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agents.checkpoints import BEST
+from agents.paths import given_path
 from envs.names import choose
 
 _FOLDER = Path(__file__).parent
@@ -29,7 +30,7 @@ def locate(weights: str) -> Path:
     Raises:
         ValueError: neither a file nor a name.
     """
-    path = Path(weights)
+    path = given_path(weights, "weights")
     if path.is_file():
         return path
     if path.suffix or len(path.parts) > 1:
@@ -42,4 +43,9 @@ def locate(weights: str) -> Path:
 
 def ships(path: Path) -> bool:
     """Whether the file ``path`` is one of those that ship."""
-    return path.is_relative_to(_FOLDER)
+    return path.resolve().is_relative_to(_FOLDER.resolve())
+
+
+def is_installed(path: Path) -> bool:
+    """Whether ``path`` is in an installed package, ours or another's: no place for results."""
+    return ships(path) or not {"site-packages", "dist-packages"}.isdisjoint(path.resolve().parts)

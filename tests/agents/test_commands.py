@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
 import signal
@@ -389,6 +390,29 @@ def test_evaluation_of_a_run(command: Any, trained: Path, working_folder: Path) 
     outcome = command(evaluate.main, *arguments)
     assert outcome.code == 2
     assert "out is not empty" in outcome.error
+
+
+def test_results_of_a_run_that_is_read_only_go_elsewhere(
+    command: Any, trained: Path, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, make = files(trained), os.mkdir
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> None:
+        if Path(path).is_relative_to(trained):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        make(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    outcome = command(evaluate.main, f"run={trained}", "evaluation.episodes=1")
+    assert outcome.code == 0, outcome.error
+    assert f"{trained / 'evaluation'} cannot be written to (Read-only file system)" in outcome.out
+    (folder,) = Path("runs/evaluation").iterdir()
+    assert f"results go to {folder}\n" in outcome.out
+    assert (folder / "evaluation.json").is_file()
+    assert files(trained) == before
+    outcome = command(train.main, *TINY, f"folder={trained / 'other'}")
+    assert outcome.code == 2
+    assert "other cannot be written to (Read-only file system). Name another" in outcome.error
 
 
 def test_a_weights_file_stands_for_its_run(

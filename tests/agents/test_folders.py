@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from agents import folders
 from agents.folders import only_writer
 from agents.folders import output_folder
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_commands_of_one_second_get_a_folder_each(tmp_path: Path) -> None:
@@ -30,10 +29,10 @@ def test_commands_of_one_second_get_a_folder_each(tmp_path: Path) -> None:
         return folder
 
     with ThreadPoolExecutor(8) as threads:
-        folders = list(threads.map(write, range(8)))
-    assert len(set(folders)) == 8
-    assert [(folder / "result").read_text() for folder in folders] == [*map(str, range(8))]
-    assert all(sorted(os.listdir(folder)) == ["result"] for folder in folders)
+        made = list(threads.map(write, range(8)))
+    assert len(set(made)) == 8
+    assert [(folder / "result").read_text() for folder in made] == [*map(str, range(8))]
+    assert all(sorted(os.listdir(folder)) == ["result"] for folder in made)
 
 
 def test_a_folder_that_is_asked_for_is_had_by_one(tmp_path: Path) -> None:
@@ -79,14 +78,13 @@ def test_a_command_that_writes_nothing_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_second_writer_is_told_of_the_first_until_that_is_dead(tmp_path: Path) -> None:
-    hold = (
-        "import sys, time; from pathlib import Path; from agents.folders import only_writer\n"
-        "with only_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    hold = (  # without our packages, whose import takes seconds
+        "import pathlib, runpy, sys, time\n"
+        "only_writer = runpy.run_path(sys.argv[1])['only_writer']\n"
+        "with only_writer(pathlib.Path(sys.argv[2])): print('held', flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", hold, tmp_path],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
+        [sys.executable, "-c", hold, folders.__file__, tmp_path], stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"

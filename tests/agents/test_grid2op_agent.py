@@ -260,8 +260,8 @@ def test_a_run_gives_configuration_and_weights(tmp_path: Path) -> None:
     recipe = with_weights(recipe_from(SMALL_MUZERO), seed=7)
     with initialize_config_module("conf", version_base="1.3"):
         config = plain(compose("train", overrides=[*SMALL_MUZERO, "wrappers=gated_reconnect"]))
-    run = RunFolder.create(tmp_path / "run", config)
-    run.checkpoints.save_best(recipe.weights or {})
+    with RunFolder.create(tmp_path / "run", config) as run:
+        run.checkpoints.save_best(recipe.weights or {})
     best = run.checkpoints.folder / "best.pt"
     for words in ([f"run={run.path}"], [f"weights={best}"]):
         found = recipe_from([*words, "name=mine", "env.kwargs.idle_gate=0.9"])

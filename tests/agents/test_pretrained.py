@@ -51,6 +51,18 @@ def test_they_keep_a_grid_that_is_lost_without_them(command: Any, working_folder
     assert without_times(by_file) == without_times(trained)
 
 
+def test_results_go_to_the_present_folder(command: Any, working_folder: Path) -> None:
+    """Not into the package; the README's command, with a short episode."""
+    package = sorted(Path(pretrained.__file__).parent.rglob("*"))
+    few = ("evaluation.episodes=1", "evaluation.max_steps=20", "evaluation.plots=false")
+    outcome = command(evaluate.main, "agent=muzero", "agent.weights=case14", *few)
+    assert outcome.code == 0, outcome.error
+    (folder,) = Path("runs/evaluation").iterdir()
+    assert f"results go to {folder}\n" in outcome.out
+    assert {path.name for path in folder.iterdir()} == {"evaluation.json", "evaluation.csv"}
+    assert sorted(Path(pretrained.__file__).parent.rglob("*")) == package
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

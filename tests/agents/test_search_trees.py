@@ -64,8 +64,8 @@ def plan(config: dict[str, Any]) -> EpisodePlan:
 @pytest.fixture(scope="module")
 def run(config: dict[str, Any], agent: Agent, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run whose agent has learned nothing yet."""
-    folder = RunFolder.create(tmp_path_factory.mktemp("search") / "run", config)
-    folder.checkpoints.save_best(agent.state_dict())
+    with RunFolder.create(tmp_path_factory.mktemp("search") / "run", config) as folder:
+        folder.checkpoints.save_best(agent.state_dict())
     return folder.path
 
 

@@ -24,12 +24,12 @@ def make_run(folder: Path, *overrides: str) -> Path:
     """Return the folder of a run whose agent was saved before it learned anything."""
     with initialize_config_module("conf", version_base="1.3"):
         config = plain(compose("train", [*overrides, f"folder={folder}"]))
-    run = RunFolder.create(folder, config)
     observation_space, action_space = probe_spaces(build_environment_factory(config["env"]))
     agent = build_agent(
         config["agent"], observation_space=observation_space, action_space=action_space, seed=0
     )
-    run.checkpoints.save_best(agent.state_dict())
+    with RunFolder.create(folder, config) as run:
+        run.checkpoints.save_best(agent.state_dict())
     return folder
 
 
@@ -115,7 +115,7 @@ def test_other_runs(tmp_path: Path, say: Any) -> None:
         (["--scenarios", "vared"], "did you mean 'varied'"),
         (["--explore", "1.5"], "expected a share"),
         (["--depth", "0"], "at least 1"),
-        (["--output", "nowhere/model.json"], "the folder is not there"),
+        (["--output", "nowhere/model.json"], "nowhere/model.json cannot be written (No such"),
     ],
 )
 def test_mistakes_get_one_line(run: Path, say: Any, arguments: list[str], message: str) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints that are whole or not there, and that say what is wrong with them.
 
 A run keeps ``latest.pt`` (the whole training state), ``latest.previous.pt`` (the one before) and
-``best.pt`` (the weights that validated best). They are read with ``weights_only``, so a file from
+``best.pt`` (the weights that validated best); with ``initial.pt``, the weights it began with, if it
+was given some. They are read with ``weights_only``, so a file from
 elsewhere cannot run code.
 """
 
@@ -26,6 +27,7 @@ from agents.files import atomic_write
 LATEST = "latest.pt"
 PREVIOUS = "latest.previous.pt"
 BEST = "best.pt"
+INITIAL = "initial.pt"
 
 _FORMAT = "powergrid-muzero checkpoint"
 _VERSION = 1
@@ -46,6 +48,11 @@ class CheckpointFolder:
         self.folder = folder
         self._peeked: dict[str, Any] | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether a training state was ever written."""
+        return any((self.folder / name).exists() for name in (LATEST, PREVIOUS))
+
     def save_latest(self, state: Mapping[str, Any]) -> None:
         """Write the whole training state as ``latest.pt``; the former becomes the previous one.
 
@@ -61,6 +68,11 @@ class CheckpointFolder:
         """Write the agent's weights as ``best.pt``; errors as in ``save_latest``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_checkpoint(self.folder / BEST, state)
+
+    def save_initial(self, state: Mapping[str, Any]) -> None:
+        """Write the weights that the training begins with as ``initial.pt``; errors as above."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(self.folder / INITIAL, state)
 
     def load_latest(self) -> dict[str, Any] | None:
         """Return the newest undamaged training state; None if none was ever written.
@@ -199,16 +211,6 @@ def restore_agent(agent: Agent, state: Mapping[str, Any], *, origin: str) -> Non
     agent.load_state_dict(state)
 
 
-def restore_weights(agent: Agent, path: Path) -> None:
-    """Give ``agent`` the weights in the file ``path``: of a whole training, or weights alone.
-
-    Raises:
-        ValueError: see ``read_checkpoint`` and ``restore_agent``.
-    """
-    state = read_checkpoint(path)
-    restore_agent(agent, state.get("agent", state), origin=str(path))
-
-
 def checked_weights(
     state: Mapping[str, Any],
     entry: str,
@@ -252,7 +254,7 @@ def check_entries(state: Mapping[str, Any], entries: Sequence[str]) -> None:
         raise ValueError(
             f"the run's latest checkpoint is not the state of such a training: it lacks "
             f"{', '.join(missing)}, and holds {', '.join(sorted(state))}. Weights alone cannot be "
-            "resumed; begin a new run with agent.weights=FILE."
+            "resumed; begin a new run with weights=FILE."
         )
 
 

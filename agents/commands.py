@@ -32,6 +32,8 @@ from powergrid_muzero import check_own_packages
 
 ENTRY_POINTS = "powergrid_muzero.conf"  # name = module with YAML files of another package
 
+FORMER_KEYS = {"agent.weights": "weights"}  # as older command lines have it -> today's
+
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 Task = Callable[[DictConfig], Any]
@@ -56,7 +58,7 @@ def run_command(task: Task, config_name: str) -> None:
 
     def run() -> None:
         Plugins.instance().register(EntryPointSearchPath)
-        sys.argv[1:] = _with_own_folder(sys.argv[1:])
+        sys.argv[1:] = _with_own_folder(with_present_keys(sys.argv[1:]))
         try:
             _run_hydra(task, config_name)
         except HydraException as error:
@@ -92,6 +94,25 @@ def run_guarded(task: Callable[[], None]) -> None:
             raise
         _say(str(error))
         sys.exit(1)
+
+
+def with_present_keys(arguments: Sequence[str]) -> list[str]:
+    """Return a command line's arguments with today's names of keys.
+
+    Raises:
+        ValueError: a key is given by both of its names.
+    """
+    present = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        today = FORMER_KEYS.get(key)
+        if today is not None and equals:
+            for other in arguments:
+                if other.startswith(f"{today}="):
+                    raise ValueError(f"{argument} and {other} were given; name one of them.")
+            argument = f"{today}={value}"
+        present.append(argument)
+    return present
 
 
 def _wants_traceback() -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from omegaconf import OmegaConf
 
 from envs.names import choose
+from envs.scenarios import absolute_grid
 
 # config group -> what it fills in
 _GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -37,14 +39,22 @@ _RENAMED: Mapping[str, str] = {"agents.logging.": "agents.loggers."}
 _ABSENT = object()
 
 
-def with_present_names(saved: Any) -> Any:
-    """Return a saved configuration whose ``_target_`` classes have the names they have today."""
+def with_present_names(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of an older run with today's names of classes and keys."""
+    renamed = _with_present_targets(saved)
+    assert isinstance(renamed, dict)
+    if isinstance(renamed.get("agent"), dict) and "weights" in renamed["agent"]:
+        renamed["weights"] = renamed["agent"].pop("weights")
+    return renamed
+
+
+def _with_present_targets(saved: Any) -> Any:
     if isinstance(saved, Mapping):
         return {
-            name: _present_name(value) if name == "_target_" else with_present_names(value)
+            name: _present_name(value) if name == "_target_" else _with_present_targets(value)
             for name, value in saved.items()
         }
-    return [with_present_names(value) for value in saved] if isinstance(saved, list) else saved
+    return [_with_present_targets(value) for value in saved] if isinstance(saved, list) else saved
 
 
 def _present_name(target: str) -> str:
@@ -78,7 +88,7 @@ def change_saved(
     """
     config = OmegaConf.create(dict(saved))
     for override in overrides:
-        key = re.sub(r"^[+~]+", "", override.partition("=")[0]).partition("@")[0]
+        key = _key_of(override)
         if _under(key, ignored):
             continue
         for target in _GROUPS.get(key, (key,)):
@@ -99,6 +109,65 @@ def change_saved(
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
     return {str(name): value for name, value in container.items()}
+
+
+def adopt(
+    config: Mapping[str, Any],
+    saved: Mapping[str, Any],
+    groups: Sequence[str],
+    composed: DictConfig,
+    overrides: Sequence[str],
+) -> dict[str, Any]:
+    """Return ``config`` with what ``groups`` fill in as ``saved`` has it, unless ``overrides`` do.
+
+    Args:
+        config: of a new run, resolved.
+        saved: resolved configuration of another run.
+        groups: config groups, such as "network".
+        composed: what ``config`` was made of.
+        overrides: of the command line, as Hydra lists them.
+
+    Raises:
+        ValueError: an override of a key that ``saved`` does not have.
+    """
+    keys = [key for group in groups for key in _GROUPS[group]]
+    merged, theirs = OmegaConf.create(dict(config)), OmegaConf.create(dict(saved))
+    for key in keys:
+        value = OmegaConf.select(theirs, key, default=_ABSENT)
+        if value is not _ABSENT:
+            OmegaConf.update(merged, key, value, merge=False, force_add=True)
+    brought = OmegaConf.to_container(merged)
+    assert isinstance(brought, dict)
+    own = [one for one in overrides if any(_under(key, keys) for key in _keys_set_by(one))]
+    return change_saved(
+        {str(key): value for key, value in brought.items()},
+        composed,
+        own,
+        changeable=keys,
+        ignored=(),
+    )
+
+
+def with_absolute_paths(value: Any) -> Any:
+    """Return a configuration whose folders of grids and scenarios are found from anywhere."""
+    if not isinstance(value, Mapping):
+        return [with_absolute_paths(one) for one in value] if isinstance(value, list) else value
+    changed = {key: with_absolute_paths(entry) for key, entry in value.items()}
+    folder, grid = changed.get("scenario_folder"), changed.get("grid")
+    if isinstance(folder, str):
+        changed["scenario_folder"] = str(Path(folder).expanduser().absolute())
+    if isinstance(grid, str):
+        changed["grid"] = absolute_grid(grid)
+    return changed
+
+
+def _keys_set_by(override: str) -> tuple[str, ...]:
+    key = _key_of(override)
+    return _GROUPS.get(key, (key,))
+
+
+def _key_of(override: str) -> str:
+    return re.sub(r"^[+~]+", "", override.partition("=")[0]).partition("@")[0]
 
 
 def _under(key: str, roots: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@ from agents.base import Agent
 from agents.base import TrainerSettings
 from agents.base import TrainingRun
 from agents.checkpoints import BEST
+from agents.checkpoints import INITIAL
 from agents.checkpoints import CheckpointFolder
 from agents.checkpoints import restore_agent
 from agents.commands import plain
@@ -51,6 +52,10 @@ from agents.results.statistics import score
 from agents.runs import RunFolder
 from agents.runs import attach_log_file
 from agents.saved_configs import change_saved
+from agents.saved_configs import with_absolute_paths
+from agents.weights import Weights
+from agents.weights import find_weights
+from agents.weights import with_shapes_of
 
 _SHAPES = ("num_envs", "envs_per_group")  # of what a checkpoint holds
 _CHANGEABLE = (
@@ -81,6 +86,9 @@ def train(composed: DictConfig) -> float:
     config = plain(composed) if run is None else _resumed_config(run, composed)
     if run is None:
         config["name"] = folder_name(config["name"], "name")
+    initial = _initial_weights(config, run)
+    if run is None:
+        config = _self_contained(config, initial, composed)
 
     # Everything that can be wrong is found before anything is written.
     env, evaluation = config["env"], config["evaluation"]
@@ -91,11 +99,15 @@ def train(composed: DictConfig) -> float:
     spaces = probe_spaces(make_environment)
     agent = _agent(config, spaces)
     agent.preflight(make_environment)
+    if initial is not None:
+        initial.restore(agent)
     final = FinalEvaluation(config, agent, spaces)
     asked = None if composed.folder is None else given_path(composed.folder, "folder")
     writing = RunFolder.create(asked, config, command=sys.argv) if run is None else run.resume()
     with writing as run:
         checkpoints = run.checkpoints
+        if initial is not None and not resumed:
+            checkpoints.save_initial(agent.state_dict())
         saved = checkpoints.peek_latest() if resumed else None
         if resumed and saved is None:
             _log.warning("%s holds no checkpoint yet: starting from the beginning", run.path)
@@ -261,6 +273,30 @@ def _agent(config: Mapping[str, Any], spaces: tuple[gym.spaces.Box, gym.spaces.D
         action_space=spaces[1],
         seed=config["seed"],
     )
+
+
+def _initial_weights(config: Mapping[str, Any], run: RunFolder | None) -> Weights | None:
+    """Return the weights that a training begins with; a resumed one has them in its folder."""
+    if run is not None:
+        kept = run.checkpoints.folder / INITIAL
+        if kept.is_file():
+            return Weights(str(kept), run, kept)
+        if run.checkpoints.begun:
+            return None
+    given = config.get("weights")  # absent in older runs
+    return None if given is None else find_weights(given)
+
+
+def _self_contained(
+    config: dict[str, Any], initial: Weights | None, composed: DictConfig
+) -> dict[str, Any]:
+    """Return a new run's configuration as it is saved: complete, and the same from any folder."""
+    if initial is not None:
+        if initial.run is not None:
+            overrides = HydraConfig.get().overrides.task
+            config = with_shapes_of(initial.run, config, composed, overrides)
+        config = {**config, "weights": initial.reference}
+    return with_absolute_paths(config)
 
 
 def _resumed_config(run: RunFolder, composed: DictConfig) -> dict[str, Any]:

@@ -87,10 +87,7 @@ def main() -> None:
         shared.append(f"+env.evaluation_kwargs.scenarios={options.scenarios}")
     rungs = [Rung(name, (f"agent={name}", GATED, *shared)) for name in options.agents]
     rungs += [Rung(run.name, (f"run={run}", f"name={run.name}", *shared)) for run in options.runs]
-    rungs += [
-        Rung(f"muzero_{name}", ("agent=muzero", f"agent.weights={name}", *shared))
-        for name in options.weights
-    ]
+    rungs += [Rung(f"muzero_{name}", (f"weights={name}", *shared)) for name in options.weights]
     folder = options.results / (options.scenarios or "") / options.split
     begin = time.perf_counter()
     results = [_evaluated(rung, folder / rung.name, keep=options.rest) for rung in rungs]

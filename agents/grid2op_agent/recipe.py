@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -18,19 +17,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from agents.base import Agent
-from agents.checkpoints import read_checkpoint
 from agents.checkpoints import restore_agent
 from agents.commands import EntryPointSearchPath
 from agents.commands import plain
+from agents.commands import with_present_keys
 from agents.composition import build_agent
 from agents.entries import agent_name
 from agents.override_errors import explain
-from agents.paths import given_path
-from agents.runs import CONFIG
-from agents.runs import RunFolder
-from agents.saved_configs import change_saved
+from agents.saved_configs import with_absolute_paths
+from agents.weights import configuration_of
+from agents.weights import weights_asked_for
 from envs.make import ENV_ID
-from envs.names import choose
 
 _COMMAND = "evaluate"  # its groups are those that agents are evaluated with
 _OWN_WORDS = ("run", "checkpoint", "weights", "name")
@@ -111,8 +108,8 @@ class AgentRecipe:
             return agent
         if self.weights is None:
             raise ValueError(
-                f"agent {self.name} needs weights: name the folder of a run (run=FOLDER), or a "
-                "file of weights (weights=FILE)"
+                f"agent {self.name} needs weights: name the folder of a run (run=FOLDER), a file "
+                "of weights (weights=FILE), or weights that ship (weights=case14)"
             )
         restore_agent(agent, self.weights, origin=self.origin)
         return agent
@@ -123,16 +120,15 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
 
     Args:
         words: as ``powergrid-evaluate`` takes them: ``run=FOLDER`` (with ``checkpoint=best`` or
-            ``latest``) for the agent of a training run, or ``weights=FILE``, a checkpoint (one in
-            the folder of a run brings the run's configuration along), ``name=`` and other Hydra
-            overrides, such as ``agent=greedy``, ``wrappers=gated``.
+            ``latest``) or ``weights=`` for a trained agent, see ``find_weights``; ``name=`` and
+            other Hydra overrides, such as ``agent=greedy``, ``wrappers=gated``.
 
     Raises:
         ValueError: a word that is not KEY=VALUE, an unknown name, no such run, damaged weights.
     """
     own: dict[str, str] = {}
     overrides = []
-    for word in words:
+    for word in with_present_keys(words):
         key, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"{word!r} is not KEY=VALUE, such as agent=greedy or run=FOLDER")
@@ -140,37 +136,18 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
             own[key] = value
         else:
             overrides.append(word)
-    if "run" in own and "weights" in own:
-        raise ValueError(f"run={own['run']} and weights={own['weights']} were given; name one")
-    which = choose("checkpoint", own.get("checkpoint", "best"), ("best", "latest"))
+    weights = weights_asked_for(own)
     composed = _compose(overrides)
     config = plain(composed)
     seed = config["seed"]
-    run, weights, origin = None, None, ""
-    if "run" in own:
-        run = RunFolder.open_existing(given_path(own["run"], "run"))
-        weights = run.checkpoints.load_weights(which)
-        origin = f"the {which} checkpoint in {run.checkpoints.folder}"
-    elif "weights" in own:
-        path, origin = Path(own["weights"]), own["weights"]
-        state = read_checkpoint(path)
-        weights = state.get("agent", state)  # of a whole training, or weights alone
-        if (path.parent.parent / CONFIG).is_file():
-            run = RunFolder.open_existing(path.parent.parent)
-    if run is not None:
-        config = change_saved(
-            run.load_config(),
-            composed,
-            overrides,
-            changeable=("env", "agent", "trainer"),
-            ignored=("seed",),
-        )
+    if weights is not None and weights.run is not None:
+        config = configuration_of(weights.run, composed, overrides, ignored=("seed",))
     return AgentRecipe(
         name=own.get("name") or agent_name(config["agent"]),
         agent=config["agent"],
-        env=config["env"],
-        weights=weights,
-        origin=origin,
+        env=with_absolute_paths(config["env"]),
+        weights=None if weights is None else weights.state(),
+        origin="" if weights is None else weights.origin,
         seed=seed,
     )
 

@@ -20,6 +20,7 @@ from agents.checkpoints import read_checkpoint
 from agents.checkpoints import write_checkpoint
 from agents.grid2op_agent.agent import Grid2OpAgent
 from agents.grid2op_agent.recipe import AgentRecipe
+from agents.saved_configs import with_present_names
 from envs.scenarios import make_grid2op
 
 RECIPE = "agent.yaml"
@@ -110,6 +111,7 @@ def read_submission(folder: str | os.PathLike[str]) -> AgentRecipe:
     missing = [key for key in _KEYS if not isinstance(document, dict) or key not in document]
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {', '.join(missing)}")
+    document = with_present_names(document)
     weights = Path(folder) / WEIGHTS
     return AgentRecipe(
         name=document["name"],

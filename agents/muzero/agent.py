@@ -23,7 +23,6 @@ from agents.base import TrainerSettings
 from agents.base import TrainingRun
 from agents.base import full_masks
 from agents.checkpoints import checked_weights
-from agents.checkpoints import restore_weights
 from agents.devices import choose_device
 from agents.environments import EnvironmentFactory
 from agents.environments import VectorEnvironment
@@ -47,7 +46,6 @@ from agents.muzero.trainer import MuZeroTrainer
 from agents.muzero.workers import LocalPool
 from agents.muzero.workers import ProcessPool
 from agents.muzero.workers import SelfPlayPool
-from agents.pretrained import locate
 
 
 class MuZeroAgent(Agent):
@@ -70,11 +68,9 @@ class MuZeroAgent(Agent):
         teacher: makes who names the policies of the first ``plan.taught_decisions``, see
             ``Teacher``; None where none are taught.
         device: "auto", "cpu", "cuda", ...: where the networks run.
-        weights: to begin with: a checkpoint's file, or a name of ``agents.pretrained``.
 
     Raises:
-        ValueError: an option is out of range, or does not go with the model or the teacher, or the
-            weights are of another network.
+        ValueError: an option is out of range, or does not go with the model or the teacher.
     """
 
     def __init__(
@@ -95,7 +91,6 @@ class MuZeroAgent(Agent):
         model: PlanningModelMaker = LearnedPlanning,
         teacher: Callable[[], Teacher] | None = None,
         device: str = "auto",
-        weights: str | None = None,
     ) -> None:
         if not 0.0 < discount <= 1.0:
             raise ValueError(f"discount must be in (0, 1], got {discount}")
@@ -143,8 +138,6 @@ class MuZeroAgent(Agent):
             )
         self._statistics: dict[str, float] = {}
         self._searched: tuple[np.ndarray, SearchResult] | None = None  # environments [B], result
-        if weights is not None:
-            restore_weights(self, locate(weights))
 
     @property
     def learns(self) -> bool:
@@ -221,7 +214,7 @@ class MuZeroAgent(Agent):
         settings = run.settings
         _check_groups(settings)
         network = _seeded(self._make_network, self._seed)
-        network.load_state_dict(self.network.state_dict())  # its own, unless it began with others
+        network.load_state_dict(self.network.state_dict())  # its own, unless it was given others
         learner = Learner(
             network.to(self._device),
             self._optimizer,

@@ -20,6 +20,7 @@ from envs.scenarios.bundled import BundledSource
 from envs.scenarios.chronics import ScenarioChronics
 from envs.scenarios.dataset import DatasetSource
 from envs.scenarios.export import export
+from envs.scenarios.grids import absolute_grid
 from envs.scenarios.grids import make_grid2op
 from envs.scenarios.grids import set_scenario
 from envs.scenarios.recombined import RecombinedSource
@@ -34,6 +35,7 @@ __all__ = [
     "ScenarioChronics",
     "ScenarioSource",
     "VariedSource",
+    "absolute_grid",
     "export",
     "make_grid2op",
     "make_source",

@@ -44,11 +44,19 @@ def grid_folder(grid: str) -> Path:
     """
     if grid in TEST_DEV_ENVS:
         return Path(TEST_DEV_ENVS[grid])
-    if _is_grid_folder(Path(grid)):
-        return Path(grid)
+    given = Path(grid).expanduser()
+    if _is_grid_folder(given):
+        return given
     local = Path(grid2op.get_current_local_dir())
     downloaded = [p.name for p in sorted(local.glob("*")) if _is_grid_folder(p)]
     return local / choose("grid", grid, [*TEST_DEV_ENVS, *downloaded])
+
+
+def absolute_grid(grid: str) -> str:
+    """Return ``grid``, made absolute where it is the path of a folder and no name."""
+    given = Path(grid).expanduser()
+    is_path = grid not in TEST_DEV_ENVS and _is_grid_folder(given)
+    return str(given.absolute()) if is_path else grid
 
 
 def _is_grid_folder(path: Path) -> bool:

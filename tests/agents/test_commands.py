@@ -121,7 +121,7 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "agent muzero needs the weights of a run: add run=FOLDER"),
+        ((), "agent muzero needs weights: add run=FOLDER"),
         (("agent=gredy",), "unknown agent 'gredy'; did you mean 'greedy'?"),
         (("agent=random", "checkpoint=newest"), "unknown checkpoint 'newest'"),
         (("run=nowhere",), "nowhere is not the folder of a run"),

@@ -83,7 +83,6 @@ def make_agent(
     network: Mapping[str, Any] | None = None,
     teacher: Callable[[], Teacher] | None = None,
     taught_decisions: int = 0,
-    weights: str | None = None,
     **search: Any,
 ) -> MuZeroAgent:
     """Return an untrained agent; ``search`` are options of its search, ``network`` of that."""
@@ -110,7 +109,6 @@ def make_agent(
         teacher=teacher,
         discount=0.99,
         device="cpu",
-        weights=weights,
     )
 
 

@@ -103,6 +103,8 @@ class PPOTrainer:
                     )
                     if saved is not None:
                         self._restore(saved, model, env)
+                    else:
+                        model.policy.load_state_dict(self._agent.state_dict()["policy"])
                     with deferred_interrupt() as interrupt:
                         self._schedule_next(env)
                         self._loop(model, env, interrupt)

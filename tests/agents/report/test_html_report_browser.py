@@ -1,4 +1,4 @@
-"""The HTML report in a real browser, a headless Chromium; skipped where there is none, but not under CI."""
+"""The HTML report in a real browser, a headless Chromium; without one skipped, but not under CI."""
 
 from __future__ import annotations
 

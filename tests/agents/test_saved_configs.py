@@ -1,0 +1,99 @@
+"""Saved configurations: of older runs, found from any folder, and partly those of another run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hydra import compose
+from hydra import initialize_config_module
+
+from agents.commands import plain
+from agents.saved_configs import adopt
+from agents.saved_configs import with_absolute_paths
+from agents.saved_configs import with_present_names
+from envs import make_source
+from envs.scenarios import make_grid2op
+from envs.scenarios.grids import grid_folder
+
+SANDBOX = "l2rpn_case14_sandbox"
+
+
+def test_folders_of_grids_and_scenarios_are_found_from_elsewhere(
+    working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(grid_folder(SANDBOX), "mine")
+    shutil.copytree(grid_folder(SANDBOX), SANDBOX)  # a name comes before a folder
+    (working_folder / "elsewhere").mkdir()
+    saved = with_absolute_paths(
+        {
+            "name": "mine",
+            "env": {
+                "kwargs": {"grid": "mine", "scenario_folder": "mine/chronics"},
+                "evaluation_kwargs": {"grid": SANDBOX, "scenario_folder": None},
+            },
+            "list": [{"grid": "mine"}],
+        }
+    )
+    monkeypatch.chdir("elsewhere")
+    assert saved["name"] == "mine"
+    assert saved["env"]["evaluation_kwargs"] == {"grid": SANDBOX, "scenario_folder": None}
+    kwargs = saved["env"]["kwargs"]
+    assert saved["list"] == [{"grid": kwargs["grid"]}]
+    make_grid2op(kwargs["grid"]).close()
+    source = make_source("dataset", grid=kwargs["grid"], folder=kwargs["scenario_folder"])
+    assert source.names("all")
+
+
+def test_a_home_is_found_in_the_path_of_a_grid(
+    working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(working_folder))
+    shutil.copytree(grid_folder(SANDBOX), "mine")
+    assert grid_folder("~/mine") == working_folder / "mine"
+    saved = with_absolute_paths({"grid": "~/mine", "scenario_folder": "~/months"})
+    assert saved == {
+        "grid": os.path.join(working_folder, "mine"),
+        "scenario_folder": os.path.join(working_folder, "months"),
+    }
+
+
+def test_older_runs_are_read_by_todays_names() -> None:
+    saved = {
+        "agent": {"_target_": "agents.muzero.agent.MuZeroAgent", "weights": "some.pt"},
+        "logger": {"_target_": "agents.logging.CsvLogger"},
+    }
+    assert with_present_names(saved) == {
+        "agent": {"_target_": "agents.muzero.agent.MuZeroAgent"},
+        "logger": {"_target_": "agents.loggers.CsvLogger"},
+        "weights": "some.pt",
+    }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], ("mlp", 33, "full")),
+        (["experiment=quickstart"], ("mlp", 33, "full")),  # what was trained comes before a recipe
+        (["network=residual"], ("residual", 256, "full")),  # and what is asked for before both
+        (["agent.network.hidden_size=7"], ("mlp", 7, "full")),
+        (["observation=features", "agent.discount=0.5"], ("mlp", 33, "features")),
+    ],
+)
+def test_a_group_is_taken_from_another_run(
+    overrides: list[str], expected: tuple[str, int, str]
+) -> None:
+    with initialize_config_module("conf", version_base="1.3"):
+        trained = ["network=mlp", "agent.network.hidden_size=33", "observation=full"]
+        saved = plain(compose("train", overrides=trained))
+        composed = compose("train", overrides=overrides)
+    config = plain(composed)
+    found = adopt(config, saved, ("network", "observation"), composed, overrides)
+    network = found["agent"].pop("network")
+    kind = str(network["_target_"]).split(".")[-2]
+    observation = found["env"]["kwargs"]["observation"]
+    assert (kind, network["hidden_size"], observation) == expected
+    del config["agent"]["network"]
+    assert found["agent"] == config["agent"]  # all else is the new run's own

@@ -1,16 +1,15 @@
 """How a command starts and ends: its own packages, other packages' configuration, clear errors.
 
 Exit codes: 0 done, 1 the machine failed (disk full, a dead worker), 2 the user's mistake (one line
-on stderr), 130 Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback of any of them.
+on stderr), 130 Ctrl-C, SIGTERM or a lost terminal. ``HYDRA_FULL_ERROR=1`` shows the traceback of
+any of them.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from collections.abc import Sequence
 from importlib import metadata
@@ -25,6 +24,7 @@ from omegaconf import DictConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from agents.interrupt import end_as_by_interrupt
 from agents.override_errors import explain
 from powergrid_muzero import PACKAGES
 from powergrid_muzero import ShadowedPackageError
@@ -77,7 +77,7 @@ def run_guarded(task: Callable[[], None]) -> None:
         task: all of a command, or of a subcommand without Hydra.
     """
     show_traceback = _wants_traceback()
-    _treat_termination_as_interrupt()
+    end_as_by_interrupt()
     try:
         check_own_packages(*PACKAGES)
         task()
@@ -117,12 +117,6 @@ def with_present_keys(arguments: Sequence[str]) -> list[str]:
 
 def _wants_traceback() -> bool:
     return os.environ.get(_FULL_ERROR, "0") not in ("", "0")
-
-
-def _treat_termination_as_interrupt() -> None:
-    """Let SIGTERM (of a scheduler or a sweep) end a run as tidily as Ctrl-C does."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 class _Failure(BaseException):

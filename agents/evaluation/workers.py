@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 import traceback
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from agents.environments import EnvironmentFactory
 from agents.evaluation.ledger import PlayedEpisode
 from agents.evaluation.plans import Group
 from agents.evaluation.player import EpisodePlayer
+from agents.interrupt import leave_interrupts_to_parent
+
+_PATIENCE = 2.0  # seconds that all workers have to end
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,13 @@ def play_in_workers(
                     connection.send(waiting.pop())
                 yield number, outcome
     finally:
-        for connection, process in workers.items():
+        for connection in workers:
             with suppress(BrokenPipeError):  # the worker may be gone already
                 connection.send(None)
             connection.close()
-            process.join(timeout=2.0)
+        deadline = time.monotonic() + _PATIENCE
+        for process in workers.values():
+            process.join(timeout=max(deadline - time.monotonic(), 0.0))
             if process.is_alive():
                 process.terminate()
                 process.join()
@@ -116,6 +122,7 @@ def _worker(
     record_errors: bool,
 ) -> None:
     """Play the groups that come through ``connection`` until None comes."""
+    leave_interrupts_to_parent()
     torch.set_num_threads(1)
     player = EpisodePlayer(make_environment, record_errors=record_errors)
     try:
@@ -128,7 +135,7 @@ def _worker(
             except Exception:  # reported by the parent, with this text
                 outcome = _Failure(False, traceback.format_exc())
             connection.send((number, outcome))
-    except (EOFError, KeyboardInterrupt):  # the parent is gone or going
+    except (EOFError, BrokenPipeError):  # the parent is gone or going
         pass
     finally:
         player.close()

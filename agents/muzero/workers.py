@@ -25,6 +25,7 @@ from typing import Protocol
 import torch
 
 from agents.devices import torch_threads
+from agents.interrupt import leave_interrupts_to_parent
 from agents.muzero.self_play import Experience
 from agents.muzero.self_play import SelfPlayGroup
 
@@ -255,7 +256,7 @@ def _serve(
     states: Sequence[Mapping[str, Any]],
 ) -> None:
     """Play rounds until the other side closes the connection. The body of a process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to handle
+    leave_interrupts_to_parent()
     try:
         torch.set_num_threads(1)
         groups = _make_groups(make_group, indices, states)

@@ -64,7 +64,9 @@ def serve(
     memory: Any,
 ) -> None:
     """Answer calls until the other side closes the connection. The body of a process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to handle
+    for name in ("SIGINT", "SIGHUP"):  # Ctrl-C, a lost terminal: for the main process to handle
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     service: Service | None = None
     try:
         while True:

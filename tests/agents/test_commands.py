@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -262,31 +263,40 @@ def test_hydras_folder_is_the_commands_own(command: Any, working_folder: Path) -
     assert files(working_folder) == ["out", "out/evaluation.csv", "out/evaluation.json"]
 
 
-def test_an_interrupted_run_continues_as_if_nothing_had_been(trained: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="there is no terminal to lose elsewhere")
+def test_a_run_whose_terminal_is_lost_continues_as_if_nothing_had_been(
+    trained: Path, tmp_path: Path
+) -> None:
+    """As when ssh breaks off: a hangup, told twice, and nowhere to write to."""
     arguments = [sys.executable, "-m", "agents.train", *TINY, "folder=run"]
+    arguments += ["trainer.num_workers=1"]  # which gets the signal, too, and changes no result
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ours, terminal = os.openpty()
     with subprocess.Popen(
         arguments,
         cwd=tmp_path,
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
     ) as process:
+        os.close(terminal)
         metrics = tmp_path / "run" / "metrics.csv"
         deadline = time.monotonic() + 120
         while not metrics.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=120)
-    assert process.returncode == 130, error
-    assert "Continue with: powergrid-train resume=run" in error
-    assert "Traceback" not in out + error
+        os.close(ours)
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGHUP)
+        process.wait(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted: finishing the round" in (tmp_path / "run" / "train.log").read_text()
     latest = tmp_path / "run" / "checkpoints" / "latest.pt"
     stopped = read_checkpoint(latest)["progress"]["env_steps"]
     assert stopped < 200
     subprocess.run(
-        [sys.executable, "-m", "agents.train", "resume=run"],
+        [sys.executable, "-m", "agents.train", "resume=run", "trainer.num_workers=0"],
         cwd=tmp_path,
         env=environment,
         check=True,
@@ -303,6 +313,26 @@ def test_an_interrupted_run_continues_as_if_nothing_had_been(trained: Path, tmp_
         for path in (metrics, trained / "metrics.csv")
     )
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_a_run_with_a_checkpoint(
+    command: Any, working_folder: Path, name: str
+) -> None:
+    folder = working_folder / "my run"
+
+    def send() -> None:
+        while not (folder / "metrics.csv").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.Signals[name])
+
+    threading.Thread(target=send, daemon=True).start()
+    endless = ("trainer.total_env_steps=1_000_000", "trainer.evaluation_interval=1_000_000")
+    outcome = command(train.main, *TINY, *endless, 'folder="my run"')
+    assert outcome.code == 130
+    told = "interrupted. Continue with: powergrid-train 'resume=my run'"
+    assert outcome.error.splitlines()[-1] == told
+    assert read_checkpoint(folder / "checkpoints" / "latest.pt")["progress"]["env_steps"] > 0
 
 
 def assert_same_weights(first: Path, second: Path) -> None:

@@ -15,6 +15,8 @@ from grid2op.Action import ActionSpace
 from grid2op.Action import BaseAction
 
 from envs.action_text import describe
+from envs.checks import check_action
+from envs.checks import check_action_list
 from envs.connectivity import Connectivity
 from envs.names import choose
 from envs.state import GridLayout
@@ -112,8 +114,8 @@ class ActionCatalogue:
         return digest.hexdigest()
 
     def text(self, action: int) -> str:
-        """Return what ``action`` does, for people."""
-        return self.texts[action]
+        """Return what ``action`` does, for people; ValueError if there is no such action."""
+        return self.texts[check_action(action, self.num_actions)]
 
     def mask(self, kind: str, state: GridState) -> np.ndarray:
         """Return the mask called ``kind``, one of ``MASKS``: ``[B, A]`` int8."""
@@ -217,7 +219,14 @@ class ActionCatalogue:
         return legal.view(np.int8)
 
     def illegal_reason(self, action: int, state: GridState | LegalityState, row: int = 0) -> str:
-        """Return why grid2op would refuse ``action`` in grid ``row``, "" if it would not."""
+        """Return why grid2op would refuse ``action`` in grid ``row``, "" if it would not.
+
+        Raises:
+            ValueError: there is no such action or row.
+        """
+        action = check_action(action, self.num_actions)
+        if not 0 <= row < len(state.line_status):
+            raise ValueError(f"row is {row}, but the state is of {len(state.line_status)} grids")
         layout = self.layout
         open_lines = ~state.line_status[row]
         lines = np.flatnonzero(self._touched[action] | (self._closes[action] & open_lines))
@@ -306,7 +315,12 @@ class ActionCatalogue:
 
         Returns:
             ``[B, K, E]`` int8, as ``topo_vect``; lines that trip afterwards are not foreseen.
+
+        Raises:
+            ValueError: there is no such action.
         """
+        if not isinstance(actions, slice):
+            actions = check_action_list(actions, self.num_actions).tolist()
         return self._padded_results(topo_vect, last_busbar, actions)[..., : topo_vect.shape[1]]
 
     def distinct(self, state: GridState) -> np.ndarray:

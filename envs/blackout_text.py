@@ -14,6 +14,12 @@ def first_line(cause: str) -> str:
     return lines[0].rstrip(" .") if lines else "the power flow has no solution"
 
 
+def what_it_says(exception: BaseException) -> str:
+    """Return the first line of an exception of grid2op's, which may hold another one."""
+    said: object = exception.args[0] if exception.args else ""
+    return first_line(str(said.args[0] if isinstance(said, Exception) and said.args else said))
+
+
 def after_cascade(layout: GridLayout, rounds: np.ndarray) -> str:
     """Return " after line 3-6 (line 15) tripped, then line 1-3 (line 4)", "" if nothing tripped.
 

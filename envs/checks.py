@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+_TRIPS_AT_ONCE = 2.0  # rho: grid2op's HARD_OVERFLOW_THRESHOLD
 
 
 def is_integer(value: Any) -> bool:
@@ -57,3 +60,78 @@ def check_options(options: Any) -> dict[str, Any]:
             f'reset options must be a dict such as {{"first_step": 0}}, but are {options!r}'
         )
     return dict(options)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool.
+
+    Raises:
+        ValueError: it is not True or False; "no" and 1 are not either.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, but is {value!r}")
+    return bool(value)
+
+
+def check_gate(threshold: Any) -> float | None:
+    """Return the idle gate's threshold as a float, None for no gate.
+
+    Raises:
+        ValueError: it is not a number above 0 and below 2.
+    """
+    if threshold is None:
+        return None
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
+        raise ValueError(f"the idle gate's threshold must be a number, but is {threshold!r}")
+    if not 0 < threshold < _TRIPS_AT_ONCE:
+        raise ValueError(
+            f"the idle gate's threshold must be above 0 and below {_TRIPS_AT_ONCE:g}, such as 0.95,"
+            f" but is {threshold}: a line loaded that much trips at once, so nobody would be asked"
+        )
+    return float(threshold)
+
+
+def check_actions(actions: Any, count: int, num_actions: int) -> np.ndarray:
+    """Return ``[count]`` int64 actions, one per environment.
+
+    Raises:
+        ValueError: another number of them, not integers, or out of [0, num_actions).
+    """
+    given = np.asarray(actions)
+    if given.shape != (count,):
+        raise ValueError(
+            f"actions have shape {given.shape}; expected ({count},), one per environment."
+        )
+    return _in_range(given, num_actions)
+
+
+def check_action_list(actions: Any, num_actions: int) -> np.ndarray:
+    """Return ``[K]`` int64 actions, however many.
+
+    Raises:
+        ValueError: they are no list of integers in [0, num_actions), or an action mask.
+    """
+    given = np.asarray(actions if isinstance(actions, Sequence | np.ndarray) else None)
+    if given.ndim != 1:
+        raise ValueError(f"actions to look at must be a list of integers, but are {actions!r}")
+    if given.size == 0:
+        return given.astype(np.int64)
+    if given.shape == (num_actions,) and given.dtype in (np.int8, np.bool_) and given.max() <= 1:
+        raise ValueError(
+            "actions to look at are given by their numbers, not by an action mask: "
+            "np.flatnonzero(mask) has the numbers"
+        )
+    return _in_range(given, num_actions)
+
+
+def _in_range(given: np.ndarray, num_actions: int) -> np.ndarray:
+    if not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(
+            f"an action is an integer from 0 to {num_actions - 1}, but actions are {given.dtype}"
+        )
+    wrong = (given < 0) | (given >= num_actions)
+    if wrong.any():
+        raise ValueError(
+            f"an action is an integer from 0 to {num_actions - 1}, but is {given[wrong][0]}"
+        )
+    return given.astype(np.int64)

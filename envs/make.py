@@ -6,6 +6,10 @@ from typing import Any
 
 import gymnasium as gym
 
+from envs.checks import check_flag
+from envs.checks import check_gate
+from envs.names import choose
+from envs.names import keywords_of
 from envs.power_grid import PowerGridEnv
 from envs.wrappers import IdleGate
 from envs.wrappers import ReconnectLines
@@ -23,13 +27,21 @@ def make_power_grid(
         reconnect_lines: close lines that are out where the agent does nothing
             (``ReconnectLines``, inside the gate).
         options: of ``PowerGridEnv``.
+
+    Raises:
+        ValueError: an argument or a value that does not exist; the message names the nearest one.
     """
+    for name in options:
+        choose("keyword argument", name, _KEYWORDS)
+    gate = check_gate(idle_gate)
+    reconnect_lines = check_flag("reconnect_lines", reconnect_lines)
     env: gym.Env[Any, Any] = PowerGridEnv(**options)
     if reconnect_lines:
         env = ReconnectLines(env)
-    if idle_gate is not None:
-        env = IdleGate(env, idle_gate)
+    if gate is not None:
+        env = IdleGate(env, gate)
     return env
 
 
+_KEYWORDS = (*keywords_of(PowerGridEnv.__init__), "idle_gate", "reconnect_lines")
 make_power_grid.metadata = PowerGridEnv.metadata  # gymnasium reads the render modes here

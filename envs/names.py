@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import wraps
+from inspect import signature
+from typing import ParamSpec
+from typing import TypeVar
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 def choose(kind: str, name: str, options: Iterable[str]) -> str:
@@ -29,3 +37,26 @@ def choose(kind: str, name: str, options: Iterable[str]) -> str:
     if len(names) > 20:
         listed += f", ... ({len(names)} in all)"
     raise ValueError(f"unknown {kind} {name!r}{hint} One of: {listed or '(none)'}")
+
+
+def keywords_of(function: Callable[..., object]) -> tuple[str, ...]:
+    """Return the names of the keywords that ``function`` declares."""
+    kinds = ("KEYWORD_ONLY", "POSITIONAL_OR_KEYWORD")
+    parameters = signature(function).parameters.values()
+    return tuple(one.name for one in parameters if one.kind.name in kinds and one.name != "self")
+
+
+def named_keywords(
+    function: Callable[_Arguments, _Result],
+) -> Callable[_Arguments, _Result]:
+    """Answer a keyword that ``function`` does not have as ``choose`` does (a decorator)."""
+    known = keywords_of(function)
+
+    @wraps(function)
+    def checked(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        for name in kwargs:
+            if name not in known:
+                choose("keyword argument", name, known)
+        return function(*args, **kwargs)
+
+    return checked

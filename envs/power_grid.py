@@ -11,6 +11,7 @@ from typing import ClassVar
 import gymnasium as gym
 import numpy as np
 from grid2op.Environment import Environment
+from grid2op.Exceptions import Grid2OpException
 from grid2op.Exceptions import IllegalAction
 from grid2op.Observation import BaseObservation
 from grid2op.Reward import ConstantReward
@@ -21,8 +22,9 @@ from gymnasium.utils import EzPickle
 from envs.actions import MASKS
 from envs.actions import ActionCatalogue
 from envs.blackout_text import after_cascade
-from envs.blackout_text import first_line
+from envs.blackout_text import what_it_says
 from envs.checks import check_action
+from envs.checks import check_action_list
 from envs.checks import check_count
 from envs.checks import check_options
 from envs.grid2op_options import check_grid2op_env
@@ -30,6 +32,7 @@ from envs.grid2op_options import check_grid2op_options
 from envs.grid2op_state import grid_layout
 from envs.grid2op_state import grid_state
 from envs.names import choose
+from envs.names import named_keywords
 from envs.observations import make_encoder
 from envs.prototypes import new_grid2op
 from envs.rewards import StepOutcome
@@ -38,8 +41,10 @@ from envs.rewards import make_reward
 from envs.scenarios import SPLITS
 from envs.scenarios import Scenario
 from envs.scenarios import ScenarioSource
+from envs.scenarios import check_grid_name
+from envs.scenarios import check_parameters
+from envs.scenarios import find_source
 from envs.scenarios import make_grid2op
-from envs.scenarios import make_source
 from envs.scenarios import set_scenario
 from envs.state import GridLayout
 from envs.state import GridState
@@ -125,6 +130,7 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 12}
 
+    @named_keywords
     def __init__(
         self,
         *,
@@ -168,12 +174,11 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
             choose("render mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         self.max_steps = None if max_steps is None else check_count("max_steps", max_steps)
-        if isinstance(scenarios, str):
-            scenarios = make_source(scenarios, grid=grid, folder=scenario_folder)
-        self.scenarios: ScenarioSource = scenarios
+        grid = check_grid_name(grid)
+        self.scenarios = find_source(scenarios, grid=grid, folder=scenario_folder)
 
         their_reward = find_grid2op_reward(reward)
-        rules = {**PARAMETERS, **(parameters or {})}
+        rules = {**PARAMETERS, **check_parameters(parameters)}
         options = check_grid2op_options(grid2op_options)
         self._open = partial(
             partial(make_grid2op, **options) if options else new_grid2op,
@@ -242,7 +247,7 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
                 start at; what is left out is drawn.
 
         Raises:
-            ValueError: an unknown option, scenario, or row.
+            ValueError: an unknown option, scenario, or row; or there is no solution at that row.
         """
         super().reset(seed=None if seed is None else check_count("seed", seed, least=0))
         options = check_options(options)
@@ -267,7 +272,15 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
         set_scenario(self._grid2op, scenario, first_step)
         self._scenario, self._first_step = scenario, first_step
         grid_seed = int(self.np_random.integers(2**31 - 1))  # opponents, random maintenance
-        self._observe(self._grid2op.reset(seed=grid_seed))
+        self._over = True
+        try:
+            observation = self._grid2op.reset(seed=grid_seed)
+        except Grid2OpException as error:
+            raise ValueError(
+                f"scenario {scenario.name!r} cannot start at row {first_step}: "
+                f"{what_it_says(error)}"
+            ) from None
+        self._observe(observation)
         self._over = False
         return self.complete(self._info())
 
@@ -345,12 +358,12 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
             Loadings ``[K, L]``, the highest of them and whether the game is over, ``[K]`` each.
 
         Raises:
-            ValueError: an action is not an integer in [0, A).
+            ValueError: they are no list of integers in [0, A).
             gymnasium.error.ResetNeeded: the episode is over, or none was started.
         """
         self._need_open()
         self._need_reset(self._over)
-        numbers = [check_action(action, self.catalogue.num_actions) for action in action_ids]
+        numbers = check_action_list(action_ids, self.catalogue.num_actions).tolist()
         rho = np.full((len(numbers), self.layout.num_lines), np.inf, dtype=np.float32)
         game_over = np.zeros(len(numbers), dtype=np.bool_)
         for place, number in enumerate(numbers):
@@ -449,7 +462,5 @@ def _cause(their_info: Mapping[str, Any]) -> str:
     """Return the first line of what grid2op says ended the game, refused actions aside."""
     for exception in their_info["exception"]:
         if not isinstance(exception, IllegalAction):
-            said = exception.args[0] if exception.args else ""
-            said = said.args[0] if isinstance(said, Exception) and said.args else said
-            return first_line(str(said))
+            return what_it_says(exception)
     return "the power flow has no solution"

@@ -9,6 +9,7 @@ from typing import Any
 from grid2op.Environment import Environment
 from grid2op.Reward import BaseReward
 
+from envs.scenarios import check_parameters
 from envs.scenarios import make_grid2op
 
 
@@ -25,9 +26,7 @@ def new_grid2op(
     Raises:
         ValueError: no such grid or parameter, or a value that no parameter has.
     """
-    for name, value in parameters.items():
-        if not isinstance(value, bool | int | float):
-            raise ValueError(f"parameter {name} of the grid must be a number, but is {value!r}")
+    parameters = check_parameters(parameters)
     return _prototype(grid, tuple(sorted(parameters.items())), reward_class).copy()
 
 

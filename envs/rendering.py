@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,9 @@ class GridPlotter:
     def draw(self, observation: BaseObservation) -> np.ndarray:
         """Return ``[height, width, 3]`` uint8."""
         self._plotter.plot_obs(observation, figure=self._figure, redraw=True)
-        self._canvas.draw()
+        with warnings.catch_warnings():  # on a busy machine only, where drawing takes a second
+            warnings.filterwarnings("ignore", message='Creating legend with loc="best"')
+            self._canvas.draw()
         return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
 
     def close(self) -> None:

@@ -5,12 +5,15 @@ Shape letters: B grids, L lines, E element ends.
 
 from __future__ import annotations
 
+from inspect import isabstract
 from typing import NamedTuple
 from typing import Protocol
 
 import grid2op.Reward
 import numpy as np
 from grid2op.Reward import BaseReward
+from grid2op.Reward import CombinedReward
+from grid2op.Reward import CombinedScaledReward
 
 from envs.names import choose
 from envs.state import GridLayout
@@ -184,14 +187,18 @@ REWARDS: dict[str, type[Reward]] = {
 
 
 def grid2op_rewards() -> dict[str, type[BaseReward]]:
-    """Return the reward classes that grid2op offers, by their own names."""
+    """Return the reward classes that grid2op offers, by their own names.
+
+    Those that are nothing by themselves, but made of others, are left out.
+    """
     found = {}
     for name in dir(grid2op.Reward):
         entry = getattr(grid2op.Reward, name)
         if (
             isinstance(entry, type)
             and issubclass(entry, BaseReward)
-            and entry is not BaseReward
+            and entry not in (BaseReward, CombinedReward, CombinedScaledReward)
+            and not isabstract(entry)
             and not name.startswith("_")
         ):
             found[name] = entry
@@ -204,12 +211,15 @@ def make_reward(name: str, layout: GridLayout) -> Reward:
     Raises:
         ValueError: there is none of that name; the message names the nearest one.
     """
+    plain = _plain(name)
     if name in grid2op_rewards():
         raise ValueError(
             f"reward {name!r} is grid2op's own and needs its objects: only PowerGridEnv (one grid, "
             f"on grid2op) has it. Here one of: {', '.join(REWARDS)}"
         )
-    return REWARDS[choose("reward", _plain(name), REWARDS)](layout)
+    if plain not in REWARDS:
+        choose("reward", name, REWARDS)
+    return REWARDS[plain](layout)
 
 
 def find_grid2op_reward(name: str) -> type[BaseReward] | None:
@@ -225,4 +235,6 @@ def find_grid2op_reward(name: str) -> type[BaseReward] | None:
 
 
 def _plain(name: str) -> str:
+    if not isinstance(name, str):
+        choose("reward", name, REWARDS)
     return name.strip().replace(" ", "_").replace("-", "_").lower()

@@ -15,26 +15,31 @@ from gymnasium.vector.utils import batch_space
 
 from envs.actions import MASKS
 from envs.actions import ActionCatalogue
+from envs.checks import check_action_list
+from envs.checks import check_actions
 from envs.checks import check_count
+from envs.checks import check_flag
+from envs.checks import check_gate
 from envs.checks import check_options
 from envs.grid2op_options import check_grid2op_options
 from envs.lightsim.planning import ForecastPlanner
 from envs.lightsim.template import REFERENCE
 from envs.lightsim.template import grid_template
 from envs.names import choose
+from envs.names import named_keywords
 from envs.power_grid import PARAMETERS
 from envs.power_grid import STARTS
 from envs.rewards import find_grid2op_reward
 from envs.rewards import make_reward
 from envs.scenarios import SPLITS
 from envs.scenarios import ScenarioSource
-from envs.scenarios import make_source
+from envs.scenarios import check_grid_name
+from envs.scenarios import check_parameters
+from envs.scenarios import find_source
 from envs.state import GridLayout
 from envs.state import GridState
 from envs.state import Lookahead
-from envs.vector_arguments import check_actions
 from envs.vector_arguments import check_autoreset
-from envs.vector_arguments import check_gate
 from envs.vector_arguments import check_grid
 from envs.vector_arguments import check_num_envs
 from envs.vector_arguments import check_time_limit
@@ -93,6 +98,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
     metadata: dict[str, Any] = {"render_modes": []}
 
+    @named_keywords
     def __init__(
         self,
         num_envs: int = 1,
@@ -139,21 +145,20 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self.render_mode = None
         if find_grid2op_reward(reward) is not None:
             raise ValueError(f"reward {reward!r} needs grid2op's own objects; {REFERENCE}")
-        if isinstance(scenarios, str):
-            scenarios = make_source(scenarios, grid=grid, folder=scenario_folder)
-        self.scenarios: ScenarioSource = scenarios
+        grid = check_grid_name(grid)
+        self.scenarios = find_source(scenarios, grid=grid, folder=scenario_folder)
 
         recipe = Recipe(
             grid=grid,
-            parameters={**PARAMETERS, **(parameters or {})},
-            scenarios=scenarios,
+            parameters={**PARAMETERS, **check_parameters(parameters)},
+            scenarios=self.scenarios,
             split=self.split,
             start=self.start,
             observation=observation,
             reward=reward,
             action_mask=self.mask_kind,
             idle_gate=check_gate(idle_gate),
-            reconnect_lines=bool(reconnect_lines),
+            reconnect_lines=check_flag("reconnect_lines", reconnect_lines),
             max_steps=self.max_steps,
             max_decisions=check_time_limit(max_episode_steps),
             autoreset=self.autoreset_mode,
@@ -167,7 +172,9 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             else Grids(recipe, self.num_envs)
         )
         self.layout: GridLayout = self._grids.layout
-        self._planning_reward = make_reward(planning_reward or reward, self.layout)
+        self._planning_reward = make_reward(
+            reward if planning_reward is None else planning_reward, self.layout
+        )
         self.catalogue: ActionCatalogue = self._grids.catalogue
         self.encoder = self._grids.encoder
         self.single_observation_space = self.encoder.space
@@ -265,10 +272,11 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             gymnasium.error.ResetNeeded: an episode is over, or none was started.
         """
         self._need_open()
-        if len(action_ids) != self.num_envs:
+        entries = len(action_ids) if isinstance(action_ids, Sequence | np.ndarray) else 0
+        if entries != self.num_envs:
             raise ValueError(
-                f"action_ids has {len(action_ids)} entries; expected {self.num_envs}, one per "
-                "environment (None leaves one out)."
+                f"action_ids has {entries} entries; expected {self.num_envs}, one per environment "
+                "(None leaves one out)."
             )
         over = self._grids.over
         asked: list[np.ndarray | None] = []
@@ -276,10 +284,7 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             if given is None:
                 asked.append(None)
                 continue
-            given = np.asarray(given)
-            if given.size == 0:
-                given = given.astype(np.int64)
-            asked.append(check_actions(given, given.size, self.num_actions))
+            asked.append(check_action_list(given, self.num_actions))
             if over[grid]:
                 raise gym.error.ResetNeeded(
                     f"environment {grid}: no episode is running: call reset() first"

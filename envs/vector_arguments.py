@@ -65,44 +65,6 @@ def check_grid(grid: Any, num_envs: int) -> int:
     return int(grid)
 
 
-def check_gate(threshold: Any) -> float | None:
-    """Return the idle gate's threshold as a float, None for no gate.
-
-    Raises:
-        ValueError: it is not a number above 0.
-    """
-    if threshold is None:
-        return None
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
-        raise ValueError(f"the idle gate's threshold must be a number, but is {threshold!r}")
-    if not threshold > 0:
-        raise ValueError(f"the idle gate's threshold must be above 0, but is {threshold}")
-    return float(threshold)
-
-
-def check_actions(actions: Any, count: int, num_actions: int) -> np.ndarray:
-    """Return ``[count]`` int64 actions.
-
-    Raises:
-        ValueError: another number of them, not integers, or out of [0, num_actions).
-    """
-    given = np.asarray(actions)
-    if given.shape != (count,):
-        raise ValueError(
-            f"actions have shape {given.shape}; expected ({count},), one per environment."
-        )
-    if not np.issubdtype(given.dtype, np.integer):
-        raise ValueError(
-            f"an action is an integer from 0 to {num_actions - 1}, but actions are {given.dtype}"
-        )
-    wrong = (given < 0) | (given >= num_actions)
-    if wrong.any():
-        raise ValueError(
-            f"an action is an integer from 0 to {num_actions - 1}, but is {given[wrong][0]}"
-        )
-    return given.astype(np.int64)
-
-
 def seed_of_each(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
     """Return a seed, or None, for each of B grids: s + i of one integer s.
 

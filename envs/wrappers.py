@@ -10,11 +10,12 @@ from gymnasium.utils import RecordConstructorArgs
 
 from envs.actions import DO_NOTHING
 from envs.checks import check_action
+from envs.checks import check_gate
 from envs.power_grid import PowerGridEnv
 
 
 def _power_grid(env: gym.Env[Any, Any], wrapper: str) -> PowerGridEnv:
-    inner = env.unwrapped
+    inner = env.unwrapped if isinstance(env, gym.Env) else env
     if not isinstance(inner, PowerGridEnv):
         raise ValueError(f"{wrapper} wraps PowerGridEnv, but was given {type(inner).__name__}")
     return inner
@@ -35,18 +36,17 @@ class IdleGate(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     Args:
         env: a PowerGridEnv, wrapped or not.
-        threshold: rho from which on the agent decides, such as 0.95.
+        threshold: rho from which on the agent decides, such as 0.95; above 0 and below 2.
     """
 
     def __init__(self, env: gym.Env[Any, Any], threshold: float):
-        if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
-            raise ValueError(f"the idle gate's threshold must be a number, but is {threshold!r}")
-        if not threshold > 0:
-            raise ValueError(f"the idle gate's threshold must be above 0, but is {threshold}")
+        checked = check_gate(threshold)
+        if checked is None:
+            raise ValueError("the idle gate's threshold must be a number, but is None")
         _power_grid(env, "IdleGate")
-        RecordConstructorArgs.__init__(self, threshold=float(threshold))
+        RecordConstructorArgs.__init__(self, threshold=checked)
         gym.Wrapper.__init__(self, env)
-        self.threshold = float(threshold)
+        self.threshold = checked
         # Calm steps go without observation and mask, unless a wrapper below wants to see them.
         self._unseen = _advances(env)
 

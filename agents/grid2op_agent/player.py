@@ -17,8 +17,8 @@ from agents.environments import ResumableVectorEnv
 from agents.grid2op_agent.recipe import AgentRecipe
 from envs.actions import DO_NOTHING
 from envs.checks import check_action
+from envs.checks import check_gate
 from envs.observed_grid import ObservedPowerGrid
-from envs.vector_arguments import check_gate
 from envs.vector_infos import as_infos
 from envs.wrappers import ReconnectLines
 

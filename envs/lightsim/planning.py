@@ -23,6 +23,7 @@ from typing import NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from envs.checks import check_actions
 from envs.lightsim.player import Player
 from envs.lightsim.player import PlayerSnapshot
 from envs.lightsim.power_flow import PowerFlow
@@ -33,7 +34,6 @@ from envs.rewards import Reward
 from envs.scenarios import Scenario
 from envs.state import GridState
 from envs.state import LegalityState
-from envs.vector_arguments import check_actions
 
 
 class PlannedStep(NamedTuple):

@@ -22,6 +22,7 @@ from envs.actions import ActionCatalogue
 from envs.grid2op_state import grid_layout
 from envs.prototypes import new_grid2op
 from envs.scenarios import Scenario
+from envs.scenarios import check_parameters
 from envs.state import GridLayout
 
 REFERENCE = (
@@ -105,9 +106,7 @@ def grid_template(grid: str, parameters: Mapping[str, Any]) -> GridTemplate:
         ValueError: no such grid or parameter, or one that is not covered; the message says what
             to use instead.
     """
-    for name, value in parameters.items():
-        if not isinstance(value, bool | int | float):
-            raise ValueError(f"parameter {name} of the grid must be a number, but is {value!r}")
+    parameters = check_parameters(parameters)
     return _grid_template(grid, tuple(sorted(parameters.items())))
 
 

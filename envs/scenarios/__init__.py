@@ -21,6 +21,8 @@ from envs.scenarios.chronics import ScenarioChronics
 from envs.scenarios.dataset import DatasetSource
 from envs.scenarios.export import export
 from envs.scenarios.grids import absolute_grid
+from envs.scenarios.grids import check_grid_name
+from envs.scenarios.grids import check_parameters
 from envs.scenarios.grids import make_grid2op
 from envs.scenarios.grids import set_scenario
 from envs.scenarios.recombined import RecombinedSource
@@ -36,7 +38,10 @@ __all__ = [
     "ScenarioSource",
     "VariedSource",
     "absolute_grid",
+    "check_grid_name",
+    "check_parameters",
     "export",
+    "find_source",
     "make_grid2op",
     "make_source",
     "set_scenario",
@@ -49,6 +54,28 @@ _SOURCES = {
     "varied_more": partial(VariedSource, more=True),
     "bundled": BundledSource,
 }
+
+
+def find_source(
+    scenarios: str | ScenarioSource, *, grid: str, folder: str | None
+) -> ScenarioSource:
+    """Return ``scenarios`` itself, or the source of that name, see ``make_source``.
+
+    Raises:
+        ValueError: it is neither, or a source beside a folder.
+    """
+    if isinstance(scenarios, str):
+        return make_source(scenarios, grid=grid, folder=folder)
+    if isinstance(scenarios, type) or not isinstance(scenarios, ScenarioSource):
+        raise ValueError(
+            f"scenarios must be one of {', '.join((*_SOURCES, 'dataset'))}, or a ScenarioSource "
+            f"with names(), draw() and load(), but is {scenarios!r}"
+        )
+    if folder is not None:
+        raise ValueError(
+            f"scenario_folder is for scenarios='dataset' (got {folder!r} beside a source)"
+        )
+    return scenarios
 
 
 def make_source(

@@ -5,15 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 from typing import Protocol
+from typing import runtime_checkable
 
 import numpy as np
 
+from envs.checks import check_count
+
 SPLITS = ("train", "val", "test")
+_LOADS = ("load_p", "load_q", "load_p_forecast", "load_q_forecast")
+_GENERATION = ("prod_p", "prod_v", "prod_p_forecast", "prod_v_forecast")
+
+
+def check_scenario_name(name: Any) -> str:
+    """Return ``name``.
+
+    Raises:
+        ValueError: it is not a str.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"a scenario's name is a str, but is {name!r}")
+    return name
 
 
 @dataclass(frozen=True)
 class Scenario:
     """Loads and generation of one grid over time; row 0 is the state at reset.
+
+    Fields that do not fit each other, or are not finite, raise ValueError.
 
     T rows make T - 1 steps. Forecast row t is what was foreseen at row t for row t + 1. Columns are
     in the grid's own order (``GridLayout.load_names``, ``GridLayout.generator_names``). Arrays are
@@ -34,6 +52,45 @@ class Scenario:
     maintenance: np.ndarray | None = None  # [T, L] bool, planned outages; None for none
     hazards: np.ndarray | None = None  # [T, L] bool, unplanned outages; None for none
 
+    def __post_init__(self) -> None:
+        """Refuse what could not be played."""
+        check_scenario_name(self.name)
+        rows = len(self.load_p)
+        if rows < 2:
+            raise ValueError(
+                f"scenario {self.name!r}: {rows} rows make no step; expected 2 or more"
+            )
+        for kinds in (_LOADS, _GENERATION):
+            columns = np.shape(getattr(self, kinds[0]))[1:]
+            for kind in kinds:
+                self._check_series(kind, (rows, *columns))
+        for kind in ("maintenance", "hazards"):
+            outages = getattr(self, kind)
+            if outages is not None and (outages.ndim != 2 or len(outages) != rows):
+                raise ValueError(
+                    f"scenario {self.name!r}: {kind} has shape {outages.shape}; expected "
+                    f"({rows}, lines)"
+                )
+        check_count("minutes_per_step", self.minutes_per_step)
+        if not isinstance(self.start, np.datetime64):
+            raise ValueError(
+                f"scenario {self.name!r}: start must be a numpy.datetime64, but is {self.start!r}"
+            )
+
+    def _check_series(self, kind: str, shape: tuple[int, ...]) -> None:
+        values = getattr(self, kind)
+        if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.ndim != 2:
+            raise ValueError(
+                f"scenario {self.name!r}: {kind} must be a float32 array of rows and columns, but "
+                f"is {type(values).__name__} of shape {np.shape(values)}"
+            )
+        if values.shape != shape:
+            raise ValueError(
+                f"scenario {self.name!r}: {kind} has shape {values.shape}; expected {shape}"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"scenario {self.name!r}: {kind} has values that are not finite")
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Scenario:
         """Return itself: nothing in it can change, and grid2op deep-copies environments."""
         return self
@@ -44,6 +101,7 @@ class Scenario:
         return len(self.load_p) - 1
 
 
+@runtime_checkable
 class ScenarioSource(Protocol):
     """Where scenarios come from. Implementations are cheap to make, picklable, and cache loads."""
 

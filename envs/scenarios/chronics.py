@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from grid2op.Chronics import GridValue
 
+from envs.checks import is_integer
 from envs.scenarios.base import Scenario
 
 MONTH = 8064  # five-minute steps of four weeks, the length of the field's scenarios
@@ -51,9 +52,11 @@ class ScenarioChronics(GridValue):
         Raises:
             ValueError: the scenario is of another grid, or has no step left after ``first_row``.
         """
+        if not isinstance(scenario, Scenario):
+            raise ValueError(f"what is played must be a Scenario, but is {scenario!r}")
         if self.n_load >= 0:
             self._check_columns(scenario)
-        if not 0 <= first_row < scenario.num_steps:
+        if not is_integer(first_row) or not 0 <= first_row < scenario.num_steps:
             raise ValueError(
                 f"scenario {scenario.name!r} has {scenario.num_steps} steps: first_row must be "
                 f"in 0..{scenario.num_steps - 1}, but is {first_row}"

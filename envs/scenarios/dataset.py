@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -87,6 +88,8 @@ class DatasetSource:
 
     def __post_init__(self) -> None:
         """Check that there are scenarios."""
+        if not isinstance(self.folder, str | os.PathLike | None):
+            raise ValueError(f"scenario_folder must be a path, but is {self.folder!r}")
         root = self._root
         splits = [root.with_name(f"{root.name}_{split}") for split in SPLITS]
         if not any(path.is_dir() for path in (root, *splits)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from datetime import timedelta
@@ -52,13 +53,17 @@ def export(
         The folder's path.
 
     Raises:
-        ValueError: the folder is not empty, there is no scenario to write, or a name is wrong.
+        ValueError: the folder is not empty, there is no scenario to write, or a name is wrong
+            or there twice.
     """
     folder = Path(folder).expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not an empty folder: give one that does not exist yet")
     if not names:
         raise ValueError("no scenarios to export: give the names of one or more")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"scenario {name!r} is there {count} times; give each once")
     columns = grid_columns(grid)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +11,14 @@ from typing import Any
 from typing import NamedTuple
 
 import grid2op
+import numpy as np
 from grid2op.Environment import Environment
 from grid2op.Exceptions import Grid2OpException
 from grid2op.MakeEnv.Make import TEST_DEV_ENVS
 from grid2op.Parameters import Parameters
 from lightsim2grid import LightSimBackend
 
+from envs.blackout_text import what_it_says
 from envs.names import choose
 from envs.scenarios.base import Scenario
 from envs.scenarios.chronics import ScenarioChronics
@@ -33,6 +37,17 @@ class GridColumns(NamedTuple):
 _COLUMNS: dict[str, GridColumns] = {}  # of the grids that this process has opened
 
 
+def check_grid_name(grid: Any) -> str:
+    """Return ``grid`` as a str: a name, or the path of a folder.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not isinstance(grid, str | os.PathLike):
+        raise ValueError(f"grid must be a name or a folder, but is {grid!r}")
+    return str(grid)
+
+
 def grid_folder(grid: str) -> Path:
     """Return the folder of ``grid``: a name that grid2op knows, or the path of such a folder.
 
@@ -42,6 +57,7 @@ def grid_folder(grid: str) -> Path:
     Raises:
         ValueError: there is no such grid; the message names the nearest one.
     """
+    grid = check_grid_name(grid)
     if grid in TEST_DEV_ENVS:
         return Path(TEST_DEV_ENVS[grid])
     given = Path(grid).expanduser()
@@ -96,7 +112,8 @@ def make_grid2op(
         try:
             env = grid2op.make(name, test=grid in TEST_DEV_ENVS, **options)
         except Grid2OpException as error:
-            raise ValueError(f"grid2op cannot open grid {grid!r}: {_said(error)}") from error
+            said = what_it_says(error)
+            raise ValueError(f"grid2op cannot open grid {grid!r}: {said}") from error
     if chronics_class is ScenarioChronics:  # it leaves the grid file's own voltages in place
         _COLUMNS.setdefault(grid, _columns(env))
     if parameters is not None:
@@ -127,19 +144,51 @@ def set_scenario(env: Environment, scenario: Scenario, first_row: int = 0) -> No
         forecaster._max_episode_duration = env.chronics_handler.max_episode_duration()
 
 
-def _said(error: Exception) -> str:
-    """Return what an exception of grid2op's says, without its classes' names before it."""
-    return str(error.args[0] if error.args else error).strip(" \"'")
-
-
 def _merge(own: Parameters, given: Parameters | Mapping[str, Any]) -> Parameters:
     if isinstance(given, Parameters):
         return given
-    for name in given:
-        choose("parameter of the grid", name, own.to_dict())
     merged = Parameters()
-    merged.init_from_dict({**own.to_dict(), **given})
+    try:
+        merged.init_from_dict({**own.to_dict(), **check_parameters(given)})
+        merged.check_valid()
+    except RuntimeError as error:
+        raise ValueError(f"parameters of the grid {dict(given)}: {error}") from None
     return merged
+
+
+def check_parameters(given: Any) -> dict[str, Any]:
+    """Return grid2op ``Parameters`` that differ from the grid's, {} for None.
+
+    Raises:
+        ValueError: no dict, no such parameter, or a value of another type than the parameter's.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            f'parameters of the grid must be a dict such as {{"NB_TIMESTEP_COOLDOWN_SUB": 3}}, but '
+            f"are {given!r}"
+        )
+    return {name: _check_parameter(name, value) for name, value in given.items()}
+
+
+def _check_parameter(name: str, value: Any) -> Any:
+    usual = _PARAMETERS[choose("parameter of the grid", name, _PARAMETERS)]
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(usual, bool):
+        right, kind = isinstance(value, bool), "True or False"
+    elif isinstance(value, bool):
+        right, kind = False, "a number"
+    elif isinstance(usual, int):
+        right, kind = isinstance(value, int), "an integer"
+    else:
+        right, kind = isinstance(value, int | float) and math.isfinite(value), "a finite number"
+    if not right:
+        raise ValueError(f"parameter {name} of the grid must be {kind}, but is {value!r}")
+    return value
+
+
+_PARAMETERS: Mapping[str, Any] = Parameters().to_dict()  # as grid2op has them
 
 
 def grid_columns(grid: str) -> GridColumns:

@@ -44,8 +44,10 @@ import numpy as np
 import pandas as pd
 from grid2op.MakeEnv.Make import TEST_DEV_ENVS
 
+from envs.checks import check_flag
 from envs.names import choose
 from envs.scenarios.base import Scenario
+from envs.scenarios.base import check_scenario_name
 from envs.scenarios.grids import grid_columns
 
 WEEKS = 4  # in a scenario, and in a real month
@@ -340,6 +342,7 @@ class RecombinedSource:
 
     def __post_init__(self) -> None:
         """Refuse a grid whose loads and generators are not those of the sandbox."""
+        check_flag("more", self.more)
         require_fitting_grid("recombined", self.grid)
 
     def names(self, split: str) -> tuple[str, ...]:
@@ -359,4 +362,4 @@ class RecombinedSource:
 
     def load(self, name: str) -> Scenario:
         """Return the scenario called ``name``; ValueError says what a name must be."""
-        return build(name)
+        return build(check_scenario_name(name))

@@ -32,7 +32,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from envs.checks import check_flag
 from envs.scenarios.base import Scenario
+from envs.scenarios.base import check_scenario_name
 from envs.scenarios.recombined import DISPATCHED
 from envs.scenarios.recombined import Drivers
 from envs.scenarios.recombined import RecombinedSource
@@ -103,6 +105,7 @@ class VariedSource:
 
     def __post_init__(self) -> None:
         """Refuse a grid whose loads and generators are not those of the sandbox."""
+        check_flag("more", self.more)
         require_fitting_grid("varied", self.grid)
 
     def names(self, split: str) -> tuple[str, ...]:
@@ -119,4 +122,5 @@ class VariedSource:
 
     def load(self, name: str) -> Scenario:
         """Return the month called ``name``, plain or varied; ValueError says what it must be."""
+        check_scenario_name(name)
         return build(name) if "-x" in name else RecombinedSource(self.grid).load(name)

@@ -330,7 +330,7 @@ def test_wrong_reset_options(env: PowerGridEnv, options: dict[str, Any], message
             {"parameters": {"NB_TIMESTEP_COOLDOWN_SUBS": 3}},
             "did you mean 'NB_TIMESTEP_COOLDOWN_SUB",
         ),
-        ({"parameters": {"NB_TIMESTEP_COOLDOWN_SUB": "3"}}, "must be a number, but is '3'"),
+        ({"parameters": {"NB_TIMESTEP_COOLDOWN_SUB": "3"}}, "must be an integer, but is '3'"),
         ({"grid": "l2rpn_case14_sandbo"}, "did you mean 'l2rpn_case14_sandbox'"),
     ],
 )

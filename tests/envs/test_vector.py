@@ -280,7 +280,8 @@ class Changed(BundledSource):
     def load(self, name: str) -> Scenario:
         scenario = super().load(name)
         if self.change == "loads":
-            return replace(scenario, load_p=scenario.load_p[:, :5])
+            kinds = ("load_p", "load_q", "load_p_forecast", "load_q_forecast")
+            return replace(scenario, **{kind: getattr(scenario, kind)[:, :5] for kind in kinds})
         outages = np.zeros((scenario.num_steps + 1, 20), dtype=np.bool_)
         outages[10:20, 3] = True
         return replace(scenario, **{self.change: outages})

@@ -83,7 +83,7 @@ def test_illegal_is_about_the_agents_own_action(env: PowerGridEnv, days: Days):
 def test_calm_to_the_end_leaves_one_decision(env: PowerGridEnv, days: Days):
     name = days.scenario
     length = env.scenarios.load(name).num_steps
-    gate = IdleGate(env, 5.0)  # never reached
+    gate = IdleGate(env, 1.99)  # never reached
     _, info = gate.reset(options={"scenario": name, "first_step": length - 4})
     assert info["step"] == length - 1 and info["duration"] == 3 and info["end"] == ""
     *_, terminated, truncated, info = gate.step(0)

@@ -1,0 +1,269 @@
+"""Nonsense that users pass in: each is refused by one clear line, in both environments alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import envs
+from envs.power_grid import PowerGridEnv
+from envs.scenarios import BundledSource
+from envs.scenarios import DatasetSource
+from envs.scenarios import RecombinedSource
+from envs.scenarios import Scenario
+from envs.scenarios import VariedSource
+from envs.scenarios import export
+from envs.scenarios import make_grid2op
+from envs.scenarios import make_source
+from envs.scenarios import set_scenario
+from envs.vector import PowerGridVectorEnv
+from envs.wrappers import IdleGate
+from envs.wrappers import ReconnectLines
+
+NAN = float("nan")
+
+
+def make(**options: Any) -> gym.Env[Any, Any]:
+    return gym.make("PowerGrid-v0", disable_env_checker=True, **options)
+
+
+def make_vec(**options: Any) -> Any:
+    return gym.make_vec("PowerGrid-v0", vectorization_mode="vector_entry_point", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"idle_gte": 0.9}, "unknown keyword argument 'idle_gte'; did you mean 'idle_gate'"),
+        ({"scenario": "varied"}, "did you mean 'scenarios'"),
+        ({"reconnect_line": True}, "did you mean 'reconnect_lines'"),
+        ({"idle_gate": 5}, "above 0 and below 2, such as 0.95, but is 5: .* nobody would be asked"),
+        ({"idle_gate": float("inf")}, "above 0 and below 2"),
+        ({"idle_gate": NAN}, "above 0 and below 2"),
+        ({"idle_gate": "0.9"}, "must be a number, but is '0.9'"),
+        ({"reconnect_lines": "yes"}, "reconnect_lines must be True or False, but is 'yes'"),
+        ({"reconnect_lines": 1}, "reconnect_lines must be True or False, but is 1"),
+        ({"reconnect_lines": None}, "reconnect_lines must be True or False"),
+        ({"scenarios": 5}, "scenarios must be one of recombined, .*, but is 5"),
+        ({"scenarios": None}, "scenarios must be one of"),
+        ({"scenarios": BundledSource}, "scenarios must be one of"),
+        ({"scenarios": BundledSource(), "scenario_folder": "x"}, "scenario_folder is for"),
+        ({"scenarios": "bundled", "scenario_folder": "x"}, "take no folder"),
+        ({"scenarios": "dataset", "scenario_folder": 5}, "scenario_folder must be a path"),
+        ({"grid": None}, "grid must be a name or a folder, but is None"),
+        ({"grid": 5}, "grid must be a name or a folder, but is 5"),
+        ({"observation": None}, "unknown observation None"),
+        ({"reward": None}, "unknown reward None"),
+        ({"reward": 3}, "unknown reward 3"),
+        ({"reward": ["l2rpn"]}, "unknown reward"),
+        ({"reward": "Reward"}, "unknown reward 'Reward'; did you mean"),
+        ({"reward": "BaseReward"}, "unknown reward 'BaseReward'; did you mean"),
+        ({"reward": "CombinedReward"}, "unknown reward 'CombinedReward'"),
+        ({"split": "all"}, "unknown split 'all'"),
+        ({"parameters": [1]}, "must be a dict such as"),
+        ({"parameters": {1: 2}}, "unknown parameter of the grid 1"),
+        ({"parameters": {"MAX_SUB_CHANGED": 1.5}}, "must be an integer, but is 1.5"),
+        ({"parameters": {"MAX_SUB_CHANGED": True}}, "must be a number, but is True"),
+        ({"parameters": {"MAX_SUB_CHANGED": -1}}, "MAX_SUB_CHANGED should be >=0"),
+        ({"parameters": {"NB_TIMESTEP_COOLDOWN_SUB": 2.7}}, "must be an integer, but is 2.7"),
+        ({"parameters": {"NB_TIMESTEP_OVERFLOW_ALLOWED": -2}}, "should be >= 0"),
+        ({"parameters": {"HARD_OVERFLOW_THRESHOLD": NAN}}, "must be a finite number, but is nan"),
+        ({"parameters": {"HARD_OVERFLOW_THRESHOLD": 0.5}}, "HARD_OVERFLOW_THRESHOLD < 1"),
+        ({"parameters": {"NO_OVERFLOW_DISCONNECTION": 3}}, "must be True or False, but is 3"),
+        ({"max_steps": True}, "max_steps must be an integer"),
+        ({"max_steps": float("inf")}, "max_steps must be an integer"),
+    ],
+)
+def test_both_environments_refuse(options: dict[str, Any], message: str):
+    for each in (make, make_vec):
+        with pytest.raises(ValueError, match=message) as caught:
+            each(**options)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"autorest": "disabled"}, "did you mean 'autoreset'"),
+        ({"planning_reward": ""}, "unknown reward ''"),
+        ({"planning_reward": "Reward"}, "unknown reward 'Reward'"),
+        ({"num_workers": True}, "num_workers must be an integer"),
+        ({"threads": "2"}, "threads must be an integer"),
+    ],
+)
+def test_the_vector_environment_refuses(options: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        PowerGridVectorEnv(1, **options)
+
+
+def test_every_documented_keyword_is_taken():
+    """A grid named by a path, numpy's numbers and flags are as good as Python's."""
+    options: dict[str, Any] = {
+        "scenarios": "bundled",
+        "idle_gate": np.float32(0.9),
+        "reconnect_lines": np.True_,
+        "max_steps": np.int64(9),
+        "parameters": {"MAX_SUB_CHANGED": np.int64(1), "SOFT_OVERFLOW_THRESHOLD": np.float32(1)},
+    }
+    make(**options).close()
+    make_vec(**options).close()
+
+
+@pytest.mark.parametrize("wrong", [-1, 487, 1.5, True, "3", None])
+def test_actions_that_do_not_exist(wrong: Any):
+    single, many = PowerGridEnv(scenarios="bundled"), PowerGridVectorEnv(2, scenarios="bundled")
+    single.reset(seed=0)
+    many.reset(seed=0)
+    state, catalogue = single.state, single.catalogue
+    for call in (
+        lambda: catalogue.text(wrong),
+        lambda: catalogue.illegal_reason(wrong, state),
+        lambda: catalogue.results(state.topo_vect, state.last_busbar, [wrong]),
+        lambda: single.simulate([wrong]),
+        lambda: many.simulate([[wrong], None]),
+    ):
+        with pytest.raises(ValueError, match="an action is an integer from 0 to 486"):
+            call()
+
+
+@pytest.mark.parametrize("wrong", [5, None, "12", np.zeros((2, 2), int), {1: 2}])
+def test_what_is_no_list_of_actions(wrong: Any):
+    single, many = PowerGridEnv(scenarios="bundled"), PowerGridVectorEnv(1, scenarios="bundled")
+    _, info = single.reset(seed=0)
+    many.reset(seed=0)
+    with pytest.raises(ValueError, match="must be a list of integers"):
+        single.simulate(wrong)
+    if wrong is not None:
+        with pytest.raises(ValueError, match="must be a list of integers"):
+            many.simulate([wrong])
+        with pytest.raises(ValueError, match="one per environment"):
+            many.simulate(wrong)
+    for mask in (info["action_mask"], single.action_masks()):
+        with pytest.raises(ValueError, match="not by an action mask: np.flatnonzero"):
+            single.simulate(mask)
+        with pytest.raises(ValueError, match="not by an action mask: np.flatnonzero"):
+            many.simulate([mask])
+
+
+def test_rows_of_a_state_that_do_not_exist():
+    env = PowerGridEnv(scenarios="bundled")
+    env.reset(seed=0)
+    for row in (1, -1):
+        with pytest.raises(ValueError, match="the state is of 1 grids"):
+            env.catalogue.illegal_reason(3, env.state, row)
+
+
+@pytest.mark.parametrize("source", [BundledSource(), RecombinedSource(), VariedSource()])
+def test_sources_refuse_what_is_no_name(source: Any):
+    for wrong in (None, 3, "", ["sandbox-0000"]):
+        with pytest.raises(ValueError, match="scenario"):
+            source.load(wrong)
+    with pytest.raises(ValueError, match="did you mean 'train'"):
+        source.names("tain")
+
+
+def test_sources_refuse_other_arguments(tmp_path: Any):
+    sources: tuple[Any, ...] = (RecombinedSource, VariedSource)
+    for cls in sources:
+        with pytest.raises(ValueError, match="more must be True or False"):
+            cls(more="yes")
+        with pytest.raises(ValueError, match="grid must be a name or a folder"):
+            cls(grid=None)
+    with pytest.raises(ValueError, match="grid must be a name or a folder"):
+        BundledSource(grid=5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="scenario_folder must be a path"):
+        DatasetSource(folder=5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="unknown scenarios 3"):
+        make_source(3)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="is there 2 times"):
+        export(BundledSource(), tmp_path / "x", names=["sandbox-0000", "sandbox-0000"])
+    with pytest.raises(ValueError, match="grid must be a name or a folder"):
+        envs.grid_blueprint(5)  # pyright: ignore[reportArgumentType]
+
+
+DAY = BundledSource().load("educ-2019-01-12")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"load_q": DAY.load_q[:5]}, r"load_q has shape \(5, 11\); expected \(289, 11\)"),
+        ({"prod_v": DAY.prod_v[:, :2]}, r"prod_v has shape \(289, 2\); expected \(289, 6\)"),
+        ({"load_p": DAY.load_p[0]}, "load_p must be a float32 array of rows and columns"),
+        ({"load_p": DAY.load_p.astype(int)}, "load_p must be a float32 array"),
+        ({"prod_p_forecast": None}, "prod_p_forecast must be a float32 array"),
+        ({"load_p": DAY.load_p * np.float32(NAN)}, "load_p has values that are not finite"),
+        ({"maintenance": np.zeros((3, 20), bool)}, r"maintenance has shape \(3, 20\)"),
+        ({"minutes_per_step": 0}, "minutes_per_step must be an integer of at least 1"),
+        ({"minutes_per_step": 2.5}, "minutes_per_step must be an integer"),
+        ({"start": "2019"}, "start must be a numpy.datetime64"),
+        ({"name": 5}, "a scenario's name is a str"),
+    ],
+)
+def test_scenarios_that_do_not_fit_together(change: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        replace(DAY, **change)
+
+
+def test_set_scenario_refuses_what_it_cannot_play():
+    env = make_grid2op("l2rpn_case14_sandbox")
+    rows: tuple[Any, ...] = (1.5, True, "2", -1)
+    for row in rows:
+        with pytest.raises(ValueError, match="first_row must be"):
+            set_scenario(env, DAY, row)
+    with pytest.raises(ValueError, match="must be a Scenario, but is 5"):
+        set_scenario(env, 5)  # pyright: ignore[reportArgumentType]
+    env.close()
+
+
+def test_wrappers_refuse_what_they_cannot_wrap():
+    env = PowerGridEnv(scenarios="bundled")
+    with pytest.raises(ValueError, match="below 2"):
+        IdleGate(env, 5)
+    wraps: tuple[Any, ...] = (ReconnectLines, lambda one: IdleGate(one, 0.9))
+    for wrap in wraps:
+        with pytest.raises(ValueError, match="wraps PowerGridEnv, but was given NoneType"):
+            wrap(None)
+
+
+@dataclass(frozen=True)
+class Impossible(BundledSource):
+    """Scenarios that need ten times what the grid can carry, from a row on."""
+
+    first: int = field(default=0)
+
+    def load(self, name: str) -> Scenario:
+        scenario = super().load(name)
+        load = scenario.load_p.copy()
+        load[self.first :] *= 40
+        return replace(scenario, load_p=load)
+
+
+def test_a_scenario_without_a_solution_at_its_start_is_one_line():
+    name = "educ-2019-01-12"
+    message = f"scenario '{name}' cannot start at row 0: "
+    single = PowerGridEnv(scenarios=Impossible())
+    many = PowerGridVectorEnv(1, scenarios=Impossible())
+    for env in (single, many):
+        with pytest.raises(ValueError, match=message) as caught:
+            env.reset(seed=0, options={"scenario": name})
+        assert "\n" not in str(caught.value)
+        assert caught.value.__cause__ is None and caught.value.__suppress_context__ is (
+            env is single
+        )
+    with pytest.raises(gym.error.ResetNeeded):
+        single.step(0)
+    later = PowerGridEnv(scenarios=Impossible(first=5))
+    with pytest.raises(ValueError, match="cannot start at row 7"):
+        later.reset(options={"scenario": name, "first_step": 7})
+    later.reset(options={"scenario": name})  # goes on after a refusal
+    steps = 1
+    while not later.step(0)[2]:
+        steps += 1
+    assert steps == 5

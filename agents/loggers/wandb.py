@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import netrc
 import os
 import secrets
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from typing import Literal
 from urllib.parse import urlparse
 
@@ -22,9 +24,13 @@ from envs.process_setup import ensure_writable
 
 MODES = ("offline", "online", "disabled")
 
+_FORMER: Mapping[str, Any] = {"dryrun": "offline", "run": "online", "": "offline"}  # in WANDB_MODE
+
 _ID_FILE = "wandb_id.txt"
 _NETRC = ("~/.netrc", "~/_netrc")
 _MAX_BINS = 512  # W&B's own limit
+
+_log = logging.getLogger(__name__)
 
 
 class WandbLogger(RunLogger):
@@ -48,16 +54,20 @@ class WandbLogger(RunLogger):
 
         Args:
             run: what is logged.
-            mode: "offline", "online" (needs a key) or "disabled".
+            mode: "offline", "online" (needs a key) or "disabled"; also "dryrun" and "run", as W&B
+                called the first two before.
             project: W&B project.
             entity: W&B user or team, None for the account's own.
             group: W&B group of runs.
             tags: W&B tags.
         """
         self.preflight(mode=mode)
+        self._mode: Literal["offline", "online", "disabled"] = _FORMER.get(mode, mode)
+        in_shell = os.environ.get("WANDB_MODE", mode)
+        if _FORMER.get(in_shell, in_shell) != self._mode:
+            _log.warning("logger.mode=%s is used, not WANDB_MODE=%s of the shell", mode, in_shell)
         self._info = run
         self._options = {"project": project, "entity": entity, "group": group, "tags": list(tags)}
-        self._mode: Literal["offline", "online", "disabled"] = mode
         self._opened: Run | None = None
 
     @property
@@ -94,8 +104,9 @@ class WandbLogger(RunLogger):
         Raises:
             ValueError: see above.
         """
-        choose("logger.mode", mode, MODES)
-        if mode == "online" and not _has_key():
+        if _FORMER.get(mode, mode) not in MODES:
+            choose("logger.mode (or WANDB_MODE)", mode, MODES)
+        if _FORMER.get(mode, mode) == "online" and not _has_key():
             raise ValueError(
                 "logger.mode=online needs a W&B key, and there is none. Run `wandb login`, set "
                 "WANDB_API_KEY, or leave logger.mode=offline and upload later with `wandb sync`."

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose
+from hydra import initialize_config_module
 
+from agents.commands import plain
 from agents.loggers import CompositeLogger
 from agents.loggers import CsvLogger
 from agents.loggers import ProgressLogger
@@ -124,8 +127,27 @@ def test_a_damaged_log_is_told_and_kept(
     assert (tmp_path / name).read_bytes() == spoilt
 
 
+@pytest.mark.parametrize(
+    ("shell", "overrides", "mode"),
+    [
+        (None, [], "offline"),
+        ("disabled", [], "disabled"),
+        ("disabled", ["logger.mode=online"], "online"),
+    ],
+)
+def test_the_shells_wandb_mode_counts_unless_one_is_set(
+    monkeypatch: pytest.MonkeyPatch, shell: str | None, overrides: list[str], mode: str
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    if shell is not None:
+        monkeypatch.setenv("WANDB_MODE", shell)
+    with initialize_config_module("conf", version_base="1.3"):
+        config = plain(compose("train", ["logger=wandb", *overrides]))
+    assert config["logger"]["mode"] == mode
+
+
 def test_wandb_writes_offline_without_an_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_MODE", "online")  # what is configured counts
@@ -135,6 +157,7 @@ def test_wandb_writes_offline_without_an_account(
         logger.log_histogram("actions", np.arange(1000), env_steps=10)
         logger.close()
         logger.close()
+    assert "logger.mode=offline is used, not WANDB_MODE=online of the shell" in caplog.text
     name = (tmp_path / "wandb_id.txt").read_text().strip()
     assert list((tmp_path / "wandb").glob(f"offline-run-*/run-{name}.wandb"))
 
@@ -149,8 +172,9 @@ def test_wandb_online_without_a_key_is_refused(
         WandbLogger.preflight(mode="online")
     (tmp_path / "netrc").write_text("machine api.wandb.ai login user password 0123\n")
     WandbLogger.preflight(mode="online")
-    with pytest.raises(ValueError, match="did you mean 'offline'"):
+    with pytest.raises(ValueError, match=r"logger\.mode .*WANDB_MODE.* did you mean 'offline'"):
         WandbLogger.preflight(mode="ofline")
+    WandbLogger.preflight(mode="dryrun")  # as W&B's own mode was called
 
 
 def test_progress_shows_what_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,8 @@ from typing import Protocol
 
 import numpy as np
 
+from envs.copies import Copyable
+
 if TYPE_CHECKING:
     from agents.environments import EnvironmentFactory
     from agents.environments import VectorEnvironment
@@ -99,8 +101,12 @@ class TrainingRun:
     seed: int
 
 
-class Agent(ABC):
-    """Acts on B environments at once."""
+class Agent(Copyable, ABC):
+    """Acts on B environments at once.
+
+    Copied or pickled it goes on as it would have, generators included, but leaves the environment
+    that it met behind: ``bind`` the copy to the one that it is to play.
+    """
 
     def preflight(self, make_environment: EnvironmentFactory) -> None:
         """Refuse environments that it could not be trained in, before anything is written.

@@ -17,9 +17,11 @@ from typing import cast
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.utils import EzPickle
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector import SyncVectorEnv
 
+from envs.copies import Copyable
 from envs.state import Lookahead
 from envs.vector_arguments import reset_mask
 from envs.vector_arguments import seed_of_each
@@ -45,7 +47,7 @@ def autoreset_mode(autoreset: str) -> AutoresetMode:
     return _MODES[autoreset]
 
 
-class ResumableVectorEnv(SyncVectorEnv):
+class ResumableVectorEnv(Copyable, SyncVectorEnv):
     """B environments in one process, resumable in mid-episode.
 
     Autoreset ``same_step``: the step that ends an episode already returns the first observation
@@ -61,7 +63,12 @@ class ResumableVectorEnv(SyncVectorEnv):
     of their random generator, reset arguments and actions. So ``state_dict`` holds, per
     environment, the generator's state before the last reset, the reset's arguments and the
     actions since, and ``load_state_dict`` plays them again.
+
+    Copied or pickled it goes on as it would have, as far as its environments do. Those that are
+    built anew from their arguments (Gymnasium's ``EzPickle``) play their episodes again.
     """
+
+    _rebuilt = ("env_fns",)  # often lambdas; nothing is made with them any more
 
     def __init__(
         self,
@@ -240,25 +247,44 @@ class ResumableVectorEnv(SyncVectorEnv):
         for index, saved in enumerate(episodes):
             self._terminations[index] = False
             self._truncations[index] = False
-            if saved["random_state"] is not None:
-                self.envs[index].unwrapped.np_random = _generator(saved["random_state"])
-            self._reset_one(index, seed=saved["seed"], options=saved["options"])
-            for action in saved["actions"].tolist():
-                self._step_one(index, np.int64(action))
-            if not np.allclose(
-                np.asarray(self._env_obs[index]),
-                saved["observation"].numpy(),
-                rtol=_REPLAY_TOLERANCE,
-                atol=_REPLAY_TOLERANCE,
-                equal_nan=True,
-            ):
-                raise ValueError(
-                    f"environment {index}: playing its {len(saved['actions'])} saved actions again "
-                    "leads to another observation than was saved. Resume with the environment's "
-                    "options, data and versions of the saved run."
-                )
+            episode = Episode(
+                saved["random_state"], saved["seed"], saved["options"], saved["actions"].tolist()
+            )
+            self._play_again(index, episode, saved["observation"].numpy())
         self.simulator_calls[:] = state["simulator_calls"]
         return self._collect({})
+
+    def _rebuild(self) -> None:
+        """See ``Copyable``: an environment that was built anew has its episode before it."""
+        for index, env in enumerate(self.envs):
+            episode = self._episodes[index]
+            anew = getattr(type(env.unwrapped), "__setstate__", None) is EzPickle.__setstate__
+            if anew and episode.started and not self.closed:
+                self._play_again(index, episode, np.asarray(self._env_obs[index]))
+
+    def _play_again(self, index: int, episode: Episode, observation: np.ndarray) -> None:
+        """Play an episode again in environment ``index``.
+
+        Raises:
+            ValueError: it does not lead to ``observation``.
+        """
+        if episode.random_state is not None:
+            self.envs[index].unwrapped.np_random = _generator(episode.random_state)
+        self._reset_one(index, seed=episode.seed, options=episode.options)
+        for action in episode.actions:
+            self._step_one(index, np.int64(action))
+        if not np.allclose(
+            np.asarray(self._env_obs[index]),
+            observation,
+            rtol=_REPLAY_TOLERANCE,
+            atol=_REPLAY_TOLERANCE,
+            equal_nan=True,
+        ):
+            raise ValueError(
+                f"environment {index}: playing its {len(episode.actions)} saved actions again "
+                "leads to another observation than was saved. Resume with the environment's "
+                "options, data and versions of the saved run."
+            )
 
     def _reset_one(self, index: int, *, seed: int | None, options: dict[str, Any] | None) -> None:
         env = self.envs[index]

@@ -94,6 +94,10 @@ class ActionCatalogue:
         self._prepare_rules()
         self._prepare_effects()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> ActionCatalogue:
+        """Return itself: nothing in it changes."""
+        return self
+
     @property
     def num_actions(self) -> int:
         """A."""

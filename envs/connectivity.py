@@ -10,10 +10,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from envs.copies import Copyable
 from envs.state import GridLayout
 
 
-class Connectivity:
+class Connectivity(Copyable):
     """Tells which topologies are one connected grid.
 
     Args:

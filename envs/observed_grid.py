@@ -89,6 +89,17 @@ class ObservedPowerGrid(PowerGridEnv):
         """Refuse: the environment that is played is not at hand."""
         _refuse()
 
+    def __getstate__(self) -> NoReturn:
+        """Refuse to be copied or pickled.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            "this grid is played by grid2op and cannot be copied or pickled: make an "
+            "ObservedPowerGrid from the action space of the environment that the copy looks at"
+        )
+
     def show(self, observation: BaseObservation) -> None:
         """Take ``observation``, of a game that goes on, as the present state."""
         self._observation = observation

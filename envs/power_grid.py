@@ -27,6 +27,7 @@ from envs.checks import check_action
 from envs.checks import check_action_list
 from envs.checks import check_count
 from envs.checks import check_options
+from envs.copies import Copyable
 from envs.grid2op_options import check_grid2op_env
 from envs.grid2op_options import check_grid2op_options
 from envs.grid2op_state import grid_layout
@@ -57,7 +58,7 @@ RESET_OPTIONS = ("scenario", "first_step")
 PARAMETERS: Mapping[str, Any] = {"MAX_SUB_CHANGED": 1, "MAX_LINE_STATUS_CHANGED": 1}
 
 
-class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
+class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     """Keep a power grid alive by switching its topology, five minutes a step.
 
     ## Description
@@ -121,14 +122,23 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
     - ``render_mode``: None or "rgb_array".
 
     ``gymnasium.make`` also takes ``idle_gate`` and ``reconnect_lines``, which wrap the environment
-    in ``envs.wrappers.IdleGate`` and ``ReconnectLines``. A pickled or copied environment is built
-    anew from its arguments: it starts with ``reset``.
+    in ``envs.wrappers.IdleGate`` and ``ReconnectLines``.
+
+    ## Copies
+    Copied or pickled, also in mid-episode, it goes on as it would have, generators included. Since
+    grid2op itself does not pickle, a copy is built from the arguments and plays the episode's steps
+    again, a millisecond each; ``PowerGridVectorEnv`` is copied as it stands.
 
     ## Version History
     - v0: first version.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 12}
+
+    _rebuilt = (
+        *("_open", "_grid2op", "_observation", "_mask", "_plotter"),
+        *("layout", "catalogue", "encoder", "_reward"),
+    )
 
     @named_keywords
     def __init__(
@@ -202,6 +212,8 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
 
         self._scenario: Scenario | None = None
         self._first_step = 0  # row of the scenario where the episode started
+        self._grid_seed: int | None = None  # of grid2op's own generators; None: never started
+        self._actions: list[int] = []  # played since the episode started
         self._state: GridState | None = None
         self._observation: Any = None  # grid2op's
         self._mask: np.ndarray | None = None  # [A] int8
@@ -270,9 +282,9 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
         if self._closed:
             self._grid2op, self._closed = self._open(), False
         set_scenario(self._grid2op, scenario, first_step)
+        self._grid_seed, self._over = None, True
         self._scenario, self._first_step = scenario, first_step
         grid_seed = int(self.np_random.integers(2**31 - 1))  # opponents, random maintenance
-        self._over = True
         try:
             observation = self._grid2op.reset(seed=grid_seed)
         except Grid2OpException as error:
@@ -281,7 +293,7 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
                 f"{what_it_says(error)}"
             ) from None
         self._observe(observation)
-        self._over = False
+        self._grid_seed, self._actions, self._over = grid_seed, [], False
         return self.complete(self._info())
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -316,6 +328,7 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
         observation, their_reward, done, their_info = self._grid2op.step(
             self.catalogue.grid2op_actions[number]
         )
+        self._actions.append(number)
         illegal = bool(their_info["is_illegal"] or their_info["is_ambiguous"])
         reason = self._refusal(number, before, their_info) if illegal else ""
         blackout = bool(done and observation._is_done)  # grid2op marks a lost game so
@@ -397,6 +410,60 @@ class PowerGridEnv(gym.Env[Any, np.int64], EzPickle):
             self._plotter.close()
             self._plotter = None
         self._grid2op.close()
+
+    # ---------------------------------------------------------------------------------- copies
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the arguments, what is not grid2op's, and how often the forecast was asked."""
+        asked = 0, 0
+        if not self._closed:
+            space = self._grid2op.observation_space
+            asked = space.nb_simulate_called_this_episode, space.nb_simulate_called_this_step
+        return {**super().__getstate__(), "_asked": asked}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Build it, and play the episode again.
+
+        Raises:
+            ValueError: that leads somewhere else.
+        """
+        state = {name: value for name, value in state.items() if name not in self._rebuilt}
+        in_all, in_step = state.pop("_asked")
+        closed = state.pop("_closed")
+        self.__init__(**state["_ezpickle_kwargs"])
+        super().__setstate__(state)
+        if closed:
+            self.close()
+        elif self._grid_seed is not None:
+            self._play_again(in_all, in_step)
+
+    def _play_again(self, asked_in_all: int, asked_in_step: int) -> None:
+        """Bring grid2op to where the episode stands.
+
+        Args:
+            asked_in_all: how often the forecast was asked in the episode: grid2op limits that.
+            asked_in_step: how often in the present step.
+        """
+        assert self._scenario is not None
+        expected, grid2op = self.state, self._grid2op
+        set_scenario(grid2op, self._scenario, self._first_step)
+        observation = grid2op.reset(seed=self._grid_seed)
+        asked = asked_in_all - asked_in_step
+        for number in self._actions:
+            for _ in range(asked):
+                grid2op.observation_space.simulate_called()
+            asked = 0
+            observation, *_ = grid2op.step(self.catalogue.grid2op_actions[number])
+        for _ in range(asked_in_step):
+            grid2op.observation_space.simulate_called()
+        self._observe(observation)
+        same = np.array_equal(self.state.topo_vect, expected.topo_vect)
+        if not (same and np.allclose(self.state.rho, expected.rho, rtol=1e-4, atol=1e-4)):
+            raise ValueError(
+                f"playing the {len(self._actions)} actions of the episode again does not lead to "
+                "where this copy should stand: the grid's data changed, or somebody else stepped "
+                "grid2op_env; reset the environment before it is copied"
+            )
 
     # --------------------------------------------------------------------------------- helpers
 

@@ -21,12 +21,14 @@ from envs.checks import check_count
 from envs.checks import check_flag
 from envs.checks import check_gate
 from envs.checks import check_options
+from envs.copies import Copyable
 from envs.grid2op_options import check_grid2op_options
 from envs.lightsim.planning import ForecastPlanner
 from envs.lightsim.template import REFERENCE
 from envs.lightsim.template import grid_template
 from envs.names import choose
 from envs.names import named_keywords
+from envs.observations import ObservationEncoder
 from envs.power_grid import PARAMETERS
 from envs.power_grid import STARTS
 from envs.rewards import find_grid2op_reward
@@ -53,7 +55,7 @@ from envs.vector_grids import Recipe
 from envs.workers import GridProcesses
 
 
-class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
+class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
     """B power grids to keep alive, each as ``PowerGridEnv`` plays it, 15 to 100 times as fast.
 
     ## Description
@@ -79,6 +81,9 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     ``vectorization_mode`` "sync" or "async" it makes Gymnasium's own vector environments of
     ``PowerGridEnv``, whose default is next-step
     (``vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}`` sets another).
+
+    Copied or pickled, also in mid-episode, it goes on as it would have, generators included. With
+    worker processes it refuses to be (TypeError).
 
     ## Arguments
     - ``num_envs``: B.
@@ -171,12 +176,9 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             if num_workers and self.num_envs > 1
             else Grids(recipe, self.num_envs)
         )
-        self.layout: GridLayout = self._grids.layout
         self._planning_reward = make_reward(
             reward if planning_reward is None else planning_reward, self.layout
         )
-        self.catalogue: ActionCatalogue = self._grids.catalogue
-        self.encoder = self._grids.encoder
         self.single_observation_space = self.encoder.space
         self.single_action_space = spaces.Discrete(self.catalogue.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -184,6 +186,21 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self.simulator_calls = np.zeros(self.num_envs, dtype=np.int64)  # [B] looked ahead at
 
     # -------------------------------------------------------------------------- what it shows
+
+    @property
+    def layout(self) -> GridLayout:
+        """What is fixed of every grid."""
+        return self._grids.layout
+
+    @property
+    def catalogue(self) -> ActionCatalogue:
+        """The actions of every grid."""
+        return self._grids.catalogue
+
+    @property
+    def encoder(self) -> ObservationEncoder:
+        """What makes observations of states."""
+        return self._grids.encoder
 
     @property
     def num_actions(self) -> int:
@@ -301,13 +318,12 @@ class PowerGridVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         recipe = self._recipe
         return ForecastPlanner(
             grid_template(recipe.grid, recipe.parameters),
-            lambda grid: self._grids.save(grid).episode,
+            self,
             encoder=self.encoder,
             reward=self._planning_reward,
             reconnect_lines=recipe.reconnect_lines,
             max_steps=recipe.max_steps,
             idle_gate=recipe.idle_gate,
-            calls=self.simulator_calls,
         )
 
     def close_extras(self, **kwargs: Any) -> None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from envs.actions import ActionCatalogue
 from envs.lightsim import Simulator
 from envs.lightsim import grid_template
 from envs.lightsim.lookahead import Forecaster
@@ -25,6 +26,7 @@ from envs.lightsim.player import PlayerSnapshot
 from envs.observations import make_encoder
 from envs.rewards import make_reward
 from envs.scenarios import ScenarioSource
+from envs.state import GridLayout
 from envs.state import GridState
 from envs.state import Lookahead
 from envs.vector_episodes import Episode
@@ -103,10 +105,8 @@ class Grids:
     def __init__(self, recipe: Recipe, num_grids: int, *, first: int = 0):
         template = grid_template(recipe.grid, recipe.parameters)
         self.num_grids = num_grids
-        self.layout = template.layout
-        self.catalogue = template.catalogue
-        self.encoder = make_encoder(recipe.observation, self.layout)
         self.simulator = Simulator(template, num_grids)
+        self.encoder = make_encoder(recipe.observation, self.layout)
         self.player = Player(
             self.simulator,
             make_reward(recipe.reward, self.layout),
@@ -125,6 +125,16 @@ class Grids:
         self._records = Records(num_grids, self.catalogue.num_actions)
 
     # -------------------------------------------------------------------------- what they show
+
+    @property
+    def layout(self) -> GridLayout:
+        """Of every grid."""
+        return self.simulator.template.layout
+
+    @property
+    def catalogue(self) -> ActionCatalogue:
+        """The actions of every grid."""
+        return self.simulator.template.catalogue
 
     @property
     def over(self) -> np.ndarray:

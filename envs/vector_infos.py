@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from envs.copies import Copyable
 
-class Records:
+
+class Records(Copyable):
     """What is remembered of the latest decision, or reset, of each of B grids.
 
     Args:

@@ -11,6 +11,7 @@ from gymnasium.utils import RecordConstructorArgs
 from envs.actions import DO_NOTHING
 from envs.checks import check_action
 from envs.checks import check_gate
+from envs.copies import Copyable
 from envs.power_grid import PowerGridEnv
 
 
@@ -21,7 +22,7 @@ def _power_grid(env: gym.Env[Any, Any], wrapper: str) -> PowerGridEnv:
     return inner
 
 
-class IdleGate(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Leaves the agent the decisions that matter: calm steps are played with "do nothing".
 
     After ``reset`` and after each action of the agent, "do nothing" is played until the highest
@@ -98,7 +99,7 @@ class IdleGate(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return _power_grid(self.env, "IdleGate").complete(info)
 
 
-class ReconnectLines(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+class ReconnectLines(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Puts lines back: "do nothing" closes a line that is out, once its cooldown allows.
 
     It closes the first such line at its former busbars, without looking ahead. Any other action is

@@ -36,6 +36,7 @@ class Greedy2Agent(GreedyAgent):
     """
 
     kind = "greedy2"
+    _rebuilt = ("_planner",)  # by ``bind``
 
     def __init__(
         self,
@@ -99,7 +100,3 @@ class Greedy2Agent(GreedyAgent):
         )
         best = int(rank(reached, departed, self._safe)[0])
         return int(firsts[going[rows[best]]])
-
-    def __getstate__(self) -> dict[str, object]:
-        """Leave the environment behind."""
-        return {**self.__dict__, "_planner": None}

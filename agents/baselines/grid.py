@@ -7,11 +7,14 @@ from agents.grids import first_grid
 from agents.grids import grid_states
 from agents.resumable import ResumableVectorEnv
 from envs.actions import ActionCatalogue
+from envs.copies import Copyable
 from envs.state import GridState
 
 
-class GridBinding:
-    """What ``Agent.bind`` met; it does not travel with a pickled agent."""
+class GridBinding(Copyable):
+    """What ``Agent.bind`` met; it does not travel with a copied or pickled agent."""
+
+    _rebuilt = ("_env",)
 
     def __init__(self, agent: str) -> None:
         """Bind nothing yet.
@@ -59,11 +62,3 @@ class GridBinding:
     def state(self) -> GridState:
         """The present state of all B grids."""
         return grid_states(self.env)
-
-    def __getstate__(self) -> dict[str, str]:
-        """Leave the environments behind."""
-        return {"_agent": self._agent}
-
-    def __setstate__(self, state: dict[str, str]) -> None:
-        """Bind nothing."""
-        self.__init__(state["_agent"])

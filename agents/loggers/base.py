@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from envs.copies import Copyable
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
@@ -26,7 +28,7 @@ class RunInfo:
     job: str = "train"  # what the run does: "train" or "evaluate"
 
 
-class RunLogger(ABC):
+class RunLogger(Copyable, ABC):
     """A ``Logger`` of ``agents.base`` with an end, and files.
 
     A logger class is built with the keyword ``run: RunInfo`` beside its own options. If it has a

@@ -17,8 +17,11 @@ _log = logging.getLogger(__name__)
 class ProgressLogger(RunLogger):
     """Shows env steps done and the newest values of a few metrics.
 
-    On a terminal it is a bar; elsewhere (a file, a pipe) each row of metrics is one log line.
+    On a terminal it is a bar; elsewhere (a file, a pipe, a copy) each row of metrics is one log
+    line.
     """
+
+    _rebuilt = ("_bar",)  # a terminal shows one
 
     def __init__(self, *, run: RunInfo, show: Mapping[str, str]) -> None:
         """Begin the bar.

@@ -70,6 +70,19 @@ class WandbLogger(RunLogger):
         self._options = {"project": project, "entity": entity, "group": group, "tags": list(tags)}
         self._opened: Run | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it would open a W&B run with.
+
+        Raises:
+            TypeError: it has opened one.
+        """
+        if self._opened is not None:
+            raise TypeError(
+                "this logger has a W&B run open, which cannot be copied or pickled: send the "
+                "metrics to the process that has it, or make the copy before the first row"
+            )
+        return dict(vars(self))
+
     @property
     def _run(self) -> Run:
         """The W&B run, opened when it is first needed: a refused resume leaves it as it was."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from agents.muzero.networks.base import Unrolled
 from agents.muzero.outlooks import OutlookTargets
 from agents.muzero.replay import ReplayBatch
 from agents.muzero.schedules import Schedule
+from envs.copies import Copyable
 
 
 class LearnerMetrics(NamedTuple):
@@ -46,7 +48,7 @@ class LearnerMetrics(NamedTuple):
     priorities: np.ndarray  # [B] float32, |predicted value - target| of the sampled decisions
 
 
-class Learner:
+class Learner(Copyable):
     """Trains a network: the optimiser lives as long as the learner.
 
     The loss is ``value_weight L_v + reward_weight L_r + policy_weight L_p + consistency_weight
@@ -157,7 +159,7 @@ class Learner:
         self.num_updates = 0
         self._parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = self._make_optimizer(optimizer_factory)
-        average = get_ema_multi_avg_fn(averaging)
+        average = partial(_average, keep=averaging)
         self._averaged = AveragedModel(self.network, multi_avg_fn=average) if averaging else None
 
     @property
@@ -273,12 +275,12 @@ class Learner:
         outlooks = None
         if batch.outlooks is not None:
             outlooks = OutlookTargets(
-                torch.from_numpy(batch.outlooks.actions).to(self.device).long(),
-                torch.from_numpy(batch.outlooks.loading).to(self.device).float(),
+                _tensor(batch.outlooks.actions).to(self.device).long(),
+                _tensor(batch.outlooks.loading).to(self.device).float(),
             )
         return TensorBatch(
             *(
-                None if array is None else torch.from_numpy(array).to(self.device)
+                None if array is None else _tensor(array).to(self.device)
                 for array in (getattr(batch, name) for name in plain)
             ),  # pyright: ignore[reportArgumentType]
             outlooks=outlooks,
@@ -317,6 +319,16 @@ class Learner:
                     f"the {what} is {number} in update {self.num_updates + 1}: lower the learning "
                     "rate, set max_grad_norm, or use categorical heads for large rewards"
                 )
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """Return ``array`` as a tensor, a copy if it is read-only, as what comes through Ray is."""
+    return torch.from_numpy(np.require(array, requirements="W"))
+
+
+def _average(averaged: Any, present: Any, count: Any, *, keep: float) -> None:
+    """Take the moving average of weights: torch's own, which is a closure, so that it pickles."""
+    get_ema_multi_avg_fn(keep)(averaged, present, count)
 
 
 @torch.no_grad()

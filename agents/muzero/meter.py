@@ -5,21 +5,32 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from agents.muzero.learner import LearnerMetrics
 from agents.muzero.self_play import EpisodeSummary
 from agents.muzero.self_play import Experience
+from envs.copies import Copyable
 
 
-class Meter:
+class Meter(Copyable):
     """Collects what happened since the last row of metrics."""
 
     def __init__(self, num_actions: int) -> None:
         self.episodes: deque[EpisodeSummary] = deque(maxlen=100)
         self.num_actions = num_actions
         self.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the seconds since the last row: each process has a clock of its own."""
+        return {**super().__getstate__(), "since": time.perf_counter() - self.since}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take what ``__getstate__`` gave."""
+        super().__setstate__(state)
+        self.since = time.perf_counter() - self.since
 
     def clear(self) -> None:
         """Begin a new row; the last hundred episodes stay."""

@@ -54,6 +54,10 @@ class LearnedModel:
         self._decode_reward = network.reward_head_codec.decode
         self._discounts = network.predicts_discount
 
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the stepper behind: it reads the weights where they are."""
+        return {**vars(self), "_stepper": None}
+
     @torch.inference_mode()
     def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
         """Return values, policy logits and states of ``observations [B, ...]``; rewards are 0.
@@ -110,7 +114,7 @@ class LearnedModel:
         # The learner trains the same module; evaluation mode is only lost between searches.
         if self.network.training:
             self.network.eval()
-        contiguous = np.ascontiguousarray(observations, dtype=np.float32)
+        contiguous = np.require(observations, np.float32, ("C", "W"))  # torch takes no others
         return torch.from_numpy(contiguous).to(self.device)
 
     def _output(self, output: NetworkOutput, worth: _Worth | None = None) -> ModelOutput:

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from agents.muzero.networks.base import MuZeroNetwork
+from envs.copies import Copyable
 
 NO_ACTION = -1  # where fewer than M actions were looked ahead at
 _HIGHEST = 2.0  # loading beyond which more makes no difference: lines trip at once
@@ -47,7 +48,7 @@ class OutlookLosses(NamedTuple):
     choice: torch.Tensor  # [], nats, of the root policy among the actions kept
 
 
-class OutlookStorage:
+class OutlookStorage(Copyable):
     """Where a replay keeps the outlooks of each of its slots: ``2 M (1 + L)`` bytes a slot.
 
     Args:

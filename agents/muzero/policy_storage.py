@@ -8,8 +8,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from envs.copies import Copyable
 
-class DensePolicies:
+
+class DensePolicies(Copyable):
     """All A probabilities of each of N slots: ``2 A`` bytes a slot."""
 
     def __init__(self, num_slots: int, num_actions: int) -> None:
@@ -17,7 +19,7 @@ class DensePolicies:
 
     def write(self, slots: np.ndarray, policy: np.ndarray) -> None:
         """Store ``policy [n, A]`` in ``slots [n]``."""
-        half = torch.from_numpy(np.ascontiguousarray(policy, dtype=np.float32)).half()
+        half = torch.from_numpy(np.require(policy, np.float32, ("C", "W"))).half()
         self.arrays["policy"][slots] = half.numpy()
 
     def read(self, slots: np.ndarray) -> torch.Tensor:
@@ -26,7 +28,7 @@ class DensePolicies:
         return _normalize(stored.index_select(0, torch.from_numpy(slots)).float())
 
 
-class SparsePolicies:
+class SparsePolicies(Copyable):
     """The at most S non-zero probabilities of each of N slots: ``4 S`` bytes a slot.
 
     Exact for visit counts, of which at most ``num_simulations`` are not zero.

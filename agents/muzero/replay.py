@@ -29,6 +29,7 @@ from agents.muzero.targets import edge_discounts
 from agents.muzero.targets import n_step_values
 from agents.muzero.targets import spread_rewards
 from agents.muzero.targets import unroll_masks
+from envs.copies import Copyable
 
 PRIORITY_FLOOR = 1e-6  # added to each priority, so that no decision is lost for ever
 
@@ -60,7 +61,7 @@ class ReplayChunk(NamedTuple):
     action_masks: np.ndarray | None  # [n, A] uint8, 1 = legal; None if the replay keeps none
 
 
-class Replay:
+class Replay(Copyable):
     """A bounded memory of decisions.
 
     A lane's newest decision counts as cut: positions near it bootstrap with the furthest search
@@ -169,6 +170,12 @@ class Replay:
         self._appended = np.zeros(num_lanes, np.int64)  # decisions ever written to each lane
         self._tree = SumTree(slots) if priority_alpha > 0.0 else None
         self._max_priority = 1.0
+
+    def _rebuild(self) -> None:
+        """See ``Copyable``: its parts write to the arrays that it has of them."""
+        for part in (self._policies, self._outlooks):
+            if part is not None:
+                self._arrays.update(part.arrays)
 
     @property
     def num_decisions(self) -> int:

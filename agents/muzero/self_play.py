@@ -33,6 +33,7 @@ from agents.muzero.targets import TERMINATED
 from agents.muzero.targets import TRUNCATED
 from agents.muzero.teacher import Advice
 from agents.muzero.teacher import Teacher
+from envs.copies import Copyable
 
 
 class EpisodeSummary(NamedTuple):
@@ -66,7 +67,7 @@ class Experience:
     state: dict[str, Any] = field(repr=False)  # of the group after the round, to resume from
 
 
-class SelfPlayGroup:
+class SelfPlayGroup(Copyable):
     """Plays G environments with one search, decision by decision.
 
     Args:
@@ -104,13 +105,10 @@ class SelfPlayGroup:
         self._search = search
         self._learned = LearnedModel(network, device=device)
         make_model = model or partial(LearnedPlanning, discount=search.discount)
-        planning = make_model(learned=self._learned)
-        planning.bind(self._env)
-        self._model_at = planning.at
+        self._planning = make_model(learned=self._learned)
         self._teacher = teacher
         self._num_outlooks = num_outlooks
-        if teacher is not None:
-            teacher.bind(self._env)
+        self._rebuild()
         self._rows = np.arange(num_envs)
         self._seed = seed
         self._generators = [
@@ -121,6 +119,12 @@ class SelfPlayGroup:
         self._rewards = np.zeros(num_envs)  # of the episodes under way
         self._env_steps = np.zeros(num_envs, np.int64)
         self._decisions = np.zeros(num_envs, np.int64)
+
+    def _rebuild(self) -> None:
+        """See ``Copyable``: let model and teacher meet the environments."""
+        self._planning.bind(self._env)
+        if self._teacher is not None:
+            self._teacher.bind(self._env)
 
     @property
     def num_envs(self) -> int:
@@ -167,7 +171,7 @@ class SelfPlayGroup:
             if self._search.reuse_subtree:
                 options["continues"] = continues
             result = self._search.run(
-                self._model_at(self._rows),
+                self._planning.at(self._rows),
                 self._observations,
                 action_mask[t],
                 self._generators,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.copies import Copyable
 
-class SumTree:
+
+class SumTree(Copyable):
     """Non-negative weights of N leaves, ``16 N`` bytes where N is a power of two.
 
     Node 1 is the root, node i has children 2i and 2i + 1. Parents are added up anew from their

@@ -19,6 +19,7 @@ from agents.grids import first_grid
 from agents.grids import grid_states
 from agents.resumable import ResumableVectorEnv
 from envs.actions import REFERENCE_BUSBAR
+from envs.copies import Copyable
 
 
 class Advice(NamedTuple):
@@ -54,7 +55,7 @@ class Teacher(Protocol):
         ...
 
 
-class LookaheadTeacher:
+class LookaheadTeacher(Copyable):
     """Prefers what keeps the forecast loading low and the grid near its reference topology.
 
     It looks ahead at each legal action, as the greedy baseline does. The policy is the softmax of
@@ -76,6 +77,8 @@ class LookaheadTeacher:
     Raises:
         ValueError: ``lead`` is not 0 to 1, or another number is negative or not finite.
     """
+
+    _rebuilt = ("_env",)  # by ``bind``
 
     def __init__(
         self,
@@ -116,8 +119,9 @@ class LookaheadTeacher:
         self._env = env
 
     def advise(self, action_mask: np.ndarray) -> Advice:
-        """See ``Teacher.advise``."""
-        assert self._env is not None  # bind() comes first
+        """See ``Teacher.advise``; ValueError if it was bound to no environment."""
+        if self._env is None:
+            raise ValueError("the teacher was not bound: call bind(env) before advise()")
         legal = action_mask != 0
         candidates = [np.flatnonzero(row) for row in legal]
         rho = np.full(legal.shape, np.inf)

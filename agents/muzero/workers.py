@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait
 from typing import Any
+from typing import NoReturn
 from typing import Protocol
 
 import torch
@@ -28,6 +29,7 @@ from agents.devices import torch_threads
 from agents.interrupt import leave_interrupts_to_parent
 from agents.muzero.self_play import Experience
 from agents.muzero.self_play import SelfPlayGroup
+from envs.copies import Copyable
 
 _LOG = logging.getLogger(__name__)
 _MAX_REPLACEMENTS = 3  # in a row without a finished round: then something kills them on purpose
@@ -68,7 +70,7 @@ class SelfPlayPool(Protocol):
         ...
 
 
-class LocalPool:
+class LocalPool(Copyable):
     """Plays every group in this process, one after another, when its result is asked for.
 
     Args:
@@ -139,6 +141,18 @@ class ProcessPool:
             _Worker(make_group, self._groups_of(worker, num_workers), self._states)
             for worker in range(num_workers)
         ]
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse to be copied or pickled.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            f"these groups are played by {len(self._workers)} self-play processes, which cannot be "
+            "copied or pickled: make another pool from states(), or play in this process with "
+            "trainer.num_workers=0"
+        )
 
     def _groups_of(self, worker: int, num_workers: int) -> list[int]:
         return list(range(worker, self.num_groups, num_workers))

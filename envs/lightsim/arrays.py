@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.copies import Copyable
 from envs.lightsim.power_flow import Columns
 from envs.lightsim.template import GridTemplate
 from envs.scenarios import Scenario
@@ -35,13 +36,15 @@ class GridSnapshot(NamedTuple):
     arrays: tuple[np.ndarray, ...]  # a row of each of the simulator's
 
 
-class GridArrays:
+class GridArrays(Copyable):
     """B grids side by side, as they stand.
 
     Args:
         template: of the grid.
         num_grids: B.
     """
+
+    _rebuilt = ("_views",)
 
     def __init__(self, template: GridTemplate, num_grids: int):
         self.template = template

@@ -15,17 +15,18 @@ Shape letters: A actions, n copies of a call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
+from typing import Protocol
 
 import gymnasium as gym
 import numpy as np
 
 from envs.checks import check_actions
+from envs.copies import Copyable
 from envs.lightsim.player import Player
-from envs.lightsim.player import PlayerSnapshot
 from envs.lightsim.power_flow import PowerFlow
 from envs.lightsim.simulator import Simulator
 from envs.lightsim.template import GridTemplate
@@ -34,6 +35,9 @@ from envs.rewards import Reward
 from envs.scenarios import Scenario
 from envs.state import GridState
 from envs.state import LegalityState
+
+if TYPE_CHECKING:
+    from envs.vector_grids import GridSave
 
 
 class PlannedStep(NamedTuple):
@@ -45,52 +49,62 @@ class PlannedStep(NamedTuple):
     over: np.ndarray  # [n] bool, that, or the end of the scenario or the time limit
 
 
-class ForecastPlanner:
+class PlayedGrids(Protocol):
+    """The vector environment whose grids are planned on."""
+
+    simulator_calls: np.ndarray  # [B] int64, steps simulated are added to it
+
+    def save_state(self, grid: int) -> GridSave:
+        """Return where grid number ``grid`` stands."""
+        ...
+
+
+class ForecastPlanner(Copyable):
     """Copies of the grids of a vector environment, kept in slots until the next plan begins.
 
     Any slot may be stepped from any number of times: a step copies it first. Memory: a slot takes
     about 5 kB on 14 substations, and there are as many as one plan ever needed, rounded up to a
     power of two times its roots: n of its beginning and one for each step of each copy.
 
+    A copy has slots of its own; it plans on the environment's copy, where they are copied together,
+    or else on one that comes with it.
+
     Args:
         template: of the grid.
-        save: returns where grid number i of the environment stands.
+        played: the environment.
         encoder: of observations.
         reward: what steps pay.
         reconnect_lines: as in the environment.
         max_steps: of an episode, as in the environment.
         idle_gate: of the environment.
-        calls: ``[B]`` int64, of the environment's grids: steps simulated are added to it.
     """
 
     def __init__(
         self,
         template: GridTemplate,
-        save: Callable[[int], PlayerSnapshot],
+        played: PlayedGrids,
         *,
         encoder: ObservationEncoder,
         reward: Reward,
         reconnect_lines: bool,
         max_steps: int | None,
         idle_gate: float | None,
-        calls: np.ndarray,
     ):
-        self._save = save
+        self._played = played
         self._encoder = encoder
         self._gate = np.float64(0 if idle_gate is None else idle_gate)
-        self._calls = calls
-        self._catalogue = template.catalogue
+        num_grids = len(played.simulator_calls)
         self._used = 0
-        self._simulator = ForecastSimulator(template, len(calls))
+        self._simulator = ForecastSimulator(template, num_grids)
         self._player = Player(
             self._simulator, reward, reconnect_lines=reconnect_lines, max_steps=max_steps
         )
-        self._origin = np.zeros(len(calls), dtype=np.int64)  # of each slot, the grid it is from
+        self._origin = np.zeros(num_grids, dtype=np.int64)  # of each slot, the grid it is from
 
     @property
     def num_actions(self) -> int:
         """A, of one grid."""
-        return self._catalogue.num_actions
+        return self._simulator.template.catalogue.num_actions
 
     @property
     def num_slots(self) -> int:
@@ -111,7 +125,7 @@ class ForecastPlanner:
             gymnasium.error.ResetNeeded: no episode is running on one.
         """
         grids = np.asarray(grids, dtype=np.int64)
-        num_grids = len(self._calls)
+        num_grids = len(self._played.simulator_calls)
         wrong = (grids < 0) | (grids >= num_grids)
         if wrong.any():
             raise ValueError(f"grid {grids[wrong][0]} does not exist: there are {num_grids}")
@@ -119,7 +133,7 @@ class ForecastPlanner:
         slots = self._take_slots(len(grids))
         simulator = self._simulator
         for slot, grid in zip(slots.tolist(), grids.tolist(), strict=True):
-            saved = self._save(grid)
+            saved = self._played.save_state(grid).episode
             scenario = saved.grid.scenario
             if saved.over or scenario is None:
                 raise gym.error.ResetNeeded(
@@ -151,7 +165,7 @@ class ForecastPlanner:
             self._origin[played] = self._origin[slots[places]]
             reward[places], _, _ = self._player.play(played, actions[places])
             after[places] = played
-            np.add.at(self._calls, self._origin[played], 1)
+            np.add.at(self._played.simulator_calls, self._origin[played], 1)
         return PlannedStep(after, reward, self._player.blackout[after], self._player.over[after])
 
     def state(self, slots: np.ndarray) -> GridState:
@@ -170,7 +184,7 @@ class ForecastPlanner:
     def legal(self, slots: np.ndarray) -> np.ndarray:
         """Return ``[n, A]`` int8, 1 = legal in the slot's state."""
         slots, simulator = self._check(slots), self._simulator
-        return self._catalogue.legal(
+        return simulator.template.catalogue.legal(
             LegalityState(
                 simulator.line_status[slots],
                 simulator.line_cooldown[slots],

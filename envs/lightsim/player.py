@@ -15,6 +15,7 @@ import numpy as np
 
 from envs.actions import DO_NOTHING
 from envs.blackout_text import first_line
+from envs.copies import Copyable
 from envs.lightsim.arrays import GridSnapshot
 from envs.lightsim.calm import CHUNK
 from envs.lightsim.calm import MARGIN
@@ -45,7 +46,7 @@ class PlayerSnapshot(NamedTuple):
     steady: bool
 
 
-class Player:
+class Player(Copyable):
     """Plays decisions on the grids of a simulator.
 
     Args:
@@ -57,6 +58,8 @@ class Player:
         threads: that solve the calm stretches of different grids side by side; results do not
             depend on their number.
     """
+
+    _rebuilt = ("_threads",)
 
     def __init__(
         self,

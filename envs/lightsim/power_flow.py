@@ -10,9 +10,12 @@ is read as.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from envs.copies import Copyable
 from envs.lightsim.template import GridTemplate
 
 # what C++ raises arrives as one of these
@@ -60,12 +63,13 @@ class Columns:
         return [slice(first + i * size, first + (i + 1) * size) for i in range(count)]
 
 
-class PowerFlow:
+class PowerFlow(Copyable):
     """A grid of lightsim2grid's, in one topology.
 
     Its first solution is that of the grid file's own loads and generation. The solver keeps the
     order of elimination that it finds there, so later solutions do not depend, to the last bit, on
-    what was solved before them; the tests hold it to that.
+    what was solved before them; the tests hold it to that. So a copy is built anew, in the same
+    topology and with the same set points: C++ objects do not travel.
 
     Args:
         template: of the grid.
@@ -91,11 +95,36 @@ class PowerFlow:
         self._no_load = np.zeros(layout.num_loads, dtype=np.float32)
         self._flat = np.ones(template.num_buses, dtype=np.complex128)
         self._views: list[np.ndarray] | None = None  # of the present solution, in C++ memory
+        self._foreseeing = foreseeing
         self._brief = brief
         self._topology = np.zeros(layout.num_elements, dtype=np.int8)  # as it is in C++
         self._volts = b""  # the set points in force
+        self._shunts = np.full((2, template.num_shunts), np.nan)  # [2, H] p and q as set last
         self.set_topology(topology)
         self.solve()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it is built from, and the set points that a solution may leave in force."""
+        return {
+            "template": self._template,
+            "topology": self._topology,
+            "foreseeing": self._foreseeing,
+            "brief": self._brief,
+            "volts": self._volts,
+            "shunts": self._shunts,
+        }
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Build it."""
+        self.__init__(
+            state["template"],
+            state["topology"],
+            foreseeing=state["foreseeing"],
+            brief=state["brief"],
+        )
+        if state["volts"]:
+            self.set_voltages(np.frombuffer(state["volts"], dtype=np.float32))
+        self.set_shunts(*state["shunts"])
 
     def set_voltages(self, volts: np.ndarray) -> None:
         """Set the generators' voltages: ``[G]`` float32, kV."""
@@ -121,14 +150,19 @@ class PowerFlow:
         model.update_loads_q(self._all_loads, load_q)
 
     def set_shunts(self, p: np.ndarray, q: np.ndarray) -> None:
-        """Set what shunts take at nominal voltage: ``[H]``, ``[H]``; MW, MVAr."""
+        """Set what shunts take at nominal voltage: ``[H]``, ``[H]``; MW, MVAr.
+
+        What is not finite leaves a shunt as it is.
+        """
         for shunt in range(self._template.num_shunts):
             if np.isfinite(p[shunt]):
                 self._model.change_p_shunt(shunt, 0.0)
                 self._model.change_p_shunt(shunt, float(p[shunt]))
+                self._shunts[0, shunt] = p[shunt]
             if np.isfinite(q[shunt]):
                 self._model.change_q_shunt(shunt, 0.0)
                 self._model.change_q_shunt(shunt, float(q[shunt]))
+                self._shunts[1, shunt] = q[shunt]
 
     def set_topology(self, topology: np.ndarray) -> None:
         """Put all element ends on their busbars: ``[E]`` int8, 1, 2, or -1 for open."""

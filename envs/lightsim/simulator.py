@@ -42,13 +42,23 @@ class Simulator(GridArrays):
         num_grids: B.
     """
 
+    _rebuilt = (*GridArrays._rebuilt, "cascade", "effects", "_pool", "_flows")
+
     def __init__(self, template: GridTemplate, num_grids: int):
         super().__init__(template, num_grids)
+        self._rebuild()
+        self._raw = np.zeros((num_grids, self.columns.count))  # [B, N] solutions as they were read
+
+    def _rebuild(self) -> None:
+        """See ``Copyable``: make what follows from the template and the present topologies."""
+        template = self.template
         self.cascade = Cascade(template, self.columns)
         self.effects = Effects(template.catalogue)
         self._pool = PowerFlowPool(template)
-        self._flows = [self._pool.of(template.topology)] * num_grids  # of each grid's topology
-        self._raw = np.zeros((num_grids, self.columns.count))  # [B, N] solutions as they were read
+        # of each grid's topology
+        self._flows = [self._pool.of(template.topology)] * self.num_grids
+        for grid in np.flatnonzero(~self.dark).tolist():
+            self._meet_topology(grid)
 
     # --------------------------------------------------------------------------------- playing
 

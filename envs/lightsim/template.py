@@ -5,6 +5,7 @@ Shape letters: E element ends, G generators, H shunts, L lines.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,8 +56,12 @@ class Rules(NamedTuple):
 
 @dataclass(frozen=True)
 class GridTemplate:
-    """One grid with one set of parameters; nothing in it changes."""
+    """One grid with one set of parameters; nothing in it changes.
 
+    It is pickled, and copied, by name: a process has one of each.
+    """
+
+    parameters: Mapping[str, Any]  # grid2op's, that differ from the grid's own
     layout: GridLayout
     catalogue: ActionCatalogue
     rules: Rules
@@ -68,6 +73,14 @@ class GridTemplate:
     num_buses: int  # of the model
     max_iterations: int  # of the power flow
     tolerance: float  # of the power flow, per unit
+
+    def __reduce__(self) -> tuple[Callable[..., GridTemplate], tuple[Any, ...]]:
+        """Travel by name."""
+        return grid_template, (self.layout.name, dict(self.parameters))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GridTemplate:
+        """Return itself."""
+        return self
 
     @property
     def num_shunts(self) -> int:
@@ -124,6 +137,7 @@ def _grid_template(grid: str, parameters: tuple[tuple[str, Any], ...]) -> GridTe
         _refuse_uncovered(env, layout, given)
         limit = env.get_thermal_limit().astype(np.float32)
         return GridTemplate(
+            parameters=dict(parameters),
             layout=layout,
             catalogue=ActionCatalogue(
                 env.action_space,

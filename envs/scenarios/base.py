@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from typing import NamedTuple
 from typing import Protocol
 from typing import runtime_checkable
 
@@ -25,6 +27,13 @@ def check_scenario_name(name: Any) -> str:
     if not isinstance(name, str):
         raise ValueError(f"a scenario's name is a str, but is {name!r}")
     return name
+
+
+class _Held(NamedTuple):
+    """An array of equal rows, as it is pickled."""
+
+    row: np.ndarray  # [1, ...]
+    count: int  # T
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,23 @@ class Scenario:
     def __deepcopy__(self, memo: dict[int, Any]) -> Scenario:
         """Return itself: nothing in it can change, and grid2op deep-copies environments."""
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: a single row of what is the same in all."""
+        state = dict(vars(self))
+        for name, values in state.items():
+            if isinstance(values, np.ndarray) and values.ndim and values.strides[0] == 0:
+                state[name] = _Held(values[:1].copy(), len(values))
+        return state
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take what was pickled; arrays are read-only again."""
+        for name, values in state.items():
+            if isinstance(values, _Held):
+                values = np.broadcast_to(values.row, (values.count, *values.row.shape[1:]))
+            elif isinstance(values, np.ndarray):
+                values.flags.writeable = False
+            vars(self)[name] = values
 
     @property
     def num_steps(self) -> int:

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
+from typing import NoReturn
 
 import numpy as np
 
@@ -124,6 +125,18 @@ class GridProcesses:
                 f"num_workers is {num_workers}, but the scenario source or another option cannot "
                 f"be sent to a process ({error}); define it in a module, or set num_workers=0"
             ) from error
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse to be copied or pickled.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            f"these grids are played by {len(self._workers)} worker processes, which cannot be "
+            "copied or pickled: make an environment with num_workers=0, or a second one and "
+            "load_state_dict() the first one's state_dict()"
+        )
 
     # -------------------------------------------------------------------------- what they show
 

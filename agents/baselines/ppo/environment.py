@@ -16,6 +16,7 @@ from agents.base import full_masks
 from agents.environments import VectorEnvironment
 from agents.environments import final_observations
 from agents.environments import final_values
+from envs.copies import Copyable
 
 _REMEMBERED = 100  # finished episodes
 _EPSILON = 1e-8
@@ -30,7 +31,7 @@ class Finished(NamedTuple):
     survived: bool  # to the end of the scenario, or a limit
 
 
-class MaskedVecEnv(VecEnv):
+class MaskedVecEnv(Copyable, VecEnv):
     """B environments with same-step autoreset as a ``VecEnv`` with ``action_masks``.
 
     Rewards are divided by the running standard deviation of their discounted return, as

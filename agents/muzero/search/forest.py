@@ -17,6 +17,7 @@ from agents.muzero.search.tree import Leaves
 from agents.muzero.search.tree import Tree
 from agents.muzero.search.tree import measure
 from agents.muzero.search.tree import plant
+from envs.copies import Copyable
 
 
 class Advance(Protocol):
@@ -31,8 +32,10 @@ class Advance(Protocol):
         ...
 
 
-class _Room:
+class _Room(Copyable):
     """The arrays of B trees and of their models' states; kept while the shapes last."""
+
+    _rebuilt = ("state_rows", "chosen_states")
 
     def __init__(self, output: ModelOutput, num_nodes: int) -> None:
         num_roots, num_actions = output.policy_logits.shape
@@ -40,9 +43,14 @@ class _Room:
         self.tree = Tree.allocate(num_roots, num_nodes, num_actions)
         shape = (num_nodes * num_roots, *states.shape[1:])
         self.states = torch.empty(shape, dtype=states.dtype, device=states.device)
+        self.edges = Edges(*(np.zeros(num_roots, np.int64) for _ in Edges._fields))
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        """See ``Copyable``: make views of the states, and scratch."""
+        num_nodes, num_roots, _ = self.tree.priors.shape
         self.state_rows = list(self.states.unflatten(0, (num_nodes, num_roots)))  # N [B, ...]
         self.chosen_states = torch.empty_like(self.state_rows[0])  # of the edges' upper ends
-        self.edges = Edges(*(np.zeros(num_roots, np.int64) for _ in Edges._fields))
 
     def fits(self, output: ModelOutput, num_nodes: int) -> bool:
         """Return whether trees of ``num_nodes`` with these roots have room here."""
@@ -56,7 +64,7 @@ class _Room:
         )
 
 
-class Forest:
+class Forest(Copyable):
     """B trees and their models' states; the arrays are reused from search to search.
 
     Args:
@@ -66,16 +74,14 @@ class Forest:
             one is read while the other is written.
     """
 
+    _rebuilt = ("_other",)  # scratch, but for the moment between two searches
+
     def __init__(self, num_simulations: int, *, reuse_subtree: bool = False) -> None:
         self._num_simulations = num_simulations
         self._num_kept = num_simulations if reuse_subtree else 0
         self._room: _Room | None = None
         self._other: _Room | None = None  # of the search before, for what is kept of it
         self._actions: np.ndarray | None = None  # [B] that the last search led to, if it ended
-
-    def __getstate__(self) -> dict[str, object]:
-        """Pickle without trees: the arrays are scratch space."""
-        return {**self.__dict__, "_room": None, "_other": None, "_actions": None}
 
     @property
     def tree(self) -> Tree:

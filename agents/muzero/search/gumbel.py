@@ -25,6 +25,7 @@ from agents.muzero.search.forest import Forest
 from agents.muzero.search.forest import softmax
 from agents.muzero.search.forest import summarise
 from agents.muzero.search.tree import Tree
+from envs.copies import Copyable
 from envs.names import choose
 
 
@@ -239,7 +240,7 @@ def considered_visits(num_considered: int, num_simulations: int) -> np.ndarray:
     return np.array(sequence[:num_simulations], dtype=np.int32)
 
 
-class GumbelSearch:
+class GumbelSearch(Copyable):
     """Gumbel MuZero for B roots at once, flat compiled trees, one model call per simulation.
 
     Args:

@@ -23,6 +23,7 @@ from agents.muzero.search.forest import Forest
 from agents.muzero.search.forest import softmax
 from agents.muzero.search.forest import summarise
 from agents.muzero.search.tree import Tree
+from envs.copies import Copyable
 from envs.names import choose
 
 _SIBLINGS = 1  # of the choices of normalization
@@ -112,7 +113,7 @@ def _advance(tree, edges, leaves, node, select, rules):
     return -1
 
 
-class PUCTSearch:
+class PUCTSearch(Copyable):
     """PUCT for B roots at once, flat compiled trees, one model call per simulation.
 
     Args:

@@ -12,40 +12,26 @@ import re
 import sys
 from collections.abc import Callable
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 import hydra
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from agents.extensions import find_extensions
 from agents.interrupt import end_as_by_interrupt
 from agents.override_errors import explain
 from powergrid_muzero import PACKAGES
 from powergrid_muzero import ShadowedPackageError
 from powergrid_muzero import check_own_packages
 
-ENTRY_POINTS = "powergrid_muzero.conf"  # name = module with YAML files of another package
-
 FORMER_KEYS = {"agent.weights": "weights"}  # as older command lines have it -> today's
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 Task = Callable[[DictConfig], Any]
-
-
-class EntryPointSearchPath(SearchPathPlugin):
-    """Adds the configuration of installed packages that name it in ``ENTRY_POINTS``."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append ``pkg://MODULE`` for each entry point."""
-        for point in metadata.entry_points(group=ENTRY_POINTS):
-            search_path.append(provider=point.name, path=f"pkg://{point.value}")
 
 
 def run_command(task: Task, config_name: str) -> None:
@@ -57,7 +43,7 @@ def run_command(task: Task, config_name: str) -> None:
     """
 
     def run() -> None:
-        Plugins.instance().register(EntryPointSearchPath)
+        find_extensions()
         sys.argv[1:] = _with_own_folder(with_present_keys(sys.argv[1:]))
         try:
             _run_hydra(task, config_name)

@@ -47,12 +47,15 @@ class Entry:
     notes: AgentNotes = field(default_factory=AgentNotes)
 
 
-def agent_name(agent: Mapping[str, Any]) -> str:
-    """Return the table name of a configured agent: ``MuZeroAgent`` is "muzero".
+def agent_name(agent: Mapping[str, Any], option: str | None = None) -> str:
+    """Return what tables call a configured agent: its option, as in ``agent=greedy``.
 
     Args:
         agent: the config group.
+        option: that was chosen; None where nobody knows: ``MuZeroAgent`` is "muzero".
     """
+    if option is not None:
+        return option
     name = str(agent["_target_"]).rpartition(".")[2].removesuffix("Agent")
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     return {"mu_zero": "muzero"}.get(snake, snake)

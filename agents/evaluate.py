@@ -88,10 +88,13 @@ def evaluate(composed: DictConfig) -> float:
     preflight_logger(config["logger"])
     weights = weights_asked_for(config)
     run = None if weights is None else weights.run
+    hydra = HydraConfig.get()
+    option = hydra.runtime.choices["agent"]
     if run is not None:
-        overrides = HydraConfig.get().overrides.task
-        trained = configuration_of(run, composed, overrides, ignored=_OWN_KEYS)
-        config = {**config, "env": trained["env"], "agent": trained["agent"]}
+        env, agent, option = configuration_of(
+            run, composed, hydra.overrides.task, option=option, ignored=_OWN_KEYS
+        )
+        config = {**config, "env": env, "agent": agent}
     env, split = config["env"], evaluation["split"]
     plan = build_plan(env, split=split, episodes=evaluation["episodes"], seed=evaluation["seed"])
     limits = {"split": split, "max_steps": evaluation["max_steps"]}
@@ -102,7 +105,7 @@ def evaluate(composed: DictConfig) -> float:
     spaces = {"observation_space": observation_space, "action_space": action_space}
     agent = build_agent(config["agent"], **spaces, seed=config["seed"])
     named = config["name"] is not None
-    name = given_text(config["name"], "name") if named else agent_name(config["agent"])
+    name = given_text(config["name"], "name") if named else agent_name(config["agent"], option)
     origin = weights.name if _load(agent, name, weights, config) and weights is not None else ""
     notes = agent_notes(config["agent"], seed=config["seed"], weights=origin)
     entry = Entry(name=name, agent=agent, make_environment=make_environment, notes=notes)

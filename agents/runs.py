@@ -1,7 +1,7 @@
 """A run is a folder: config, metrics, checkpoints, logs. The folder alone resumes the run.
 
 config.yaml      resolved configuration
-run.json         command line, versions
+run.json         command line, chosen options, versions
 metrics.csv      figures of the training, histograms.csv beside it
 checkpoints/     latest, the one before, best
 evaluation.*     final evaluation, JSON and CSV
@@ -35,6 +35,7 @@ from agents.paths import as_argument
 from agents.saved_configs import with_present_names
 
 CONFIG = "config.yaml"
+PROVENANCE = "run.json"
 RUNS = Path("runs")  # where commands put what they write, unless they are told
 
 _KEYS = ("name", "seed", "trainer", "evaluation", "env", "agent", "logger")  # of every run
@@ -56,6 +57,7 @@ class RunFolder:
         config: Mapping[str, Any],
         *,
         command: Sequence[str] = (),
+        choices: Mapping[str, str | None] | None = None,
     ) -> Iterator[RunFolder]:
         """Make the folder of a new run, write down its configuration, and be its only writer.
 
@@ -63,6 +65,7 @@ class RunFolder:
             asked: absent or empty; None for a new one, ``runs/NAME/DATE_TIME``.
             config: resolved, plain Python, with the run's ``name``.
             command: the command line, to be kept.
+            choices: config group -> the option that was chosen, to be kept.
 
         Raises:
             ValueError: there is a run in it already, or see ``output_folder``.
@@ -73,8 +76,9 @@ class RunFolder:
                 f"in it with {as_argument('resume', asked)}"
             )
         with output_folder(asked, parent=RUNS / config["name"]) as path:
-            with atomic_write(path / "run.json") as file:
-                file.write((json.dumps(_provenance(command), indent=2) + "\n").encode())
+            with atomic_write(path / PROVENANCE) as file:
+                provenance = {**_provenance(command), "choices": _own(choices or {})}
+                file.write((json.dumps(provenance, indent=2) + "\n").encode())
             with atomic_write(path / CONFIG) as file:
                 text = yaml.safe_dump(
                     dict(config), sort_keys=False, explicit_start=True, explicit_end=True
@@ -110,6 +114,14 @@ class RunFolder:
     def checkpoints(self) -> CheckpointFolder:
         """The run's checkpoints."""
         return CheckpointFolder(self.path / "checkpoints")
+
+    @property
+    def agent_option(self) -> str | None:
+        """The option of the config group ``agent`` that was trained; None in older runs."""
+        try:
+            return json.loads((self.path / PROVENANCE).read_text("utf-8"))["choices"]["agent"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def load_config(self) -> dict[str, Any]:
         """Return the resolved configuration that the run was begun with.
@@ -153,6 +165,11 @@ def attach_log_file(path: Path) -> logging.Handler:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
     return handler
+
+
+def _own(choices: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Leave out Hydra's own groups."""
+    return {group: one for group, one in choices.items() if not group.startswith("hydra/")}
 
 
 def _provenance(command: Sequence[str]) -> dict[str, Any]:

@@ -101,9 +101,15 @@ def train(composed: DictConfig) -> float:
     agent.preflight(make_environment)
     if initial is not None:
         initial.restore(agent)
-    final = FinalEvaluation(config, agent, spaces)
+    choices = HydraConfig.get().runtime.choices
+    option = choices["agent"] if run is None else run.agent_option
+    final = FinalEvaluation(config, agent, spaces, option)
     asked = None if composed.folder is None else given_path(composed.folder, "folder")
-    writing = RunFolder.create(asked, config, command=sys.argv) if run is None else run.resume()
+    writing = (
+        RunFolder.create(asked, config, command=sys.argv, choices=choices)
+        if run is None
+        else run.resume()
+    )
     with writing as run:
         checkpoints = run.checkpoints
         if initial is not None and not resumed:
@@ -173,6 +179,7 @@ class FinalEvaluation:
         config: Mapping[str, Any],
         agent: Agent,
         spaces: tuple[gym.spaces.Box, gym.spaces.Discrete],
+        option: str | None = None,
     ) -> None:
         """Build the baselines and plan the episodes.
 
@@ -180,6 +187,7 @@ class FinalEvaluation:
             config: of the run.
             agent: to be trained.
             spaces: of one environment.
+            option: of the config group agent, see ``agent_name``.
         """
         self._env = config["env"]
         self._evaluation = config["evaluation"]
@@ -188,7 +196,7 @@ class FinalEvaluation:
             self._env, split=split, episodes=final["episodes"], seed=self._evaluation["seed"]
         )
         self._entry = Entry(
-            name=agent_name(config["agent"]),
+            name=agent_name(config["agent"], option),
             agent=agent,
             make_environment=build_evaluation_factory(
                 self._env, split=split, max_steps=final["max_steps"]

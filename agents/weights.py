@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from typing import NamedTuple
 
 from omegaconf import DictConfig
 
@@ -127,25 +128,42 @@ def weights_asked_for(words: Mapping[str, Any]) -> Weights | None:
     return None if given is None else find_weights(given, which)
 
 
+class TrainedConfiguration(NamedTuple):
+    """What a trained agent is evaluated with."""
+
+    env: dict[str, Any]  # the config group
+    agent: dict[str, Any]  # the config group
+    option: str | None  # of the config group agent; None where an older run does not tell
+
+
 def configuration_of(
-    run: RunFolder, composed: DictConfig, overrides: Sequence[str], *, ignored: Sequence[str]
-) -> dict[str, Any]:
+    run: RunFolder,
+    composed: DictConfig,
+    overrides: Sequence[str],
+    *,
+    option: str | None,
+    ignored: Sequence[str],
+) -> TrainedConfiguration:
     """Return the configuration of a trained agent with what the command line changes in it.
 
     Args:
         run: of its training.
         composed: what the command line composes to by itself.
         overrides: of the command line; ``agent=KIND`` of the run's own kind changes nothing.
+        option: of the config group agent that ``composed`` has.
         ignored: keys of the command itself.
 
     Raises:
         ValueError: see ``change_saved``.
     """
     saved = run.load_config()
-    if composed.agent.get("_target_") == saved["agent"]["_target_"]:
-        overrides = [one for one in overrides if one.partition("=")[0] != "agent"]
+    chosen = [one for one in overrides if one.partition("=")[0] == "agent"]
+    if not chosen or composed.agent.get("_target_") == saved["agent"]["_target_"]:
+        overrides = [one for one in overrides if one not in chosen]
+        option = run.agent_option
     changeable = ("env", "agent", "trainer")
-    return change_saved(saved, composed, overrides, changeable=changeable, ignored=ignored)
+    changed = change_saved(saved, composed, overrides, changeable=changeable, ignored=ignored)
+    return TrainedConfiguration(changed["env"], changed["agent"], option)
 
 
 def with_shapes_of(

@@ -85,8 +85,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     ## Rewards
     By name: "l2rpn" (default; sum over lines of 1 - min(loading, 1)^2, 0 in a blackout and, as in
     grid2op, at the completing step), "survival", "blackout", "near_reference", "margin",
-    "redispatch_cost" (see ``envs.rewards``), or a reward class of grid2op's by its own name,
-    such as "EpisodeDurationReward".
+    "redispatch_cost" (see ``envs.rewards``), a reward class of grid2op's by its own name, such as
+    "EpisodeDurationReward", or "module:Class" of an ``envs.rewards.Reward`` of one's own.
 
     ## Starting State
     All elements on busbar 1, all lines in service, at the first row of a scenario drawn from the

@@ -5,7 +5,9 @@ Shape letters: B grids, L lines, E element ends.
 
 from __future__ import annotations
 
+import importlib
 from inspect import isabstract
+from typing import Any
 from typing import NamedTuple
 from typing import Protocol
 
@@ -208,30 +210,51 @@ def grid2op_rewards() -> dict[str, type[BaseReward]]:
 def make_reward(name: str, layout: GridLayout) -> Reward:
     """Return the reward called ``name``; spaces and hyphens stand for underscores.
 
+    Args:
+        name: of ``REWARDS``, or ``module:Class`` of a ``Reward`` in any installed package.
+        layout: of the grid.
+
     Raises:
         ValueError: there is none of that name; the message names the nearest one.
     """
     plain = _plain(name)
-    if name in grid2op_rewards():
+    found = _imported(name) if ":" in plain else REWARDS.get(plain)
+    if name in grid2op_rewards() or (found is not None and issubclass(found, BaseReward)):
         raise ValueError(
             f"reward {name!r} is grid2op's own and needs its objects: only PowerGridEnv (one grid, "
             f"on grid2op) has it. Here one of: {', '.join(REWARDS)}"
         )
-    if plain not in REWARDS:
-        choose("reward", name, REWARDS)
-    return REWARDS[plain](layout)
+    if found is None:
+        found = REWARDS[choose("reward", name, REWARDS)]
+    return found(layout)
 
 
 def find_grid2op_reward(name: str) -> type[BaseReward] | None:
-    """Return grid2op's reward class of that name, None if ``name`` is one of the project's own.
+    """Return grid2op's reward class of that name, None if ``name`` is a ``Reward``.
 
     Raises:
         ValueError: it is neither; the message names the nearest one.
     """
-    if _plain(name) in REWARDS:
+    plain = _plain(name)
+    if ":" in plain:
+        found = _imported(name)
+        return found if issubclass(found, BaseReward) else None
+    if plain in REWARDS:
         return None
     theirs = grid2op_rewards()
     return theirs[choose("reward", name, [*REWARDS, *theirs])]
+
+
+def _imported(name: str) -> type[Any]:
+    """Return the class that ``name``, as in ``my_agents.rewards:Calm``, stands for."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"reward {name!r} cannot be imported: {error}") from error
+    if not isinstance(found, type):
+        raise ValueError(f"reward {name!r} is no class; expected one such as MarginReward")
+    return found
 
 
 def _plain(name: str) -> str:

@@ -12,17 +12,17 @@ import gymnasium as gym
 from hydra import compose
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf import open_dict
 
 from agents.base import Agent
 from agents.checkpoints import restore_agent
-from agents.commands import EntryPointSearchPath
 from agents.commands import plain
 from agents.commands import with_present_keys
 from agents.composition import build_agent
 from agents.entries import agent_name
+from agents.extensions import find_extensions
 from agents.override_errors import explain
 from agents.saved_configs import with_absolute_paths
 from agents.weights import configuration_of
@@ -137,27 +137,34 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
         else:
             overrides.append(word)
     weights = weights_asked_for(own)
-    composed = _compose(overrides)
+    composed, option = _compose(overrides)
     config = plain(composed)
-    seed = config["seed"]
+    env, agent, seed = config["env"], config["agent"], config["seed"]
     if weights is not None and weights.run is not None:
-        config = configuration_of(weights.run, composed, overrides, ignored=("seed",))
+        env, agent, option = configuration_of(
+            weights.run, composed, overrides, option=option, ignored=("seed",)
+        )
     return AgentRecipe(
-        name=own.get("name") or agent_name(config["agent"]),
-        agent=config["agent"],
-        env=with_absolute_paths(config["env"]),
+        name=own.get("name") or agent_name(agent, option),
+        agent=agent,
+        env=with_absolute_paths(env),
         weights=None if weights is None else weights.state(),
         origin="" if weights is None else weights.origin,
         seed=seed,
     )
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
-    Plugins.instance().register(EntryPointSearchPath)
+def _compose(overrides: Sequence[str]) -> tuple[DictConfig, str | None]:
+    """Return the configuration, and the option of the group agent that was chosen."""
+    find_extensions()
     with ExitStack() as stack:
         if not GlobalHydra.instance().is_initialized():
             stack.enter_context(initialize_config_module("conf", version_base="1.3"))
         try:
-            return compose(_COMMAND, overrides=list(overrides))
+            composed = compose(_COMMAND, overrides=list(overrides), return_hydra_config=True)
         except HydraException as error:
             raise ValueError(explain(error, _COMMAND, list(overrides))) from error
+    option = composed.hydra.runtime.choices["agent"]
+    with open_dict(composed):
+        del composed["hydra"]
+    return composed, option

@@ -115,6 +115,20 @@ def test_names(layout: GridLayout):
         make_reward("EpisodeDurationReward", layout)
 
 
+def test_a_class_of_any_module_is_a_reward(layout: GridLayout):
+    ours, theirs = "envs.rewards:MarginReward", "grid2op.Reward:EpisodeDurationReward"
+    assert type(make_reward(ours, layout)) is type(make_reward("margin", layout))
+    assert find_grid2op_reward(ours) is None
+    assert find_grid2op_reward(theirs) is grid2op.Reward.EpisodeDurationReward
+    with pytest.raises(ValueError, match="only PowerGridEnv"):
+        make_reward(theirs, layout)
+    for wrong in ("envs.rewords:MarginReward", "envs.rewards:Margin", ":MarginReward", "envs:"):
+        with pytest.raises(ValueError, match=f"reward '{wrong}' cannot be imported"):
+            make_reward(wrong, layout)
+    with pytest.raises(ValueError, match="is no class"):
+        make_reward("envs.rewards:make_reward", layout)
+
+
 def test_no_costs_no_redispatch_cost(layout: GridLayout):
     free = layout._replace(cost_per_mwh=np.zeros_like(layout.cost_per_mwh))
     with pytest.raises(ValueError, match="needs generators' costs"):

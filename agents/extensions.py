@@ -1,0 +1,72 @@
+"""Configuration that other installed packages bring: agents, networks, searches, rewards, ...
+
+A package names its module of YAML files as an entry point of ``ENTRY_POINTS``; the files' folders
+are the groups of ``conf/``. They need neither ``# @package`` nor ``_partial_``: where a group's
+values go, and which of its classes are finished later, is known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from hydra._internal.core_plugins.importlib_resources_config_source import (
+    ImportlibResourcesConfigSource,
+)
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig
+
+ENTRY_POINTS = "powergrid_muzero.conf"  # name = module with YAML files of another package
+
+_SCHEME = "powergrid"
+_PACKAGES: Mapping[str, str] = {  # group -> where its values go, if not to the group's own name
+    "network": "agent.network",
+    "search": "agent.search",
+    "replay": "agent.replay",
+    "optimizer": "agent.optimizer",
+    "scenarios": "env.kwargs",
+    "observation": "env.kwargs",
+    "reward": "env.kwargs",
+    "wrappers": "env.kwargs",
+    "experiment": "_global_",
+}
+_FINISHED_LATER = ("network", "search", "replay", "optimizer", "agent/model", "agent/teacher")
+
+
+class PackageSource(ImportlibResourcesConfigSource):
+    """YAML files in a module of another package: ``powergrid://MODULE``."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return what such a path begins with."""
+        return _SCHEME
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read a file, and add what it leaves out."""
+        found: Any = super().load_config(config_path)
+        group = config_path.rpartition("/")[0]
+        if found.header.get("package") is None:
+            found.header["package"] = _PACKAGES.get(group)
+        values = found.config
+        if group in _FINISHED_LATER and isinstance(values, DictConfig) and "_target_" in values:
+            values.setdefault("_partial_", True)
+        return found
+
+
+class EntryPointSearchPath(SearchPathPlugin):
+    """Adds the configuration of installed packages that name it in ``ENTRY_POINTS``."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append ``powergrid://MODULE`` for each entry point."""
+        for point in metadata.entry_points(group=ENTRY_POINTS):
+            search_path.append(provider=point.name, path=f"{_SCHEME}://{point.value}")
+
+
+def find_extensions() -> None:
+    """Let Hydra find what other packages bring, in this process."""
+    Plugins.instance().register(PackageSource)
+    Plugins.instance().register(EntryPointSearchPath)

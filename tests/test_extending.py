@@ -1,0 +1,142 @@
+"""docs/extending.md, word by word: its package is built, installed elsewhere and used."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+DOCUMENT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+FILE = re.compile(r"^`([\w/.]+)`[^\n]*(?:\n[^\n`]+[^\n]*)*\n\n```\w+\n(.*?)^```$", re.M | re.S)
+COMMAND = re.compile(r"^    (\S.*)$", re.M)
+
+
+def commands(*programs: str) -> list[list[str]]:
+    """The document's commands that start one of ``programs``, as a shell splits them."""
+    found = [shlex.split(line) for line in COMMAND.findall(DOCUMENT)]
+    return [words for words in found if words[0] in programs]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the document's package."""
+    source = tmp_path_factory.mktemp("source")
+    for words in commands("mkdir", "touch"):
+        subprocess.run(words, cwd=source, check=True)
+    for name, text in FILE.findall(DOCUMENT):
+        assert (source / name).parent.is_dir(), f"the document makes no folder for {name}"
+        (source / name).write_text(text, encoding="utf-8")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run(
+        [*build, "--no-build-isolation", "--wheel-dir", str(source / "dist"), str(source)],
+        check=True,
+        capture_output=True,
+    )
+    (path,) = (source / "dist").glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder, beside one that the wheel is installed in."""
+    place = tmp_path_factory.mktemp("use")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run(
+        [*install, "--target", str(place / "site"), str(wheel)], check=True, capture_output=True
+    )
+    (place / "work").mkdir()
+    return place / "work"
+
+
+# Several commands in one process, which saves starting each: each as its installed script does.
+DRIVER = """
+import contextlib, io, json, sys
+import powergrid_muzero
+from hydra.core.global_hydra import GlobalHydra
+
+outcomes = []
+for program, *arguments in json.loads(sys.stdin.read()):
+    sys.argv = [program, *arguments]
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            getattr(powergrid_muzero, program.removeprefix("powergrid-"))()
+        except SystemExit as end:
+            code = end.code
+    GlobalHydra.instance().clear()
+    outcomes.append((code, out.getvalue(), err.getvalue()))
+print(json.dumps(outcomes))
+"""
+
+
+def run_all(folder: Path, lines: list[list[str]]) -> list[tuple[int, str, str]]:
+    """Run commands in ``folder``, beside which the package is installed."""
+    site = folder.parent / "site"
+    ended = subprocess.run(
+        [sys.executable, "-c", DRIVER],
+        input=json.dumps(lines),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(site)])},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def test_the_wheel_holds_every_file_of_the_document(wheel: Path) -> None:
+    written = {name for name, _ in FILE.findall(DOCUMENT)}
+    assert len(written) == 10
+    assert DOCUMENT.count("\n```") == 2 * len(written)  # no block is without a name
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    empty = {"my_agents/__init__.py", "my_agents/conf/__init__.py"}
+    assert packed == (written - {"pyproject.toml"}) | empty
+
+
+def test_every_command_of_the_document_runs(folder: Path) -> None:
+    used = commands("powergrid-train", "powergrid-evaluate")
+    assert len(used) == 4
+    wrong = [
+        (["powergrid-train", "agent=mien"], "unknown agent 'mien'; did you mean 'mine'?"),
+        (["powergrid-train", "network=linaer"], "did you mean 'linear'?"),
+        (
+            ["powergrid-train", "env.kwargs.reward=my_agents.reward:Clam"],
+            "reward 'my_agents.reward:Clam' cannot be imported",
+        ),
+    ]
+    lines = [[*words, "logger=csv"] for words in used]
+    outcomes = run_all(folder, [*lines, *(words for words, _ in wrong)])
+    tables = []
+    for code, out, error in outcomes[: len(used)]:
+        assert code == 0, error
+        tables.append({line.split()[0] for line in out.splitlines() if line.strip()})
+    # tables name the options
+    assert {"random", "mine"} <= tables[0] and "mine" in tables[1]
+    assert "muzero" in tables[2] and "muzero" in tables[3]
+    # what was asked for is what was trained
+    config = yaml.safe_load((folder / "mine" / "config.yaml").read_text())
+    assert config["agent"] == {"_target_": "my_agents.agent.MyAgent", "optimism": 2}
+    assert "train/best_value" in (folder / "mine" / "metrics.csv").read_text()
+    config = yaml.safe_load((folder / "planner" / "config.yaml").read_text())
+    assert config["agent"]["network"] == {
+        "_target_": "my_agents.network.LinearNetwork",
+        "_partial_": True,
+        "state_size": 24,
+    }
+    assert config["agent"]["search"]["_target_"] == "my_agents.search.GreedyStepSearch"
+    assert config["env"]["kwargs"]["reward"] == "my_agents.reward:CalmReward"
+    # its mistakes are named like our own
+    for (code, _, error), (_, message) in zip(outcomes[len(used) :], wrong, strict=True):
+        assert code == 2
+        assert message in error
+        assert len(error.strip().splitlines()) == 1

@@ -1,0 +1,73 @@
+"""What the documents show works: commands compose, and Python runs. tests/test_readme_literally.py runs them all."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from hydra import compose
+from hydra import initialize_config_module
+
+from agents import compare
+from agents.commands import plain
+from agents.grid2op_agent import __main__ as grid2op_tools
+from tests.conftest import ROOT
+from tests.documented_commands import documented_commands
+
+DOCUMENTS = ("README.md", "docs/grid2op.md", "docs/results/README.md", "CONTRIBUTING.md")
+COMMANDS = [line for name in DOCUMENTS for line in documented_commands(ROOT / name)]
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
+MODULE = re.compile(r"python -m ([\w.]+)")
+
+
+@pytest.mark.parametrize(
+    "line", [one for one in dict.fromkeys(COMMANDS) if one.startswith("powergrid-")]
+)
+def test_a_command_composes(line: str) -> None:
+    program, *words = shlex.split(line)
+    if words[0] == compare.COMMAND:
+        compare._parser().parse_args(words[1:])
+        return
+    overrides = [word for word in words if not word.startswith("--")]
+    assert set(words) - set(overrides) <= {"--multirun"}
+    overrides = [re.sub(r"=(\w+)(,\w+)+$", r"=\1", one) for one in overrides]  # the first run
+    with initialize_config_module("conf", version_base="1.3"):
+        composed = compose(program.removeprefix("powergrid-"), overrides=overrides)
+    assert plain(composed)["agent"]["_target_"]
+
+
+@pytest.mark.parametrize(
+    "line", [one for one in dict.fromkeys(COMMANDS) if "agents.grid2op_agent" in one]
+)
+def test_a_command_of_grid2ops_tools_parses(line: str) -> None:
+    given = grid2op_tools._parser().parse_args(shlex.split(line)[3:])
+    overrides = [one for one in getattr(given, "words", ()) if not one.startswith("run=")]
+    with initialize_config_module("conf", version_base="1.3"):
+        compose("evaluate", overrides=overrides)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_modules_and_targets_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for module in set(MODULE.findall(text)):
+        assert importlib.util.find_spec(module) is not None, module
+    for line in documented_commands(ROOT / name):
+        program, *words = shlex.split(line)
+        if program == "make":
+            subprocess.run(["make", "-n", *words], cwd=ROOT, check=True, capture_output=True)
+        if program == "wandb":
+            assert (ROOT / words[-1]).is_file()
+
+
+def test_the_python_of_the_readme_runs(working_folder: Path) -> None:
+    names: dict[str, object] = {}
+    blocks = PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    for made in ("env", "grids"):
+        names[made].close()  # type: ignore[attr-defined]

@@ -18,6 +18,7 @@ from agents.muzero.self_play import SelfPlayGroup
 from agents.muzero.workers import LocalPool
 from agents.muzero.workers import ProcessPool
 from agents.muzero.workers import Round
+from tests.copies import WAYS
 from tests.muzero.cartpole import FACTORY
 
 NETWORK = partial(MLPNetwork, observation_shape=(4,), num_actions=2, hidden_size=8, state_size=8)
@@ -92,6 +93,15 @@ def test_a_killed_process_is_replaced_and_changes_nothing(work, caplog):
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
     assert "self-play process 0 died (signal SIGKILL); replaced" in messages[0]
+
+
+def test_open_processes_are_not_copied(work):
+    pool = ProcessPool(make_group, 1, 1)
+    for way in WAYS.values():
+        with pytest.raises(TypeError, match="1 self-play processes, which cannot be") as caught:
+            way(pool)
+        assert "trainer.num_workers=0" in str(caught.value) and "\n" not in str(caught.value)
+    assert len(play(pool, work, 1)) == 1  # and it goes on
 
 
 def test_a_process_that_always_dies_ends_the_run(work):

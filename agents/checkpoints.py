@@ -181,6 +181,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise DamagedCheckpointError(
             f"{path} is not a checkpoint of this project ({_first_line(error)})."
         ) from error
+    except (MemoryError, DamagedCheckpointError):
+        raise
+    except Exception as error:  # zipfile, zlib, struct and others have errors of their own
+        raise DamagedCheckpointError(f"{path} is damaged ({_first_line(error)}).") from error
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise DamagedCheckpointError(f"{path} is not a checkpoint of this project.")
     if document["version"] > _VERSION:

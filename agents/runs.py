@@ -158,6 +158,11 @@ class _LogFile(logging.FileHandler):
         with naming(Path(self.baseFilename)):
             raise error
 
+    def close(self) -> None:
+        """Write what is still to be written."""
+        with naming(Path(self.baseFilename)):
+            super().close()
+
 
 def attach_log_file(path: Path) -> logging.Handler:
     """Let everything that is logged go to ``path`` too; the caller removes the handler."""

@@ -20,6 +20,7 @@ from agents.checkpoints import BEST
 from agents.checkpoints import LATEST
 from agents.checkpoints import PREVIOUS
 from agents.checkpoints import CheckpointFolder
+from agents.checkpoints import DamagedCheckpointError
 from agents.checkpoints import read_checkpoint
 from agents.checkpoints import restore_agent
 from agents.checkpoints import write_checkpoint
@@ -102,6 +103,26 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
         read_checkpoint(path)
     with pytest.raises(ValueError, match="was never evaluated"):
         CheckpointFolder(tmp_path).load_weights("best")
+
+
+def test_whatever_is_damaged_is_named(tmp_path: Path) -> None:
+    """Bytes changed anywhere: harmless, or told as what they are, never another exception."""
+    path = tmp_path / "x.pt"
+    write_checkpoint(path, state(1))
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        content = np.frombuffer(whole, dtype=np.uint8).copy()
+        # the directory at the end is read first, and fails in more ways
+        first = rng.choice([0, len(content) - 700])
+        content[rng.integers(first, len(content), size=3)] = rng.integers(256, size=3)
+        path.write_bytes(content.tobytes())
+        try:
+            read_checkpoint(path)
+        except DamagedCheckpointError as error:
+            assert str(error).startswith(f"{path} is ")
+            refused += 1
+    assert refused > 200
 
 
 def test_what_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:

@@ -404,6 +404,19 @@ def test_a_refused_resume_has_opened_nothing(
     assert files(working_folder) == before
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_a_full_disk_is_told_with_the_file(
+    command: Any, trained: Path, working_folder: Path
+) -> None:
+    shutil.copytree(trained, working_folder / "run")
+    Path("run/train.log").unlink()
+    Path("run/train.log").symlink_to("/dev/full")
+    outcome = command(train.main, "resume=run", "trainer.total_env_steps=400")
+    assert outcome.code == 1
+    log = working_folder / "run" / "train.log"
+    assert outcome.error == f"[Errno 28] No space left on device: '{log}'\n"
+
+
 def test_evaluation_of_a_run(command: Any, trained: Path, working_folder: Path) -> None:
     arguments = (f"run={trained}", "folder=out", "evaluation.episodes=2")
     outcome = command(evaluate.main, *arguments, "evaluation.baselines=true")

@@ -127,6 +127,24 @@ def test_a_damaged_log_is_told_and_kept(
     assert (tmp_path / name).read_bytes() == spoilt
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "histograms.csv"])
+def test_a_log_that_cannot_be_written_is_named(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = CsvLogger(run=info(tmp_path))
+    logger.log({"a": 1}, env_steps=1)
+    logger.log_histogram("h", np.array([1]), env_steps=1)
+    open_file = Path.open
+
+    def on_a_full_disk(path: Path, *arguments: Any, **options: Any) -> Any:
+        return open_file(Path("/dev/full") if path.name == name else path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", on_a_full_disk)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / name}'"):
+        logger.log({"a": 2}, env_steps=2)
+        logger.log_histogram("h", np.array([1]), env_steps=2)
+
+
 @pytest.mark.parametrize(
     ("shell", "overrides", "mode"),
     [

@@ -27,6 +27,9 @@ _PATIENCE = 0.3  # seconds; for a lock that is just being released
 class UnwritableFolderError(ValueError):
     """A folder for output cannot be made, or not be written to."""
 
+    def __init__(self, folder: Path, error: OSError) -> None:
+        super().__init__(f"{folder} cannot be written to ({error.strerror}). Name another folder.")
+
 
 @contextmanager
 def output_folder(asked: Path | None, *, parent: Path) -> Iterator[Path]:
@@ -55,10 +58,7 @@ def output_folder(asked: Path | None, *, parent: Path) -> Iterator[Path]:
                 made.insert(0, folder)
             stack.enter_context(only_writer(folder))
         except OSError as error:
-            raise UnwritableFolderError(
-                f"{error.filename or place} cannot be written to ({error.strerror}). Name another "
-                "folder with folder=..."
-            ) from error
+            raise UnwritableFolderError(place, error) from error
         if set(os.listdir(folder)) - {LOCK, HOLDER}:
             raise ValueError(f"folder {folder} is not empty. Name another with folder=...")
         yield folder
@@ -75,7 +75,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises:
         ValueError: another process writes to it; the message says which, where and since when.
-        OSError: the folder cannot be written to.
+        UnwritableFolderError: the folder cannot be written to.
     """
     lock = FileLock(folder / LOCK, thread_local=False)
     try:
@@ -84,13 +84,18 @@ def only_writer(folder: Path) -> Iterator[None]:
         raise ValueError(
             f"{folder} is being written to by {_holder(folder)}. Wait until it is done, or stop it."
         ) from error
+    except OSError as error:
+        raise UnwritableFolderError(folder, error) from error
+    holder = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
+    }
     try:
-        holder = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
-        }
-        (folder / HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        try:
+            (folder / HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        except OSError as error:  # the last byte of a disk may have gone into the lock
+            raise UnwritableFolderError(folder, error) from error
         yield
     finally:
         for name in (HOLDER, LOCK):  # who waits for a lock file that was removed opens a new one
@@ -109,9 +114,7 @@ def check_writable(file: Path) -> None:
         with tempfile.TemporaryFile(dir=file.parent):
             pass
     except OSError as error:
-        raise UnwritableFolderError(
-            f"{file} cannot be written ({error.strerror}). Make its folder first, or name another."
-        ) from error
+        raise UnwritableFolderError(file.parent, error) from error
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:

@@ -115,7 +115,7 @@ def test_other_runs(tmp_path: Path, say: Any) -> None:
         (["--scenarios", "vared"], "did you mean 'varied'"),
         (["--explore", "1.5"], "expected a share"),
         (["--depth", "0"], "at least 1"),
-        (["--output", "nowhere/model.json"], "nowhere/model.json cannot be written (No such"),
+        (["--output", "nowhere/model.json"], "nowhere cannot be written to (No such"),
     ],
 )
 def test_mistakes_get_one_line(run: Path, say: Any, arguments: list[str], message: str) -> None:

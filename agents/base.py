@@ -17,6 +17,9 @@ from typing import Any
 from typing import Protocol
 
 import numpy as np
+from pydantic import NonNegativeInt
+from pydantic import PositiveFloat
+from pydantic import PositiveInt
 
 from envs.copies import Copyable
 
@@ -68,16 +71,16 @@ class CheckpointStore(Protocol):
 class TrainerSettings:
     """How long and how a training runs, whatever the agent."""
 
-    total_env_steps: int  # environment steps to play; under an idle gate each calm step counts
-    num_envs: int = 32  # environments played side by side
-    envs_per_group: int = 16  # environments that share one search batch: fixes the arithmetic
-    num_workers: int = 0  # self-play processes; 0 plays in the main process
+    total_env_steps: PositiveInt  # env steps to play; under an idle gate each calm one counts
+    num_envs: PositiveInt = 32  # environments played side by side
+    envs_per_group: PositiveInt = 16  # that share one search batch: fixes the arithmetic
+    num_workers: NonNegativeInt = 0  # self-play processes; 0 plays in the main process
     synchronous: bool = True  # same seed, same weights; False lets self-play run ahead
-    evaluation_interval: int = 10_000  # env steps between evaluations
-    checkpoint_interval: int = 10_000  # env steps between checkpoints
-    log_interval: int = 1_000  # env steps between rows of metrics
-    max_minutes: float | None = None  # wall-clock limit of the training, None for none
-    learner_threads: int = 1  # torch threads of the learner; part of what makes runs repeat
+    evaluation_interval: PositiveInt = 10_000  # env steps between evaluations
+    checkpoint_interval: PositiveInt = 10_000  # env steps between checkpoints
+    log_interval: PositiveInt = 1_000  # env steps between rows of metrics
+    max_minutes: PositiveFloat | None = None  # wall-clock limit of the training, None for none
+    learner_threads: PositiveInt = 1  # torch threads of the learner; part of what makes runs repeat
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:0", ...
 
     def used_up(self, *, env_steps: int, seconds: float) -> str | None:
@@ -108,8 +111,12 @@ class Agent(Copyable, ABC):
     that it met behind: ``bind`` the copy to the one that it is to play.
     """
 
-    def preflight(self, make_environment: EnvironmentFactory) -> None:
-        """Refuse environments that it could not be trained in, before anything is written.
+    def preflight(self, make_environment: EnvironmentFactory, settings: TrainerSettings) -> None:
+        """Refuse what it could not be trained in or with, before anything is written.
+
+        Args:
+            make_environment: training environments.
+            settings: of the training.
 
         Raises:
             ValueError: it could not; the message says why and what to do.

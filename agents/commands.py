@@ -140,14 +140,30 @@ def _with_own_folder(arguments: Sequence[str]) -> list[str]:
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """Return a configuration as plain, resolved Python.
+    """Return a configuration as plain, resolved Python, with ``None`` read as ``null``.
+
+    A W&B sweep writes the null of its YAML as ``None``, which is no more than a text to Hydra.
 
     Args:
         config: of Hydra.
+
+    Raises:
+        ValueError: a value is missing, or refers to one that is not there.
     """
-    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    try:
+        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return {str(key): _with_nulls(value) for key, value in container.items()}
+
+
+def _with_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_nulls(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(one) for one in value]
+    return None if value == "None" else value
 
 
 def _say(message: str) -> None:

@@ -6,14 +6,9 @@ the commands sees a configuration.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection
 from collections.abc import Mapping
-from dataclasses import MISSING
-from dataclasses import fields
-from dataclasses import replace
-from functools import partial
-from inspect import Parameter
-from inspect import signature
 from typing import Any
 
 import gymnasium as gym
@@ -22,7 +17,9 @@ from hydra.errors import InstantiationException
 
 from agents.base import Agent
 from agents.base import TrainerSettings
+from agents.environments import OF_GYMNASIUM
 from agents.environments import EnvironmentFactory
+from agents.environments import environment_class
 from agents.evaluation import EpisodePlan
 from agents.evaluation import plan_episodes
 from agents.loggers import CompositeLogger
@@ -30,12 +27,19 @@ from agents.loggers import CsvLogger
 from agents.loggers import ProgressLogger
 from agents.loggers import RunInfo
 from agents.loggers import RunLogger
+from agents.parts import Part
+from agents.parts import naming
+from agents.settings import SIMULATORS
+from agents.settings import SINGLE
+from agents.settings import EnvironmentSection
+from agents.signatures import TARGET
+from agents.signatures import check_component
+from agents.signatures import check_keywords
 from envs.names import choose
 from envs.scenarios import SPLITS
 from envs.scenarios import make_source
 
-SINGLE = "grid2op"  # single environments side by side
-SIMULATORS = ("lightsim2grid", SINGLE)
+FROM_PROGRAM = ("observation_space", "action_space", "seed")  # what an agent gets beside its own
 
 
 def build_environment_factory(
@@ -54,7 +58,6 @@ def build_environment_factory(
     kwargs = {**env["kwargs"], **(changes or {})}
     vector = choose("simulator", env.get("simulator", SINGLE), SIMULATORS) != SINGLE
     num_workers = env.get("num_workers", 0)
-    _require_count("env.num_workers", num_workers, least=0)
     if num_workers and not vector:
         raise ValueError(
             f"env.num_workers={num_workers} shares out the grids of env.simulator=lightsim2grid; "
@@ -65,8 +68,47 @@ def build_environment_factory(
     return EnvironmentFactory(
         env_id=env["id"],
         kwargs=kwargs,
-        wrappers=tuple(instantiate(wrapper) for wrapper in env["wrappers"]),
+        wrappers=tuple(
+            instantiate(wrapper, f"env.wrappers[{number}]")
+            for number, wrapper in enumerate(env["wrappers"])
+        ),
         vector=vector,
+    )
+
+
+def check_environment(env: Mapping[str, Any]) -> None:
+    """Refuse what ``env`` (the config group) must not hold, without making an environment.
+
+    Raises:
+        ValueError: no such environment or class, wrong names or types.
+    """
+    check_keywords(EnvironmentSection, env, "env")
+    for section in ("kwargs", "evaluation_kwargs", "plain_kwargs"):
+        check_environment_options(env, env[section], f"env.{section}")
+    for number, wrapper in enumerate(env["wrappers"]):
+        _check_part(wrapper, f"env.wrappers[{number}]", supplied=("env",))
+    for name, baseline in env.get("baselines", {}).items():
+        _check_part(baseline, f"env.baselines.{name}", supplied=FROM_PROGRAM)
+
+
+def check_environment_options(env: Mapping[str, Any], options: Mapping[str, Any], key: str) -> None:
+    """Refuse keywords of ``gymnasium.make`` that the environment does not take.
+
+    Args:
+        env: the config group.
+        options: the keywords.
+        key: of ``options``, for messages.
+
+    Raises:
+        ValueError: no such environment, or wrong names or types.
+    """
+    vector = env.get("simulator", SINGLE) != SINGLE
+    check_keywords(
+        environment_class(env["id"], vector=vector),
+        {name: value for name, value in options.items() if name not in OF_GYMNASIUM},
+        key,
+        supplied=("num_envs", "autoreset"),
+        complete=False,
     )
 
 
@@ -103,7 +145,12 @@ def build_evaluation_factory(
 
 
 def build_plan(
-    env: Mapping[str, Any], *, split: str, episodes: int | None, seed: int
+    env: Mapping[str, Any],
+    *,
+    split: str,
+    episodes: int | None,
+    seed: int,
+    at_most: bool = False,
 ) -> tuple[EpisodePlan, ...]:
     """Return the episodes to evaluate on: the split's fixed scenarios, or seeds without scenarios.
 
@@ -114,6 +161,7 @@ def build_plan(
         split: "train", "val" or "test".
         episodes: how many; None for all scenarios.
         seed: of the first episode's reset.
+        at_most: whether the whole list will do where it has fewer episodes.
 
     Raises:
         ValueError: no such source, folder or split, an empty one, or too many episodes.
@@ -136,17 +184,26 @@ def build_plan(
             f"split {split!r} of scenarios={named} is empty: there is nothing to play. Choose "
             "another split, or other scenarios."
         )
-    count = None if episodes is None else min(episodes, len(names))
-    return plan_episodes(names, episodes=count, seed=seed)
+    if at_most and episodes is not None:
+        episodes = min(episodes, len(names))
+    with naming("evaluation", ("episodes",)):
+        return plan_episodes(names, episodes=episodes, seed=seed)
 
 
-def probe_spaces(factory: EnvironmentFactory) -> tuple[gym.spaces.Box, gym.spaces.Discrete]:
+def probe_spaces(
+    factory: EnvironmentFactory, key: str = "env.kwargs"
+) -> tuple[gym.spaces.Box, gym.spaces.Discrete]:
     """Make one environment; return the spaces of its observations and actions.
+
+    Args:
+        factory: makes it.
+        key: of its options in the configuration, for messages.
 
     Raises:
         ValueError: what is wrong with the environment's options, or with its spaces.
     """
-    env = factory(1)
+    with naming(key, factory.kwargs):
+        env = factory(1)
     observation, action = env.single_observation_space, env.single_action_space
     env.close()
     assert isinstance(observation, gym.spaces.Box)
@@ -160,19 +217,25 @@ def build_agent(
     observation_space: gym.spaces.Box,
     action_space: gym.spaces.Discrete,
     seed: int,
+    key: str = "agent",
 ) -> Agent:
     """Build the agent that ``agent`` (the config group) describes.
+
+    Args:
+        agent: the config group.
+        observation_space: of one environment.
+        action_space: of one environment.
+        seed: of the agent.
+        key: of ``agent`` in the configuration, for messages.
 
     Raises:
         ValueError: no such class, an option that it does not take, or what it refuses.
     """
-    make = instantiate(agent, partially=True)
-    built = call(
-        make, "agent", observation_space=observation_space, action_space=action_space, seed=seed
-    )
+    make = instantiate(agent, key, partially=True, supplied=FROM_PROGRAM)
+    built = make(observation_space=observation_space, action_space=action_space, seed=seed)
     if not isinstance(built, Agent):
         raise ValueError(
-            f"agent._target_={agent['_target_']} makes a {type(built).__name__}; expected a "
+            f"{key}.{TARGET}={agent[TARGET]} makes a {type(built).__name__}; expected a "
             "subclass of agents.base.Agent."
         )
     return built
@@ -184,30 +247,8 @@ def build_settings(trainer: Mapping[str, Any]) -> TrainerSettings:
     Raises:
         ValueError: an unknown name, or a value of the wrong kind or range.
     """
-    known = {one.name: one for one in fields(TrainerSettings)}
-    for name in trainer:
-        choose("trainer setting", name, known)
-    for name, one in known.items():
-        if name not in trainer and one.default is MISSING:
-            raise ValueError(f"trainer.{name} is missing.")
-    settings = TrainerSettings(**trainer)
-    for name in (
-        "total_env_steps",
-        "num_envs",
-        "envs_per_group",
-        "evaluation_interval",
-        "checkpoint_interval",
-        "log_interval",
-        "learner_threads",
-    ):
-        _require_count(f"trainer.{name}", getattr(settings, name), least=1)
-    _require_count("trainer.num_workers", settings.num_workers, least=0)
-    if not isinstance(settings.synchronous, bool):
-        raise ValueError(f"trainer.synchronous={settings.synchronous!r}; expected true or false.")
-    minutes = settings.max_minutes
-    if minutes is not None and (not isinstance(minutes, (int, float)) or not minutes > 0):
-        raise ValueError(f"trainer.max_minutes={minutes!r}; expected minutes above 0, or null.")
-    return replace(settings, device=str(settings.device))
+    check_keywords(TrainerSettings, trainer, "trainer")
+    return TrainerSettings(**trainer)
 
 
 def preflight_logger(logger: Mapping[str, Any]) -> None:
@@ -216,10 +257,11 @@ def preflight_logger(logger: Mapping[str, Any]) -> None:
     Raises:
         ValueError: what it refuses.
     """
-    make = instantiate(logger, partially=True)
+    make = instantiate(logger, "logger", partially=True, supplied=("run",))
     check = getattr(make.func, "preflight", None)
     if check is not None:
-        check(**make.keywords)
+        with naming("logger", make.keywords):
+            check(**make.keywords)
 
 
 def build_logger(
@@ -235,7 +277,7 @@ def build_logger(
     Raises:
         ValueError: no such class, or an option that it does not take.
     """
-    chosen = call(instantiate(logger, partially=True), "logger", run=run)
+    chosen = instantiate(logger, "logger", partially=True)(run=run)
     loggers: list[RunLogger] = [chosen, ProgressLogger(run=run, show=show)]
     if not isinstance(chosen, CsvLogger):
         loggers.insert(0, CsvLogger(run=run))
@@ -252,63 +294,49 @@ def build_result_logger(logger: Mapping[str, Any], *, run: RunInfo) -> Composite
     Raises:
         ValueError: no such class, or an option that it does not take.
     """
-    make = instantiate(logger, partially=True)
-    return CompositeLogger(() if make.func is CsvLogger else (call(make, "logger", run=run),))
+    make = instantiate(logger, "logger", partially=True)
+    return CompositeLogger(() if make.func is CsvLogger else (make(run=run),))
 
 
-def instantiate(config: Mapping[str, Any], *, partially: bool = False) -> Any:
+def instantiate(
+    config: Mapping[str, Any],
+    key: str,
+    *,
+    partially: bool = False,
+    supplied: Collection[str] = (),
+) -> Any:
     """Build what ``config["_target_"]`` names from the other entries, as plain Python objects.
 
     Args:
         config: plain Python with ``_target_``; nested ones are built first.
-        partially: return a ``functools.partial`` that still wants arguments.
+        key: of ``config``, for messages.
+        partially: return a ``Part`` that still wants arguments.
+        supplied: names of those that the program gives it.
 
     Raises:
-        ValueError: no such class, or what it refuses.
+        ValueError: no such class, wrong names or types, or what it refuses.
     """
-    if "_target_" not in config:
-        raise ValueError(f"no _target_ names what to build from {dict(config)}.")
+    _check_part(config, key, supplied=supplied)
     changes = {"_partial_": True} if partially else {}
     try:
-        return hydra.utils.instantiate(dict(config), _convert_="all", **changes)
+        return Part.of(hydra.utils.instantiate(dict(config), _convert_="all", **changes), key)
     except InstantiationException as error:
+        where = re.search(r"full_key: (\S+)", str(error))
+        path = key if where is None else f"{key}.{where.group(1)}"
         cause = error.__cause__
-        reason = str(cause) if isinstance(cause, (ValueError, TypeError)) else str(error)
-        raise ValueError(" ".join(reason.split())) from error
+        with naming(path, _at(config, path.removeprefix(key))):
+            known = isinstance(cause, (ValueError, TypeError))
+            raise ValueError(" ".join(str(cause if known else error).split())) from error
 
 
-def call(make: partial[Any], what: str, **arguments: Any) -> Any:
-    """Call ``make``; a keyword that its class does not take becomes a ValueError.
-
-    Args:
-        make: from ``instantiate(..., partially=True)``.
-        what: config group, for the message.
-        arguments: the arguments still wanted.
-
-    Raises:
-        ValueError: an option that the class does not take.
-    """
-    try:
-        return make(**arguments)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        keys = list(_not_taken(make, what))
-        fix = f"; leave out {keys[0]} (~{keys[0]} where an experiment sets it)" if keys else ""
-        raise ValueError(f"{what}: {error}{fix}") from error
+def _check_part(config: Any, key: str, *, supplied: Collection[str]) -> None:
+    if not isinstance(config, Mapping) or TARGET not in config:
+        raise ValueError(f"{key}={config}; expected a mapping with {TARGET}, the class to build.")
+    check_component(config, key, supplied=supplied)
 
 
-def _not_taken(make: partial[Any], key: str) -> Iterator[str]:
-    """Yield the configuration keys at and below ``key`` that their classes have no use for."""
-    taken = signature(make.func).parameters
-    takes_any = any(one.kind is Parameter.VAR_KEYWORD for one in taken.values())
-    for name, value in make.keywords.items():
-        if name not in taken and not takes_any:
-            yield f"{key}.{name}"
-        if isinstance(value, partial):
-            yield from _not_taken(value, f"{key}.{name}")
-
-
-def _require_count(name: str, value: Any, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}.")
+def _at(config: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """Return the mapping at the dotted ``path`` below ``config``."""
+    for name in filter(None, path.split(".")):
+        config = config.get(name, {})
+    return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import sys
 from collections.abc import Mapping
@@ -101,6 +102,7 @@ def baseline_entries(
                 observation_space=observation_space,
                 action_space=action_space,
                 seed=seed,
+                key=f"env.baselines.{name}",
             ),
             make_environment=build_evaluation_factory(
                 env, split=split, max_steps=max_steps, plain=name in env["plain_agents"]
@@ -109,6 +111,22 @@ def baseline_entries(
         )
         for name, config in env["baselines"].items()
     ]
+
+
+def meet(entry: Entry) -> None:
+    """Let a copy of the agent meet its environment, before anything is played.
+
+    Args:
+        entry: who plays where.
+
+    Raises:
+        ValueError: they do not go together.
+    """
+    env = entry.make_environment(1)
+    try:
+        pickle.loads(pickle.dumps(entry.agent)).bind(env)
+    finally:
+        env.close()
 
 
 def evaluate_entries(

@@ -10,16 +10,21 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
+from inspect import Parameter
+from inspect import signature
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 
 from agents.resumable import Autoreset
 from agents.resumable import ResumableVectorEnv
 from agents.resumable import autoreset_mode
 from agents.resumable import check_spaces
 from envs.vector import PowerGridVectorEnv
+
+OF_GYMNASIUM = ("max_episode_steps", "disable_env_checker")  # keywords that make takes itself
 
 VectorEnvironment = ResumableVectorEnv | PowerGridVectorEnv  # what agents play: one interface
 
@@ -84,6 +89,30 @@ class EnvironmentFactory:
         return env
 
 
+def environment_class(env_id: str, *, vector: bool) -> Callable[..., Any]:
+    """Return the class, or function, that ``gymnasium.make`` calls with its keywords.
+
+    Args:
+        env_id: of the environment.
+        vector: of the id's own vector environment, which takes what a single one takes and more;
+            it also answers for a single one that only passes its keywords on.
+
+    Raises:
+        ValueError: no environment of that id.
+    """
+    _ensure_registered(env_id)
+    spec = gym.registry[env_id.rpartition(":")[2]]
+    entries = [spec.vector_entry_point, spec.entry_point]
+    for entry in entries if vector else reversed(entries):
+        if entry is None:
+            continue
+        made = load_env_creator(entry) if isinstance(entry, str) else entry
+        kinds = [one.kind for one in signature(made).parameters.values()]
+        if Parameter.VAR_KEYWORD not in kinds:
+            return made
+    return gym.make
+
+
 def final_observations(observations: np.ndarray, infos: Mapping[str, Any]) -> np.ndarray:
     """Return the observations that the step itself led to, before any autoreset.
 
@@ -123,9 +152,11 @@ def final_values(infos: Mapping[str, Any], key: str) -> Any:
 
 @contextmanager
 def _named_mistakes(env_id: str) -> Iterator[None]:
-    """Turn a keyword that the environment does not take into a ValueError."""
+    """Turn what Gymnasium refuses, and keywords that nobody takes, into a ValueError."""
     try:
         yield
+    except gym.error.Error as error:
+        raise ValueError(f"environment {env_id}: {error}") from error
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
@@ -133,10 +164,14 @@ def _named_mistakes(env_id: str) -> Iterator[None]:
 
 
 def _ensure_registered(env_id: str) -> None:
-    name = env_id.rpartition(":")[2]
-    if ":" in env_id or name in gym.registry:
+    """Import the module that registers ``env_id``; ValueError if there is none of that id."""
+    module, _, name = env_id.rpartition(":")
+    if not module and name in gym.registry:
         return
-    importlib.import_module("envs")  # registers PowerGrid-v0
+    try:
+        importlib.import_module(module or "envs")  # envs registers PowerGrid-v0
+    except ImportError as error:
+        raise ValueError(f"environment {env_id}: its module cannot be imported: {error}") from error
     if name not in gym.registry:
         near = difflib.get_close_matches(name, list(gym.registry), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else "."

@@ -24,6 +24,7 @@ from agents.composition import build_agent
 from agents.composition import build_evaluation_factory
 from agents.composition import build_plan
 from agents.composition import build_result_logger
+from agents.composition import check_environment
 from agents.composition import preflight_logger
 from agents.composition import probe_spaces
 from agents.entries import Entry
@@ -33,6 +34,7 @@ from agents.entries import baseline_entries
 from agents.entries import draw
 from agents.entries import evaluate_entries
 from agents.entries import log_results
+from agents.entries import meet
 from agents.entries import report
 from agents.evaluation import replay_episodes
 from agents.folders import UnwritableFolderError
@@ -50,10 +52,11 @@ from agents.runs import RUNS
 from agents.runs import RunFolder
 from agents.search_trees import record_searches
 from agents.search_trees import write_searches
+from agents.settings import EvaluateConfiguration
+from agents.signatures import check_keywords
 from agents.weights import Weights
 from agents.weights import configuration_of
 from agents.weights import weights_asked_for
-from envs.checks import check_count
 
 _OWN_KEYS = (
     *("split", "seed", "name", "run", "checkpoint", "folder", "evaluation", "logger"),
@@ -81,10 +84,9 @@ def evaluate(composed: DictConfig) -> float:
         ValueError: what is wrong with the configuration; nothing was written.
     """
     config = plain(composed)
+    check_keywords(EvaluateConfiguration, config, "")
     evaluation = config["evaluation"]
-    decisions = check_count("evaluation.trees", evaluation["trees"], least=0)
-    reported = check_count("evaluation.report", evaluation["report"], least=0)
-    rho_plots = check_count("evaluation.rho_plots", evaluation["rho_plots"], least=0)
+    decisions, reported = evaluation["trees"], evaluation["report"]
     preflight_logger(config["logger"])
     weights = weights_asked_for(config)
     run = None if weights is None else weights.run
@@ -95,11 +97,14 @@ def evaluate(composed: DictConfig) -> float:
             run, composed, hydra.overrides.task, option=option, ignored=_OWN_KEYS
         )
         config = {**config, "env": env, "agent": agent}
+    check_environment(config["env"])
     env, split = config["env"], evaluation["split"]
     plan = build_plan(env, split=split, episodes=evaluation["episodes"], seed=evaluation["seed"])
     limits = {"split": split, "max_steps": evaluation["max_steps"]}
     make_environment = build_evaluation_factory(env, **limits)
     observation_space, action_space = probe_spaces(make_environment)
+    if reported > len(plan):
+        raise ValueError(f"evaluation.report={reported}; expected at most {len(plan)} episodes.")
     if reported:
         grid_of(make_environment)  # refuses what is no power grid
     spaces = {"observation_space": observation_space, "action_space": action_space}
@@ -113,6 +118,10 @@ def evaluate(composed: DictConfig) -> float:
     if evaluation["baselines"]:
         baselines = baseline_entries(env, **limits, **spaces, seed=config["seed"])
         entries = [*(one for one in baselines if one.name != name), entry]
+    for one in entries:
+        meet(one)
+    if decisions and not agent.explains:
+        agent.explain()  # says so
     with _results_folder(config, run) as folder:
         searched = (
             record_searches(agent, make_environment, plan[0], decisions=decisions)
@@ -130,7 +139,7 @@ def evaluate(composed: DictConfig) -> float:
         plots: list[Path] = []
         if evaluation["plots"]:
             own = results[-1]
-            first = own.episodes[:rho_plots] if own.protocol.grid else ()
+            first = own.episodes[: evaluation["rho_plots"]] if own.protocol.grid else ()
             traces = replay_episodes(make_environment, first) if first else ()
             plots = write_plots(folder, results, traces)
             print(f"Drew {', '.join(path.name for path in plots)}")
@@ -142,7 +151,7 @@ def evaluate(composed: DictConfig) -> float:
                 make_environment,
                 plan,
                 name=name,
-                episodes=min(reported, len(plan)),
+                episodes=reported,
                 num_envs=evaluation["num_envs"],
                 protocol=own.protocol,
                 evaluated=own.episodes,

@@ -40,6 +40,11 @@ def explain(error: HydraException, config_name: str, arguments: Sequence[str]) -
     if match:
         key = match.group(1)
         return _unknown_key(key, config_name, arguments)
+    nothing = [one.partition("=")[0] for one in arguments if one.endswith("=null")]
+    if "group override must be a string" in text and nothing:
+        return (
+            f"{nothing[0]}=null: an option of this group is needed; leave it out for the usual one."
+        )
     cause = error.__cause__
     if cause is not None and str(cause) and str(cause) not in text:
         text = f"{text}: {cause}"

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 from omegaconf import OmegaConf
 
+from agents.commands import plain
 from envs.names import choose
 from envs.scenarios import absolute_grid
 
@@ -106,9 +107,7 @@ def change_saved(
             if OmegaConf.is_config(value):
                 value = OmegaConf.to_container(value, resolve=True)
             OmegaConf.update(config, target, value, merge=False, force_add=True)
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(name): value for name, value in container.items()}
+    return plain(config)
 
 
 def adopt(

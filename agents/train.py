@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,15 @@ from agents.checkpoints import CheckpointFolder
 from agents.checkpoints import restore_agent
 from agents.commands import plain
 from agents.commands import run_command
+from agents.composition import FROM_PROGRAM
 from agents.composition import build_agent
 from agents.composition import build_environment_factory
 from agents.composition import build_evaluation_factory
 from agents.composition import build_logger
 from agents.composition import build_plan
 from agents.composition import build_settings
+from agents.composition import check_environment
+from agents.composition import check_environment_options
 from agents.composition import preflight_logger
 from agents.composition import probe_spaces
 from agents.entries import Entry
@@ -39,6 +43,7 @@ from agents.entries import draw
 from agents.entries import evaluate_entries
 from agents.entries import log_results
 from agents.entries import report
+from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator
 from agents.loggers import CompositeLogger
 from agents.loggers import RunInfo
@@ -53,6 +58,9 @@ from agents.runs import RunFolder
 from agents.runs import attach_log_file
 from agents.saved_configs import change_saved
 from agents.saved_configs import with_absolute_paths
+from agents.settings import TrainConfiguration
+from agents.signatures import check_component
+from agents.signatures import check_keywords
 from agents.weights import Weights
 from agents.weights import find_weights
 from agents.weights import with_shapes_of
@@ -81,30 +89,25 @@ def train(composed: DictConfig) -> float:
         ValueError: what is wrong with the configuration; nothing was written.
         KeyboardInterrupt: on Ctrl-C; says how to continue.
     """
-    resumed = composed.resume is not None
-    run = RunFolder.open_existing(given_path(composed.resume, "resume")) if resumed else None
-    config = plain(composed) if run is None else _resumed_config(run, composed)
+    config = plain(composed)
+    check_keywords(TrainConfiguration, config, "")
+    asked = None if config["folder"] is None else given_path(config["folder"], "folder")
+    resumed = config["resume"] is not None
+    run = RunFolder.open_existing(given_path(config["resume"], "resume")) if resumed else None
     if run is None:
         config["name"] = folder_name(config["name"], "name")
+    else:
+        config = _resumed_config(run, composed)
     initial = _initial_weights(config, run)
     if run is None:
         config = _self_contained(config, initial, composed)
 
-    # Everything that can be wrong is found before anything is written.
-    env, evaluation = config["env"], config["evaluation"]
-    settings = build_settings(config["trainer"])
-    preflight_logger(config["logger"])
-    make_environment = build_environment_factory(env)
-    evaluator = _interim_evaluator(env, evaluation)
-    spaces = probe_spaces(make_environment)
-    agent = _agent(config, spaces)
-    agent.preflight(make_environment)
+    choices = HydraConfig.get().runtime.choices
+    prepared = prepare(config, choices["agent"] if run is None else run.agent_option)
+    agent, settings, final = prepared.agent, prepared.settings, prepared.final
+    evaluator = prepared.evaluator
     if initial is not None:
         initial.restore(agent)
-    choices = HydraConfig.get().runtime.choices
-    option = choices["agent"] if run is None else run.agent_option
-    final = FinalEvaluation(config, agent, spaces, option)
-    asked = None if composed.folder is None else given_path(composed.folder, "folder")
     writing = (
         RunFolder.create(asked, config, command=sys.argv, choices=choices)
         if run is None
@@ -147,7 +150,7 @@ def train(composed: DictConfig) -> float:
                 _log.info("run folder: %s", run.path)
                 training = TrainingRun(
                     settings=settings,
-                    make_environment=make_environment,
+                    make_environment=prepared.make_environment,
                     evaluate=evaluator,
                     logger=logger,
                     checkpoints=checkpoints,
@@ -169,6 +172,56 @@ def train(composed: DictConfig) -> float:
             logging.getLogger().removeHandler(handler)
             handler.close()
     return score(results[-1].episodes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTraining:
+    """A training whose parts are built and go together."""
+
+    settings: TrainerSettings
+    make_environment: EnvironmentFactory
+    evaluator: EpisodeEvaluator
+    agent: Agent
+    final: FinalEvaluation
+
+
+def prepare(config: Mapping[str, Any], option: str | None = None) -> PreparedTraining:
+    """Find everything that can be wrong with a training, and write nothing.
+
+    Args:
+        config: of ``conf/train.yaml``, plain.
+        option: of the group ``agent`` that was chosen; None where it is not known.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    check_keywords(TrainConfiguration, config, "")
+    check_environment(config["env"])
+    check_component(config["agent"], "agent", supplied=FROM_PROGRAM)
+    preflight_logger(config["logger"])
+    settings = build_settings(config["trainer"])
+    env = config["env"]
+    make_environment = build_environment_factory(env)
+    evaluator, make_evaluation = _interim_evaluator(env, config["evaluation"])
+    spaces = probe_spaces(make_environment)
+    probe_spaces(make_evaluation, "evaluation.interim.kwargs")
+    agent = build_agent(
+        config["agent"],
+        observation_space=spaces[0],
+        action_space=spaces[1],
+        seed=config["seed"],
+    )
+    if not agent.learns:
+        name = agent_name(config["agent"], option)
+        raise ValueError(f"agent {name} learns nothing: play it with powergrid-evaluate.")
+    agent.preflight(make_environment, settings)
+    return PreparedTraining(
+        settings=settings,
+        make_environment=make_environment,
+        evaluator=evaluator,
+        agent=agent,
+        final=FinalEvaluation(config, agent, spaces, option),
+    )
 
 
 class FinalEvaluation:
@@ -193,14 +246,20 @@ class FinalEvaluation:
         self._evaluation = config["evaluation"]
         final, split = self._evaluation["final"], self._evaluation["split"]
         self._plan = build_plan(
-            self._env, split=split, episodes=final["episodes"], seed=self._evaluation["seed"]
+            self._env,
+            split=split,
+            episodes=final["episodes"],
+            seed=self._evaluation["seed"],
+            at_most=True,
         )
+        make_environment = build_evaluation_factory(
+            self._env, split=split, max_steps=final["max_steps"]
+        )
+        probe_spaces(make_environment, "env.evaluation_kwargs")
         self._entry = Entry(
             name=agent_name(config["agent"], option),
             agent=agent,
-            make_environment=build_evaluation_factory(
-                self._env, split=split, max_steps=final["max_steps"]
-            ),
+            make_environment=make_environment,
             notes=agent_notes(config["agent"], seed=config["seed"]),
         )
         self._baselines: list[Entry] = []
@@ -256,31 +315,30 @@ class FinalEvaluation:
         return results
 
 
-def _interim_evaluator(env: Mapping[str, Any], evaluation: Mapping[str, Any]) -> EpisodeEvaluator:
+def _interim_evaluator(
+    env: Mapping[str, Any], evaluation: Mapping[str, Any]
+) -> tuple[EpisodeEvaluator, EnvironmentFactory]:
     interim = evaluation["interim"]
-    changes = {**env["evaluation_kwargs"], **interim.get("kwargs", {})}  # absent in older runs
-    env = {**env, "evaluation_kwargs": changes}
+    own = interim.get("kwargs", {})  # absent in older runs
+    check_environment_options(env, own, "evaluation.interim.kwargs")
+    env = {**env, "evaluation_kwargs": {**env["evaluation_kwargs"], **own}}
     plan = build_plan(
-        env, split=evaluation["split"], episodes=interim["episodes"], seed=evaluation["seed"]
+        env,
+        split=evaluation["split"],
+        episodes=interim["episodes"],
+        seed=evaluation["seed"],
+        at_most=True,
     )
     factory = build_evaluation_factory(
         env, split=evaluation["split"], max_steps=interim["max_steps"]
     )
-    return EpisodeEvaluator(
+    evaluator = EpisodeEvaluator(
         factory,
         plan,
         num_envs=evaluation["num_envs"],
         num_workers=evaluation["num_workers"],
     )
-
-
-def _agent(config: Mapping[str, Any], spaces: tuple[gym.spaces.Box, gym.spaces.Discrete]) -> Agent:
-    return build_agent(
-        config["agent"],
-        observation_space=spaces[0],
-        action_space=spaces[1],
-        seed=config["seed"],
-    )
+    return evaluator, factory
 
 
 def _initial_weights(config: Mapping[str, Any], run: RunFolder | None) -> Weights | None:

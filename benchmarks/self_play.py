@@ -53,12 +53,12 @@ def main() -> None:
     make_environment = build_environment_factory(config["env"])
     observation_space, action_space = probe_spaces(make_environment)
     make_network = partial(
-        instantiate(config["agent"]["network"]),
+        instantiate(config["agent"]["network"], "agent.network"),
         observation_shape=observation_space.shape,
         num_actions=int(action_space.n),
     )
     make_search = partial(
-        instantiate(config["agent"]["search"]), discount=config["agent"]["discount"]
+        instantiate(config["agent"]["search"], "agent.search"), discount=config["agent"]["discount"]
     )
 
     report: dict[str, Any] = {

@@ -132,8 +132,8 @@ def _wrap(grid: ObservedPowerGrid, recipe: AgentRecipe) -> list[gym.ObservationW
     """
     env: gym.Env = grid
     layers = []
-    for wrapper in recipe.env["wrappers"]:
-        env = instantiate(wrapper)(env)
+    for number, wrapper in enumerate(recipe.env["wrappers"]):
+        env = instantiate(wrapper, f"env.wrappers[{number}]")(env)
         if not isinstance(env, gym.ObservationWrapper):
             raise ValueError(
                 f"agent {recipe.name} plays inside {type(env).__name__} (env.wrappers), and in "

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 from typing import Any
 
 import gymnasium as gym
@@ -40,12 +41,17 @@ from agents.muzero.search.record import TreeRecord
 from agents.muzero.search.record import last_tree
 from agents.muzero.search.record import record_tree
 from agents.muzero.self_play import SelfPlayGroup
+from agents.muzero.targets import CONTINUING
 from agents.muzero.teacher import Teacher
 from agents.muzero.trainer import LearningPlan
 from agents.muzero.trainer import MuZeroTrainer
 from agents.muzero.workers import LocalPool
 from agents.muzero.workers import ProcessPool
 from agents.muzero.workers import SelfPlayPool
+from agents.parts import naming
+from agents.signatures import KeywordsOf
+
+_OF_LEARNER = ("network", "optimizer_factory", "unroll_steps", "device")  # not among its options
 
 
 class MuZeroAgent(Agent):
@@ -83,7 +89,7 @@ class MuZeroAgent(Agent):
         search: Callable[..., Search],
         replay: Callable[..., Replay],
         optimizer: Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer],
-        learning: Mapping[str, Any],
+        learning: Annotated[Mapping[str, Any], KeywordsOf(Learner, supplied=_OF_LEARNER)],
         plan: LearningPlan,
         discount: float = 0.9,
         td_steps: int = 7,
@@ -94,6 +100,10 @@ class MuZeroAgent(Agent):
     ) -> None:
         if not 0.0 < discount <= 1.0:
             raise ValueError(f"discount must be in (0, 1], got {discount}")
+        if td_steps < 1:
+            raise ValueError(f"td_steps must be at least 1, got {td_steps}")
+        if unroll_steps < 0:
+            raise ValueError(f"unroll_steps must be 0 or more, got {unroll_steps}")
         _check_teaching(teacher, plan)
         self._make_teacher = teacher
         self._num_actions = int(action_space.n)
@@ -109,7 +119,8 @@ class MuZeroAgent(Agent):
             unroll_steps=unroll_steps,
         )
         self._optimizer = optimizer
-        self._learning = {**learning, "unroll_steps": unroll_steps}
+        self._learning = learning
+        self._unroll_steps = unroll_steps
         self._plan = plan
         self._seed = seed
         self._device = choose_device(device)
@@ -126,6 +137,12 @@ class MuZeroAgent(Agent):
         discounted = self._model.plans_in_network and self.network.predicts_discount
         self._make_search = partial(search, discount=1.0 if discounted else discount)
         self._search = self._make_search()
+        considered = getattr(self._search, "max_considered", 0)
+        if considered > self._num_actions:
+            raise ValueError(
+                f"agent.search.max_considered={considered}; the environment has "
+                f"{self._num_actions} actions: set it to {self._num_actions} or less"
+            )
         if self._search.reuse_subtree and discounted:
             raise ValueError(
                 "search.reuse_subtree=true keeps values as they are worth at a former root, which "
@@ -144,8 +161,11 @@ class MuZeroAgent(Agent):
         """Whether ``train`` does anything: not where the model uses no network."""
         return self._model.uses_network
 
-    def preflight(self, make_environment: EnvironmentFactory) -> None:
+    def preflight(self, make_environment: EnvironmentFactory, settings: TrainerSettings) -> None:
         """See ``Agent.preflight``."""
+        if not self.learns:
+            return
+        _check_groups(settings)
         simulates = not self._model.plans_in_network
         if simulates and self._plan.reanalyse_every is not None:
             raise ValueError(
@@ -160,13 +180,14 @@ class MuZeroAgent(Agent):
                 "agent.plan.taught_decisions to the number of decisions to be taught, or take "
                 "network=residual"
             )
-        if not simulates and self._make_teacher is None:
-            return
+        self._make_learner(self.network)
+        replay = self._new_replay(settings)
+        self._check_budget(settings, replay)
         env = make_environment(1)
         try:
-            self._make_model(learned=self._learned).bind(env)
             if self._make_teacher is not None:
                 self._make_teacher().bind(env)
+            self._rehearse(env, replay)
         finally:
             env.close()
 
@@ -210,23 +231,17 @@ class MuZeroAgent(Agent):
         """Learn from self-play; see ``MuZeroTrainer``."""
         if not self.learns:
             return
-        self.preflight(run.make_environment)
         settings = run.settings
-        _check_groups(settings)
+        self.preflight(run.make_environment, settings)
         network = _seeded(self._make_network, self._seed)
         network.load_state_dict(self.network.state_dict())  # its own, unless it was given others
-        learner = Learner(
-            network.to(self._device),
-            self._optimizer,
-            device=self._device,
-            **self._learning,
-        )
+        learner = self._make_learner(network.to(self._device))
         trainer = MuZeroTrainer(
             run=run,
             plan=self._plan,
             agent=self,
             learner=learner,
-            replay=self._make_replay(num_lanes=settings.num_envs, **self._kept_outlooks()),
+            replay=self._new_replay(settings),
             make_pool=partial(self._make_pool, run),
             reanalyse=partial(
                 reanalyse, LearnedModel(learner.network, self._device), self._make_search()
@@ -236,10 +251,62 @@ class MuZeroAgent(Agent):
         trainer.train()
         self.load_state_dict({"network": learner.averaged_weights})
 
-    def _kept_outlooks(self) -> dict[str, Any]:
-        if not self.network.foresees:
-            return {}
-        return {"outlook_shape": (self._plan.outlooks, self.network.num_lines)}
+    def _make_learner(self, network: MuZeroNetwork) -> Learner:
+        with naming("agent.learning", self._learning):
+            return Learner(
+                network,
+                self._optimizer,
+                device=self._device,
+                unroll_steps=self._unroll_steps,
+                **self._learning,
+            )
+
+    def _new_replay(self, settings: TrainerSettings) -> Replay:
+        outlooks = {}
+        if self.network.foresees:
+            outlooks["outlook_shape"] = (self._plan.outlooks, self.network.num_lines)
+        try:
+            return self._make_replay(num_lanes=settings.num_envs, **outlooks)
+        except MemoryError as error:
+            raise ValueError(f"agent.replay.capacity is beyond this machine: {error}") from error
+
+    def _check_budget(self, settings: TrainerSettings, replay: Replay) -> None:
+        """Refuse a training that would end before it learns anything."""
+        kept = replay.num_lanes * replay.lane_capacity
+        for limit, key in (
+            (settings.total_env_steps, f"trainer.total_env_steps={settings.total_env_steps}"),
+            (kept, f"the {kept} decisions that agent.replay.capacity keeps"),
+        ):
+            if self._plan.learning_starts > limit:
+                raise ValueError(
+                    f"agent.plan.learning_starts={self._plan.learning_starts} is beyond {key}: "
+                    f"nothing would be learned; set it to {limit} or less"
+                )
+
+    def _rehearse(self, env: VectorEnvironment, replay: Replay) -> None:
+        """Take one decision, and keep it: parts that do not fit fail here, before a training."""
+        model = self._make_model(learned=self._learned)
+        model.bind(env)
+        observations, infos = env.reset(seed=self._seed)
+        mask = full_masks(infos, 1, self._num_actions)
+        with naming("agent.search", ()):
+            result = self._make_search().run(
+                model.at(np.arange(1)), observations, mask, np.random.default_rng(self._seed)
+            )
+        nothing = np.zeros(1, np.float32)
+        with naming("agent.replay", ("sparse_policy_size",)):
+            replay.append(
+                np.zeros(1, np.int64),
+                observation=observations,
+                action=result.action,
+                reward=nothing,
+                policy=result.policy,
+                root_value=result.value,
+                duration=np.ones(1, np.int32),
+                end=np.full(1, CONTINUING),
+                final_value=nothing,
+                action_mask=mask,
+            )
 
     def _make_pool(self, run: TrainingRun, states: list[dict[str, Any]] | None) -> SelfPlayPool:
         settings = run.settings

@@ -24,6 +24,7 @@ from agents.muzero.networks.base import Unrolled
 from agents.muzero.outlooks import OutlookTargets
 from agents.muzero.replay import ReplayBatch
 from agents.muzero.schedules import Schedule
+from agents.muzero.schedules import check_schedule
 from envs.copies import Copyable
 
 
@@ -123,6 +124,8 @@ class Learner(Copyable):
             raise ValueError(
                 f"max_grad_norm must be positive, or None for no limit: {max_grad_norm}"
             )
+        if learning_rate is not None:
+            check_schedule("learning_rate", learning_rate)
         if consistency_weight > 0.0 and unroll_steps == 0:
             raise ValueError(
                 "consistency_weight compares unrolled states with observed ones: it needs "

@@ -120,11 +120,12 @@ class Replay(Copyable):
                 raise ValueError(f"{name} must be at least {least}: {number}")
         if not 0.0 <= discount <= 1.0:
             raise ValueError(f"discount must be 0 to 1: {discount}")
-        if priority_alpha < 0.0 or priority_beta < 0.0:
-            raise ValueError(
-                f"priority_alpha and priority_beta must not be negative: "
-                f"{priority_alpha}, {priority_beta}"
-            )
+        for name, exponent in {
+            "priority_alpha": priority_alpha,
+            "priority_beta": priority_beta,
+        }.items():
+            if not 0.0 <= exponent < np.inf:
+                raise ValueError(f"{name} must be finite and not negative: {exponent}")
         self._window = unroll_steps + 1 + td_steps
         if capacity < num_lanes * self._window:
             raise ValueError(

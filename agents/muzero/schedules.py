@@ -29,6 +29,18 @@ def _clip(progress: float) -> float:
     return min(max(progress, 0.0), 1.0)
 
 
+def check_schedule(name: str, schedule: Schedule) -> None:
+    """Refuse what is not finite, or below 0, at the beginning or the end of a training.
+
+    Raises:
+        ValueError: see above; the message begins with ``name``.
+    """
+    for progress in (0.0, 1.0):
+        number = schedule(progress)
+        if not 0.0 <= number < math.inf:
+            raise ValueError(f"{name} must be finite and not negative, is {number} at {progress}")
+
+
 @dataclass(frozen=True)
 class Constant:
     """Always ``value``."""

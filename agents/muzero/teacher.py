@@ -90,7 +90,7 @@ class LookaheadTeacher(Copyable):
         loading_weight: float = 5.0,
     ) -> None:
         if not 0.0 <= lead <= 1.0:
-            raise ValueError(f"agent.teacher.lead must be 0 to 1, got {lead}")
+            raise ValueError(f"lead must be 0 to 1, got {lead}")
         numbers = {
             "safe": safe,
             "overload_weight": overload_weight,
@@ -99,7 +99,7 @@ class LookaheadTeacher(Copyable):
         }
         for name, number in numbers.items():
             if not 0.0 <= number < float("inf"):
-                raise ValueError(f"agent.teacher.{name} must be finite, 0 or more, got {number}")
+                raise ValueError(f"{name} must be finite, 0 or more, got {number}")
         self.lead = float(lead)
         self._safe = safe
         self._overload_weight = overload_weight

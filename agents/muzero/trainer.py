@@ -29,6 +29,7 @@ from agents.muzero.meter import Meter
 from agents.muzero.outlooks import Outlooks
 from agents.muzero.replay import Replay
 from agents.muzero.schedules import Schedule
+from agents.muzero.schedules import check_schedule
 from agents.muzero.search.checks import require_positive
 from agents.muzero.self_play import EpisodeSummary
 from agents.muzero.self_play import Experience
@@ -59,15 +60,14 @@ class LearningPlan:
         if self.reanalyse_every is not None:
             counts.append("reanalyse_every")
         for name in counts:
-            require_positive(f"plan.{name}", getattr(self, name))
-        if isinstance(self.taught_decisions, bool) or not self.taught_decisions >= 0:
-            raise ValueError(
-                f"plan.taught_decisions must be 0 or more, got {self.taught_decisions}"
-            )
+            require_positive(name, getattr(self, name))
+        if self.taught_decisions < 0:
+            raise ValueError(f"taught_decisions must be 0 or more, got {self.taught_decisions}")
         if not 0.0 <= self.updates_per_decision < float("inf"):
             raise ValueError(
-                f"plan.updates_per_decision must be 0 or more, got {self.updates_per_decision}"
+                f"updates_per_decision must be 0 or more, got {self.updates_per_decision}"
             )
+        check_schedule("temperature", self.temperature)
 
 
 @dataclass

@@ -187,13 +187,13 @@ def test_the_sweep_only_sets_what_there_is() -> None:
 
 
 def test_what_cannot_be_built_is_named(grid_spaces: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="no _target_"):
-        instantiate({})
-    with pytest.raises(ValueError, match=r"nowhere\.Agent"):
-        instantiate({"_target_": "nowhere.Agent"}, partially=True)
+    with pytest.raises(ValueError, match="logger={}; expected a mapping with _target_"):
+        instantiate({}, "logger")
+    with pytest.raises(ValueError, match=r"agent\._target_=nowhere\.Agent cannot be imported"):
+        instantiate({"_target_": "nowhere.Agent"}, "agent", partially=True)
     with pytest.raises(ValueError, match="makes a dict; expected a subclass"):
         build_agent({"_target_": "builtins.dict"}, **grid_spaces, seed=0)
-    with pytest.raises(ValueError, match=r"unexpected keyword argument 'colour'"):
+    with pytest.raises(ValueError, match=r"unknown configuration key 'agent\.colour'"):
         build_agent(
             {"_target_": "agents.baselines.RandomAgent", "colour": 1}, **grid_spaces, seed=0
         )
@@ -205,12 +205,15 @@ def test_what_cannot_be_built_is_named(grid_spaces: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"total_env_step": 1}, "did you mean 'total_env_steps'"),
-        ({"total_env_steps": 0}, r"trainer\.total_env_steps=0; expected a whole number"),
+        ({"total_env_step": 1}, "did you mean 'trainer.total_env_steps'"),
+        (
+            {"total_env_steps": 0},
+            r"trainer\.total_env_steps=0; expected a whole number of at least 1\.",
+        ),
         ({"num_envs": "many"}, r"trainer\.num_envs='many'"),
         ({"num_workers": -1}, r"trainer\.num_workers=-1"),
         ({"synchronous": "yes please"}, "expected true or false"),
-        ({"max_minutes": -3}, "minutes above 0"),
+        ({"max_minutes": -3}, r"trainer\.max_minutes=-3; expected a finite number above 0 or null"),
     ],
 )
 def test_wrong_trainer_settings_are_named(changes: dict[str, Any], message: str) -> None:

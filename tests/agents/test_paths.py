@@ -68,10 +68,10 @@ REFUSED = [
     (train, ("name=../../x",), "name=../../x; expected the name of a folder"),
     (train, ("name=/tmp/x",), "no absolute path"),
     (train, ("name=",), "name=''; expected some text"),
-    (train, ("name=null",), "name=None; expected some text"),
+    (train, ("name=null",), "name=null; expected a text"),
     (train, ('name="a\tb"',), "without control characters"),
     (train, ("folder=",), "folder=''; expected some text"),
-    (train, ("resume=1.5",), "resume=1.5; expected some text"),
+    (train, ("resume=1.5",), "resume=1.5; expected a text"),
     (train, ("folder=données",), """: 'folder="données"'"""),
     (train, ("folder=run (1)",), """: 'folder="run (1)"'"""),
     (train, ("resume=~/x",), """: 'resume="~/x"'"""),
@@ -80,7 +80,7 @@ REFUSED = [
     (evaluate, ("run=~/x",), """: 'run="~/x"'"""),
     (evaluate, ("weights=",), "weights=''; expected some text"),
     (evaluate, ('weights="~/x.pt"',), "x.pt does not exist"),
-    (evaluate, ("agent=random", "name=1.5"), "name=1.5; expected some text"),
+    (evaluate, ("agent=random", "name=1.5"), "name=1.5; expected a text"),
     (evaluate, ("agent=random", "folder=file/x"), "file/x cannot be written to (Not a directory)"),
 ]
 

@@ -17,9 +17,11 @@ from hydra import compose
 from hydra import initialize_config_module
 
 from agents.base import Agent
+from agents.base import TrainerSettings
 from agents.commands import plain
 from agents.composition import build_agent
 from agents.composition import build_environment_factory
+from agents.composition import build_settings
 from agents.environments import EnvironmentFactory
 from agents.environments import VectorEnvironment
 from agents.environments import final_observations
@@ -404,7 +406,7 @@ def test_the_alphazero_experiment_plans_in_the_simulator(env: PowerGridVectorEnv
     assert config["agent"]["unroll_steps"] == 0
     assert config["agent"]["replay"]["discount_per_step"]  # which held values need
     assert config["agent"]["model"]["calm"] == "held"
-    agent.preflight(build_environment_factory(config["env"]))
+    agent.preflight(build_environment_factory(config["env"]), build_settings(config["trainer"]))
     with pytest.raises(ValueError, match=r"unroll_steps=0 trains no dynamics.*model=simulator"):
         build({"agent": config["agent"] | {"model": composed()["agent"]["model"]}}, env)
 
@@ -419,14 +421,14 @@ def test_other_environments_are_refused(env: PowerGridVectorEnv):
         EnvironmentFactory("CartPole-v1"),
     ):
         with pytest.raises(ValueError, match=r"env\.simulator=lightsim2grid"):
-            agent.preflight(factory)
+            agent.preflight(factory, TrainerSettings(total_env_steps=1000))
 
 
 def test_reanalysis_is_refused(env: PowerGridVectorEnv):
     plan = LearningPlan(**{**vars(LEARNING), "reanalyse_every": 10})
     agent = make_agent(env, SimulatorPlanning, plan=plan)
     with pytest.raises(ValueError, match=r"reanalyse_every=10 .* agent/model=learned"):
-        agent.preflight(FACTORY)
+        agent.preflight(FACTORY, TrainerSettings(total_env_steps=1000))
 
 
 def test_nothing_is_trained_without_a_network(env: PowerGridVectorEnv, tmp_path: Path):

@@ -15,6 +15,7 @@ import torch
 from hydra import compose
 from hydra import initialize_config_module
 
+from agents.base import TrainerSettings
 from agents.baselines.greedy import GreedyAgent
 from agents.baselines.reference import departures
 from agents.commands import plain
@@ -172,11 +173,11 @@ def test_single_environments_are_taught_alike(env: PowerGridVectorEnv) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lead": 1.5}, "agent.teacher.lead must be 0 to 1, got 1.5"),
-        ({"safe": -0.1}, "agent.teacher.safe must be finite, 0 or more, got -0.1"),
-        ({"overload_weight": float("nan")}, "agent.teacher.overload_weight must be .* got nan"),
-        ({"departure_weight": float("inf")}, "agent.teacher.departure_weight must be .* got inf"),
-        ({"loading_weight": -1.0}, "agent.teacher.loading_weight must be .* got -1.0"),
+        ({"lead": 1.5}, "^lead must be 0 to 1, got 1.5"),
+        ({"safe": -0.1}, "^safe must be finite, 0 or more, got -0.1"),
+        ({"overload_weight": float("nan")}, "^overload_weight must be .* got nan"),
+        ({"departure_weight": float("inf")}, "^departure_weight must be .* got inf"),
+        ({"loading_weight": -1.0}, "^loading_weight must be .* got -1.0"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, float], message: str) -> None:
@@ -336,7 +337,7 @@ def test_teachers_and_plans_go_together() -> None:
         make_agent(teacher=Balance)
     agent = make_agent(teacher=LookaheadTeacher, taught_decisions=7)
     with pytest.raises(ValueError, match="PowerGrid-v0 only; this environment is CartPoleEnv"):
-        agent.preflight(FACTORY)
+        agent.preflight(FACTORY, TrainerSettings(total_env_steps=1000))
 
 
 # -------------------------------------------------------------------------------- on the grid
@@ -378,7 +379,7 @@ def grid_agent(*overrides: str) -> tuple[MuZeroAgent, EnvironmentFactory]:
 def train_on_grid(
     tmp_path: Path, agent: MuZeroAgent, factory: EnvironmentFactory, **options: Any
 ) -> None:
-    agent.preflight(factory)
+    agent.preflight(factory, TrainerSettings(total_env_steps=1000))
     far = {name: 10**9 for name in ("evaluation_interval", "checkpoint_interval", "log_interval")}
     run = make_run(tmp_path, make_environment=factory, **{**far, **options})
     agent.train(dataclasses.replace(run, evaluate=lambda agent: {"score": 0.0}))
@@ -424,7 +425,7 @@ def test_the_look_ahead_teaches_alike_in_processes_and_across_resumes(
 def test_what_foresees_wants_a_teacher_that_looks_ahead() -> None:
     agent, factory = grid_agent("network=flow", "agent/teacher=none")
     with pytest.raises(ValueError, match="FlowNetwork foresees .* set agent/teacher=lookahead"):
-        agent.preflight(factory)
+        agent.preflight(factory, TrainerSettings(total_env_steps=1000))
 
 
 def test_a_teacher_that_does_not_look_ahead_cannot_teach_foresight() -> None:

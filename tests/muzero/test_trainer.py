@@ -165,7 +165,7 @@ def test_ctrl_c_during_evaluation_stops_at_once(tmp_path):
 )
 def test_a_plan_out_of_range_is_named(option, value):
     good = make_agent()._plan
-    with pytest.raises(ValueError, match=f"plan.{option} must be .*, got {value}"):
+    with pytest.raises(ValueError, match=f"^{option} must be .*, got {value}"):
         dataclasses.replace(good, **{option: value})
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+from typing import Annotated
 from typing import Any
 
 import gymnasium as gym
@@ -27,6 +28,8 @@ from agents.baselines.ppo.settings import ACTIVATIONS
 from agents.baselines.ppo.settings import PPOSettings
 from agents.checkpoints import checked_weights
 from agents.devices import choose_device
+from agents.environments import EnvironmentFactory
+from agents.signatures import KeywordsOf
 from envs.checks import check_count
 from envs.names import choose
 
@@ -63,7 +66,7 @@ class PPOAgent(Agent):
         value_layers: Sequence[int] = (256, 128, 64),
         activation: str = "tanh",
         device: str = "auto",
-        **settings: Any,
+        **settings: Annotated[Any, KeywordsOf(PPOSettings)],
     ) -> None:
         _require_extra()
         self.settings = PPOSettings.checked(settings)
@@ -99,10 +102,19 @@ class PPOAgent(Agent):
         actions, _ = self.policy.predict(observations, deterministic=True, action_masks=masks)
         return np.asarray(actions, dtype=np.int64)
 
+    def preflight(self, make_environment: EnvironmentFactory, settings: TrainerSettings) -> None:
+        """See ``Agent.preflight``."""
+        if settings.num_workers or not settings.synchronous:
+            raise ValueError(
+                "agent=ppo plays in the main process: set trainer.num_workers=0 and "
+                "trainer.synchronous=true (env.num_workers shares the grids out to processes)"
+            )
+
     def train(self, run: TrainingRun) -> None:
         """Learn; see ``PPOTrainer``."""
         from agents.baselines.ppo.trainer import PPOTrainer
 
+        self.preflight(run.make_environment, run.settings)
         PPOTrainer(run, self).train()
 
     def used_up(self, saved: Mapping[str, Any], settings: TrainerSettings) -> str | None:

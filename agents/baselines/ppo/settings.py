@@ -49,9 +49,6 @@ class PPOSettings:
             choose("agent option", name, known)
             if name in _COUNTS:
                 check_count(name, value)
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{name} must be a number, but is {value!r}")
             if name in _SHARES and not 0.0 < value <= 1.0:
                 raise ValueError(f"{name} must be above 0 and at most 1, but is {value}")
             if name in _POSITIVE and not 0.0 < value < float("inf"):

@@ -50,18 +50,9 @@ class PPOTrainer:
     Args:
         run: budget, environments, evaluation, loggers and checkpoints.
         agent: gets the weights.
-
-    Raises:
-        ValueError: self-play processes or asynchronous play are asked for.
     """
 
     def __init__(self, run: TrainingRun, agent: PPOAgent) -> None:
-        settings = run.settings
-        if settings.num_workers or not settings.synchronous:
-            raise ValueError(
-                "agent=ppo plays in the main process: set trainer.num_workers=0 and "
-                "trainer.synchronous=true (env.num_workers shares the grids out to processes)"
-            )
         self._run = run
         self._agent = agent
         self._seconds = 0.0

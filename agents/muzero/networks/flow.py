@@ -15,6 +15,7 @@ of a line, A actions.
 from __future__ import annotations
 
 import math
+from typing import Annotated
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from agents.muzero.networks.grid_tables import GridTables
 from agents.muzero.networks.potentials import Potentials
 from agents.muzero.networks.potentials import Wiring
 from agents.muzero.networks.residual import ResidualNetwork
+from agents.signatures import KeywordsOf
 
 _CHANNELS = 2  # of active and of reactive power: angles and voltages, so to speak
 _KNOTS = (0.0, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.3)  # loadings where the score may bend
@@ -80,7 +82,7 @@ class FlowNetwork(ResidualNetwork):
         end_size: int = 64,
         habit: float = 0.25,
         caution: float = 30.0,
-        **residual: Any,
+        **residual: Annotated[Any, KeywordsOf(ResidualNetwork)],
     ) -> None:
         super().__init__(observation_shape=observation_shape, num_actions=num_actions, **residual)
         require_positive(readout_size=readout_size, end_size=end_size)

@@ -50,3 +50,9 @@ def require_positive(name: str, value: int) -> None:
     """Raise ValueError unless the whole number ``value`` is at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def require_not_negative(name: str, value: float) -> None:
+    """Raise ValueError unless ``value`` is finite, and 0 or more."""
+    if not 0.0 <= value < float("inf"):
+        raise ValueError(f"{name} must be finite, and 0 or more, got {value}")

@@ -20,6 +20,7 @@ from agents.muzero.search import tree as trees
 from agents.muzero.search.base import Model
 from agents.muzero.search.base import SearchResult
 from agents.muzero.search.checks import check_roots
+from agents.muzero.search.checks import require_not_negative
 from agents.muzero.search.checks import require_positive
 from agents.muzero.search.forest import Forest
 from agents.muzero.search.forest import softmax
@@ -275,6 +276,9 @@ class GumbelSearch(Copyable):
     ) -> None:
         require_positive("num_simulations", num_simulations)
         require_positive("max_considered", max_considered)
+        require_not_negative("visit_offset", visit_offset)
+        require_not_negative("value_scale", value_scale)
+        require_not_negative("gumbel_scale", gumbel_scale)
         choose("normalization", normalization, ("siblings", "tree", "none"))
         self.num_simulations = int(num_simulations)
         self.discount = float(discount)

@@ -18,6 +18,7 @@ from agents.muzero.search import tree as trees
 from agents.muzero.search.base import Model
 from agents.muzero.search.base import SearchResult
 from agents.muzero.search.checks import check_roots
+from agents.muzero.search.checks import require_not_negative
 from agents.muzero.search.checks import require_positive
 from agents.muzero.search.forest import Forest
 from agents.muzero.search.forest import softmax
@@ -155,8 +156,12 @@ class PUCTSearch(Copyable):
         require_positive("num_simulations", num_simulations)
         if not 0.0 <= exploration_fraction <= 1.0:
             raise ValueError(f"exploration_fraction must be in [0, 1], got {exploration_fraction}")
-        if dirichlet_alpha <= 0.0:
-            raise ValueError(f"dirichlet_alpha must be positive, got {dirichlet_alpha}")
+        for name, constant in {"dirichlet_alpha": dirichlet_alpha, "c_base": c_base}.items():
+            if not 0.0 < constant < float("inf"):
+                raise ValueError(f"{name} must be finite and positive, got {constant}")
+        require_not_negative("c_init", c_init)
+        if initial_root_visits not in (0, 1):
+            raise ValueError(f"initial_root_visits must be 0 or 1, got {initial_root_visits}")
         self.num_simulations = int(num_simulations)
         self.discount = float(discount)
         self.dirichlet_alpha = dirichlet_alpha

@@ -39,7 +39,7 @@ def explain(error: HydraException, config_name: str, arguments: Sequence[str]) -
     match = re.search(r"Could not override '([^'@]+)(@[^']*)?'", text)
     if match:
         key = match.group(1)
-        return _unknown_key(key, config_name, arguments)
+        return _clash(key, config_name, arguments) or _unknown_key(key, config_name, arguments)
     nothing = [one.partition("=")[0] for one in arguments if one.endswith("=null")]
     if "group override must be a string" in text and nothing:
         return (
@@ -58,6 +58,32 @@ def _unreadable(argument: str) -> str:
     if not equals or not re.fullmatch(r"\+{0,2}[\w./@-]+", key) or value.startswith(("'", '"')):
         return f"{told}."
     return f"{told}. A text with such characters is quoted: {as_argument(key, value)}"
+
+
+def _clash(key: str, config_name: str, arguments: Sequence[str]) -> str:
+    """Say which two arguments do not go together, one of which chooses ``key``; "" if none do."""
+    chosen = [one for one in arguments if re.match(r"\w+(/\w+)*=", one)]  # group=option
+    typed = [one for one in chosen if one.partition("=")[0] == key]
+    experiments = [one for one in chosen if one.startswith("experiment=")]
+    wanted = [*typed, *experiments][:1]  # what names the group: typed, or by the experiment
+    others = [one for one in chosen if one not in wanted]
+    for other in sorted(others, key=lambda one: one in experiments):
+        if wanted and _composes([one for one in chosen if one != other], config_name):
+            return (
+                f"{wanted[0]} does not go with {other}: it chooses {key}, and there is none to "
+                "choose. Leave out one of them."
+            )
+    return ""
+
+
+def _composes(arguments: Sequence[str], config_name: str) -> bool:
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        try:
+            compose(config_name, overrides=list(arguments))
+        except HydraException:
+            return False
+    return True
 
 
 def _unknown_key(key: str, config_name: str, arguments: Sequence[str]) -> str:

@@ -40,8 +40,11 @@ class Part(partial[Any]):
         """Make it.
 
         Raises:
-            ConfigurationError: arguments that it does not take, or what it refuses (ValueError).
+            ConfigurationError: arguments that it does not take, or was given already, or what it
+                refuses (ValueError).
         """
+        for name in keywords.keys() & self.keywords.keys():
+            raise ConfigurationError(f"{self.key}.{name} is set by the program: leave it out.")
         try:
             signature(self.func).bind(*self.args, *arguments, **{**self.keywords, **keywords})
         except TypeError as error:

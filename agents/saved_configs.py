@@ -16,7 +16,7 @@ from envs.names import choose
 from envs.scenarios import absolute_grid
 
 # config group -> what it fills in
-_GROUPS: Mapping[str, tuple[str, ...]] = {
+GROUPS: Mapping[str, tuple[str, ...]] = {
     "env": ("env",),
     "scenarios": (
         *("env.kwargs.scenarios", "env.kwargs.scenario_folder", "env.evaluation_kwargs.scenarios"),
@@ -92,14 +92,14 @@ def change_saved(
         key = _key_of(override)
         if _under(key, ignored):
             continue
-        for target in _GROUPS.get(key, (key,)):
+        for target in GROUPS.get(key, (key,)):
             if not _under(target, changeable):
                 raise ValueError(
                     f"{override}: a saved run is continued as it was; only {', '.join(changeable)} "
                     "may be changed. Start a new run for another configuration."
                 )
             value = OmegaConf.select(composed, target, default=_ABSENT)
-            if key not in _GROUPS and override[0] not in "+~":
+            if key not in GROUPS and override[0] not in "+~":
                 _require_key(config, target)
             if value is _ABSENT:
                 _remove(config, target)
@@ -129,7 +129,7 @@ def adopt(
     Raises:
         ValueError: an override of a key that ``saved`` does not have.
     """
-    keys = [key for group in groups for key in _GROUPS[group]]
+    keys = [key for group in groups for key in GROUPS[group]]
     merged, theirs = OmegaConf.create(dict(config)), OmegaConf.create(dict(saved))
     for key in keys:
         value = OmegaConf.select(theirs, key, default=_ABSENT)
@@ -162,7 +162,7 @@ def with_absolute_paths(value: Any) -> Any:
 
 def _keys_set_by(override: str) -> tuple[str, ...]:
     key = _key_of(override)
-    return _GROUPS.get(key, (key,))
+    return GROUPS.get(key, (key,))
 
 
 def _key_of(override: str) -> str:

@@ -126,6 +126,24 @@ def check_component(
     return target
 
 
+def misfits(config: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Yield the keys at and below ``key`` that the classes there do not take, or not so valued."""
+    known, others = {}, True
+    if TARGET in config:
+        known, others = settings_of(_locate(config, key))
+    for name, value in config.items():
+        path = _join(key, name)
+        if name in (TARGET, PARTIAL):
+            continue
+        hint = known[name].hint if name in known else Any
+        if name not in known and not others:
+            yield path
+        elif isinstance(value, Mapping):
+            yield from misfits(value, path)
+        elif hint not in (_ABSENT, Any) and not _allows(hint, value):
+            yield path
+
+
 def settings_of(target: Callable[..., Any]) -> tuple[dict[str, _Setting], bool]:
     """Return the keywords of ``target``, by name, and whether it takes others as well."""
     try:

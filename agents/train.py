@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -45,6 +47,7 @@ from agents.entries import log_results
 from agents.entries import report
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator
+from agents.experiments import without_misfits
 from agents.loggers import CompositeLogger
 from agents.loggers import RunInfo
 from agents.loggers.csv import logged_until
@@ -96,6 +99,8 @@ def train(composed: DictConfig) -> float:
     run = RunFolder.open_existing(given_path(config["resume"], "resume")) if resumed else None
     if run is None:
         config["name"] = folder_name(config["name"], "name")
+        overrides = HydraConfig.get().overrides.task
+        config = without_misfits(config, overrides, _compose)
     else:
         config = _resumed_config(run, composed)
     initial = _initial_weights(config, run)
@@ -363,6 +368,10 @@ def _self_contained(
             config = with_shapes_of(initial.run, config, composed, overrides)
         config = {**config, "weights": initial.reference}
     return with_absolute_paths(config)
+
+
+def _compose(overrides: Sequence[str]) -> dict[str, Any]:
+    return plain(compose("train", overrides=list(overrides)))
 
 
 def _resumed_config(run: RunFolder, composed: DictConfig) -> dict[str, Any]:

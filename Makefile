@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help train test test-slow test-nightly benchmark lint format types setup clean
+.PHONY: help train test test-slow test-readme test-nightly benchmark lint format types setup clean
 
 help:
 	@sed -n '1,7p' Makefile
@@ -41,6 +41,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+# every command of the README, from a clone and from a read-only installation: an hour or so
+test-readme: setup
+	$(BIN)/python -m pytest -q -m slow tests/test_readme_literally.py $(ARGS)
 
 # the fast simulator beside grid2op for 200,000 states: 10 minutes or so
 test-nightly: setup

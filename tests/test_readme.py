@@ -1,4 +1,7 @@
-"""What the documents show works: commands compose, and Python runs. tests/test_readme_literally.py runs them all."""
+"""What the documents show works: commands compose, and Python runs.
+
+``test_readme_literally.py`` runs the commands.
+"""
 
 from __future__ import annotations
 

@@ -101,8 +101,7 @@ def read_submission(folder: str | os.PathLike[str]) -> AgentRecipe:
     Raises:
         ValueError: a file is missing, damaged, or of another kind; the message names it.
     """
-    folder = Path(folder).expanduser()
-    path = folder / RECIPE
+    path = Path(folder) / RECIPE
     if not path.is_file():
         raise ValueError(f"{folder} is not a submission of powergrid-muzero: it has no {RECIPE}")
     try:
@@ -113,7 +112,7 @@ def read_submission(folder: str | os.PathLike[str]) -> AgentRecipe:
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {', '.join(missing)}")
     document = with_present_names(document)
-    weights = folder / WEIGHTS
+    weights = Path(folder) / WEIGHTS
     return AgentRecipe(
         name=document["name"],
         agent=document["agent"],

@@ -33,7 +33,7 @@ def open_folder(folder: str | os.PathLike[str]) -> Environment:
     Raises:
         ValueError: it is no such folder.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not (folder / "config.py").is_file() or not (folder / "chronics").is_dir():
         raise ValueError(
             f"{folder} is not a grid2op environment with scenarios: it needs config.py and "

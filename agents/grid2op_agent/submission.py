@@ -101,7 +101,8 @@ def read_submission(folder: str | os.PathLike[str]) -> AgentRecipe:
     Raises:
         ValueError: a file is missing, damaged, or of another kind; the message names it.
     """
-    path = Path(folder) / RECIPE
+    folder = Path(folder).expanduser()
+    path = folder / RECIPE
     if not path.is_file():
         raise ValueError(f"{folder} is not a submission of powergrid-muzero: it has no {RECIPE}")
     try:
@@ -112,7 +113,7 @@ def read_submission(folder: str | os.PathLike[str]) -> AgentRecipe:
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {', '.join(missing)}")
     document = with_present_names(document)
-    weights = Path(folder) / WEIGHTS
+    weights = folder / WEIGHTS
     return AgentRecipe(
         name=document["name"],
         agent=document["agent"],

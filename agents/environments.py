@@ -34,7 +34,8 @@ class EnvironmentFactory:
     """How to make environments: a Gymnasium id with its keywords. Picklable, so workers can use it.
 
     Calling it makes B environments side by side: single ones in a ``ResumableVectorEnv``, or, with
-    ``vector``, the id's own vector environment, which must offer the same.
+    ``vector``, the id's own vector environment, which must offer the same. What an idle gate earns
+    before the first decision is in ``info["reset_reward"]`` alone, no decision's reward.
     """
 
     env_id: str  # "PowerGrid-v0", "CartPole-v1"; "module:Id" imports the module that registers it
@@ -49,8 +50,11 @@ class EnvironmentFactory:
             ValueError: no environment of that id, or a keyword that it does not take.
         """
         _ensure_registered(self.env_id)
+        self._check_kwargs()
         with _named_mistakes(self.env_id):
             env = gym.make(self.env_id, **self.kwargs)
+        if env.has_wrapper_attr("reset_reward"):
+            env.set_wrapper_attr("reset_reward", "info")
         for wrapper in self.wrappers:
             env = wrapper(env)
         return env
@@ -71,6 +75,7 @@ class EnvironmentFactory:
                 "env.simulator=grid2op to play single environments."
             )
         _ensure_registered(self.env_id)
+        self._check_kwargs()
         mode = autoreset_mode(autoreset)
         with _named_mistakes(self.env_id):
             env = gym.make_vec(
@@ -78,6 +83,7 @@ class EnvironmentFactory:
                 num_envs=num_envs,
                 vectorization_mode="vector_entry_point",
                 autoreset=mode,
+                reset_reward="info",
                 **self.kwargs,
             )
         assert isinstance(env, PowerGridVectorEnv)
@@ -87,6 +93,13 @@ class EnvironmentFactory:
             env.close()
             raise
         return env
+
+    def _check_kwargs(self) -> None:
+        if "reset_reward" in self.kwargs:
+            raise ValueError(
+                "env.kwargs.reset_reward cannot be set: agents learn from single decisions, and "
+                "what an idle gate earns before the first one is counted beside them"
+            )
 
 
 def environment_class(env_id: str, *, vector: bool) -> Callable[..., Any]:

@@ -211,6 +211,16 @@ class ResumableVectorEnv(Copyable, SyncVectorEnv):
             results.append(env.get_wrapper_attr("simulate")(ids))
         return results
 
+    def info_texts(self) -> dict[str, np.ndarray]:
+        """Return what the environments' present infos say in words, ``[B]`` of str each.
+
+        See ``PowerGridEnv.info_texts``; environments without it have none.
+        """
+        if not self.envs[0].has_wrapper_attr("info_texts"):
+            return {}
+        texts = [env.get_wrapper_attr("info_texts")() for env in self.envs]
+        return {name: np.array([one[name] for one in texts], dtype=object) for name in texts[0]}
+
     def state_dict(self) -> dict[str, Any]:
         """Return what ``load_state_dict`` needs: tensors and plain Python only."""
         return {

@@ -117,13 +117,10 @@ class ObservedPowerGrid(PowerGridEnv):
             The encoded observation, and info as in ``PowerGridEnv``.
         """
         info = {
-            "scenario": "",
             "step": int(self.state.step[0]),
             "rho_max": float(self.state.rho.max()),
             "illegal": False,
-            "illegal_reason": "",
             "duration": 0,
-            "end": "",
         }
         return self.complete({**info, **more})
 

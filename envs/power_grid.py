@@ -26,6 +26,7 @@ from envs.blackout_text import what_it_says
 from envs.checks import check_action
 from envs.checks import check_action_list
 from envs.checks import check_count
+from envs.checks import check_flag
 from envs.checks import check_options
 from envs.copies import Copyable
 from envs.grid2op_options import check_grid2op_env
@@ -98,11 +99,14 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     The end of the scenario, or ``max_steps`` steps, is ``truncated``. Both keep their reward.
 
     ## Information
-    From ``reset`` and ``step``: ``action_mask`` int8 [A], 1 = legal now; ``scenario`` str; ``step``
+    From ``reset`` and ``step``, numbers only: ``action_mask`` int8 [A], 1 = legal now; ``step``
     int, row of the scenario now on the grid; ``rho_max`` float, highest line loading (0 after a
-    blackout); ``illegal`` bool; ``illegal_reason`` str, "" if legal; ``duration`` int, grid steps
-    played by this call; ``end`` str: "", "blackout: ..." with the lines that tripped in its last
-    step, "scenario complete" or "time limit".
+    blackout); ``illegal`` bool; ``duration`` int, grid steps played by this call. Under an idle
+    gate, ``reset`` adds ``reset_reward`` float, see ``envs.wrappers.IdleGate``.
+
+    In words, from ``info_texts()`` at any time, or in every info with ``text_infos=True``:
+    ``scenario``, its name; ``illegal_reason``, "" if legal; ``end``: "", "blackout: ..." with the
+    lines that tripped in its last step, "scenario complete" or "time limit".
 
     ## Arguments
     - ``grid``: grid2op name, or folder, of the grid.
@@ -119,10 +123,11 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
       ``{"NB_TIMESTEP_COOLDOWN_SUB": 3}``.
     - ``grid2op_options``: what else ``grid2op.make`` should get, such as an opponent; see
       ``envs.grid2op_options`` for what is covered.
+    - ``text_infos``: put the words into infos, too. Tools that make tensors of infos take none.
     - ``render_mode``: None or "rgb_array".
 
-    ``gymnasium.make`` also takes ``idle_gate`` and ``reconnect_lines``, which wrap the environment
-    in ``envs.wrappers.IdleGate`` and ``ReconnectLines``.
+    ``gymnasium.make`` also takes ``idle_gate``, ``reset_reward`` and ``reconnect_lines``, which
+    wrap the environment in ``envs.wrappers.IdleGate`` and ``ReconnectLines``.
 
     ## Copies
     Copied or pickled, also in mid-episode, it goes on as it would have, generators included. Since
@@ -155,6 +160,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         action_mask: str = "legal",
         parameters: Mapping[str, Any] | None = None,
         grid2op_options: Mapping[str, Any] | None = None,
+        text_infos: bool = False,
         render_mode: str | None = None,
     ):
         """See the class for the arguments.
@@ -175,6 +181,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             action_mask=action_mask,
             parameters=parameters,
             grid2op_options=grid2op_options,
+            text_infos=text_infos,
             render_mode=render_mode,
         )
         self.split = choose("split", split, SPLITS)
@@ -183,6 +190,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         if render_mode is not None:
             choose("render mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
+        self.text_infos = check_flag("text_infos", text_infos)
         self.max_steps = None if max_steps is None else check_count("max_steps", max_steps)
         grid = check_grid_name(grid)
         self.scenarios = find_source(scenarios, grid=grid, folder=scenario_folder)
@@ -217,6 +225,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         self._state: GridState | None = None
         self._observation: Any = None  # grid2op's
         self._mask: np.ndarray | None = None  # [A] int8
+        self._texts: dict[str, str] = {}
         self._over = True
         self._plotter: Any = None
         self._closed = False
@@ -240,6 +249,11 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         self._need_reset(self._state is None)
         assert self._state is not None
         return self._state
+
+    def info_texts(self) -> dict[str, str]:
+        """Return what the latest info says in words: "scenario", "illegal_reason" and "end"."""
+        self._need_reset(not self._texts)
+        return dict(self._texts)
 
     def action_masks(self) -> np.ndarray:
         """Return ``[A]`` bool, True = legal now (what sb3-contrib's masked algorithms ask for)."""
@@ -514,15 +528,15 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         end: str = "",
     ) -> dict[str, Any]:
         assert self._scenario is not None
-        return {
-            "scenario": self._scenario.name,
+        texts = {"scenario": self._scenario.name, "illegal_reason": illegal_reason, "end": end}
+        self._texts = texts
+        numbers = {
             "step": int(self.state.step[0]),
             "rho_max": float(self.state.rho.max()),
             "illegal": illegal,
-            "illegal_reason": illegal_reason,
             "duration": duration,
-            "end": end,
         }
+        return {**numbers, **texts} if self.text_infos else numbers
 
 
 def _cause(their_info: Mapping[str, Any]) -> str:

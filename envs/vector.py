@@ -53,6 +53,7 @@ from envs.vector_grids import Grids
 from envs.vector_grids import GridSave
 from envs.vector_grids import Recipe
 from envs.workers import GridProcesses
+from envs.wrappers import RESET_REWARDS
 
 
 class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
@@ -120,12 +121,14 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         reward: str = "l2rpn",
         planning_reward: str | None = None,
         idle_gate: float | None = None,
+        reset_reward: str = "first_step",
         reconnect_lines: bool = False,
         max_steps: int | None = None,
         start: str = "beginning",
         action_mask: str = "legal",
         parameters: Mapping[str, Any] | None = None,
         grid2op_options: Mapping[str, Any] | None = None,
+        text_infos: bool = False,
         render_mode: str | None = None,
     ):
         """See the class for the arguments.
@@ -163,11 +166,13 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             reward=reward,
             action_mask=self.mask_kind,
             idle_gate=check_gate(idle_gate),
+            pays_resets=choose("reset_reward", reset_reward, RESET_REWARDS) == "first_step",
             reconnect_lines=check_flag("reconnect_lines", reconnect_lines),
             max_steps=self.max_steps,
             max_decisions=check_time_limit(max_episode_steps),
             autoreset=self.autoreset_mode,
             threads=check_count("threads", threads),
+            text_infos=check_flag("text_infos", text_infos),
         )
         self._recipe = recipe
         num_workers = check_count("num_workers", num_workers, least=0)
@@ -221,6 +226,15 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
     def worker_pids(self) -> list[int]:
         """Process ids of the workers, in the order of their grids; none without workers."""
         return self._grids.pids if isinstance(self._grids, GridProcesses) else []
+
+    def info_texts(self) -> dict[str, np.ndarray]:
+        """Return what the present infos say in words, as ``PowerGridEnv.info_texts`` does.
+
+        Each of "scenario", "illegal_reason" and "end" is ``[B]`` of str. After a step that has
+        started the next episode already ("same_step") they are about that one; ``text_infos``
+        keeps those of the ending in ``infos["final_info"]``.
+        """
+        return self._grids.info_texts()
 
     # -------------------------------------------------------------------------------- playing
 

@@ -52,11 +52,13 @@ class Recipe:
     reward: str
     action_mask: str
     idle_gate: float | None
+    pays_resets: bool  # the first step also pays what was earned before the first decision
     reconnect_lines: bool
     max_steps: int | None
     max_decisions: int | None  # of an episode, at most
     autoreset: AutoresetMode
     threads: int
+    text_infos: bool  # infos hold words, too
 
 
 class Shown(NamedTuple):
@@ -175,12 +177,18 @@ class Grids:
         simulator, records = self.simulator, self._records
         return {
             "action_mask": records.action_mask[grids].copy(),
-            "scenario": records.scenario[grids].copy(),
             "step": simulator.row[grids].astype(np.int64),
             "rho_max": simulator.rho[grids].max(axis=1).astype(np.float64),
             "illegal": records.illegal[grids].copy(),
-            "illegal_reason": records.illegal_reason[grids].copy(),
             "duration": records.duration[grids].copy(),
+            **(self.info_texts(grids) if self._recipe.text_infos else {}),
+        }
+
+    def info_texts(self, grids: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
+        """Return what infos say in words; ``[B]`` of str each."""
+        return {
+            "scenario": self._records.scenario[grids].copy(),
+            "illegal_reason": self._records.illegal_reason[grids].copy(),
             "end": self.player.end[grids].copy(),
         }
 
@@ -282,6 +290,9 @@ class Grids:
 
     def _decide(self, grids: np.ndarray, actions: np.ndarray) -> np.ndarray:
         rewards, durations, illegal, reasons = self.player.decide(grids, actions)
+        if self._recipe.pays_resets and self.player.idle_gate is not None:
+            records = self._records
+            rewards += np.where(records.just_reset[grids], records.reset_reward[grids], 0.0)
         self._records.note_decisions(grids, durations, illegal, reasons)
         for grid, action in zip(grids.tolist(), actions.tolist(), strict=True):
             self._episodes[grid].actions.append(action)

@@ -12,7 +12,10 @@ from envs.actions import DO_NOTHING
 from envs.checks import check_action
 from envs.checks import check_gate
 from envs.copies import Copyable
+from envs.names import choose
 from envs.power_grid import PowerGridEnv
+
+RESET_REWARDS = ("first_step", "info")
 
 
 def _power_grid(env: gym.Env[Any, Any], wrapper: str) -> PowerGridEnv:
@@ -28,8 +31,13 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
     After ``reset`` and after each action of the agent, "do nothing" is played until the highest
     rho reaches ``threshold`` or the episode ends. ``step`` returns the sum of the rewards of all
     steps played and ``info["duration"]`` their number; ``illegal`` and ``illegal_reason`` are about
-    the agent's own action. ``reset`` reports what it played in ``info["duration"]`` and
-    ``info["reset_reward"]``.
+    the agent's own action. ``reset`` reports what it played in ``info["duration"]`` and what that
+    earned in ``info["reset_reward"]``.
+
+    A reset pays nothing in Gymnasium. So that the rewards of an episode's steps sum to what the
+    grid earned in all of it, which is what tools such as ``RecordEpisodeStatistics`` report, its
+    first step pays ``reset_reward`` too. It depends on no action, so algorithms that learn from
+    single decisions may do without: with ``reset_reward="info"`` it is in ``info`` alone.
 
     Every episode has at least one decision: where doing nothing would carry the reset's calm
     phase to the episode's end, the same scenario is started again and played up to the step before
@@ -38,16 +46,23 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
     Args:
         env: a PowerGridEnv, wrapped or not.
         threshold: rho from which on the agent decides, such as 0.95; above 0 and below 2.
+        reset_reward: "first_step" or "info": where what ``reset`` earned is paid.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], threshold: float):
+    def __init__(
+        self, env: gym.Env[Any, Any], threshold: float, *, reset_reward: str = "first_step"
+    ):
         checked = check_gate(threshold)
         if checked is None:
             raise ValueError("the idle gate's threshold must be a number, but is None")
         _power_grid(env, "IdleGate")
-        RecordConstructorArgs.__init__(self, threshold=checked)
+        choose("reset_reward", reset_reward, RESET_REWARDS)
+        RecordConstructorArgs.__init__(self, threshold=checked, reset_reward=reset_reward)
         gym.Wrapper.__init__(self, env)
         self.threshold = checked
+        self.reset_reward = reset_reward
+        self._earned = 0.0  # before the first decision, and not paid yet
+        self._reason = ""  # why the agent's own action was illegal
         # Calm steps go without observation and mask, unless a wrapper below wants to see them.
         self._unseen = _advances(env)
 
@@ -58,7 +73,8 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         limit = np.inf
         while True:
             observation, info = self.env.reset(seed=seed, options=options)
-            start = {"scenario": info["scenario"], "first_step": info["step"]}
+            scenario = _power_grid(self.env, "IdleGate").info_texts()["scenario"]
+            start = {"scenario": scenario, "first_step": info["step"]}
             duration, total = 0, 0.0
             over = False
             while not over and info["rho_max"] < self.threshold and duration < limit:
@@ -71,12 +87,15 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
             seed, options, limit = None, start, duration - 1
         observation, info = self._complete(observation, info)
         info.update(duration=duration, reset_reward=total)
+        self._earned = total if self.reset_reward == "first_step" else 0.0
+        self._reason = ""
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Play the agent's action, then calm steps up to the next decision."""
         observation, total, terminated, truncated, info = self._play(action)
-        own = {key: info[key] for key in ("illegal", "illegal_reason")}
+        own = {key: info[key] for key in ("illegal", "illegal_reason") if key in info}
+        self._reason = self.env.get_wrapper_attr("info_texts")()["illegal_reason"]
         duration = info["duration"]
         while not (terminated or truncated) and info["rho_max"] < self.threshold:
             observation, reward, terminated, truncated, info = self._play(DO_NOTHING)
@@ -84,7 +103,12 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
             duration += info["duration"]
         observation, info = self._complete(observation, info)
         info.update(own, duration=duration)
+        total, self._earned = self._earned + total, 0.0
         return observation, total, terminated, truncated, info
+
+    def info_texts(self) -> dict[str, str]:
+        """Return ``PowerGridEnv.info_texts``, about the agent's own action."""
+        return {**self.env.get_wrapper_attr("info_texts")(), "illegal_reason": self._reason}
 
     def _play(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Play one step; the observation is None where ``_complete`` will make it."""

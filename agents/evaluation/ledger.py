@@ -126,7 +126,7 @@ class Ledger:
         illegal = bool(infos["illegal"][index])
         self._actions[index].append((int(self._steps[index]), action, not illegal))
         if illegal and self._first_illegal[index] is None:
-            reason = infos["illegal_reason"][index]
+            reason = self._env.info_texts()["illegal_reason"][index]
             self._first_illegal[index] = self._incident(index, f"action {action} {reason}")
 
     def note_end(self, index: int, end: str, *, completed: bool) -> None:

@@ -129,7 +129,7 @@ class EpisodePlayer:
             for index in np.flatnonzero(active & (terminated | truncated)):
                 active[index] = False
                 lost = bool(terminated[index])
-                ledger.note_end(int(index), _end(infos, int(index), lost=lost), completed=not lost)
+                ledger.note_end(int(index), _end(env, int(index), lost=lost), completed=not lost)
         return ledger.episodes(group)
 
     def _act(
@@ -182,6 +182,7 @@ def _where(plan: EpisodePlan) -> str:
     return f"scenario {plan.scenario}" if plan.scenario else f"seed {plan.seed}"
 
 
-def _end(infos: Mapping[str, Any], index: int, *, lost: bool) -> str:
-    end = infos["end"][index] if "end" in infos else ""
-    return str(end) if end else ("terminated" if lost else "time limit")
+def _end(env: VectorEnvironment, index: int, *, lost: bool) -> str:
+    ends = env.info_texts().get("end")
+    end = "" if ends is None else str(ends[index])
+    return end or ("terminated" if lost else "time limit")

@@ -64,7 +64,7 @@ def replay_episodes(
             playing = step < lengths
             rho_max[playing, step + 1] = np.asarray(infos["rho_max"])[playing]
             for index in np.flatnonzero(playing & ~over & (terminated | truncated)).tolist():
-                over[index], ends[index] = True, str(infos["end"][index])
+                over[index], ends[index] = True, str(env.info_texts()["end"][index])
                 if step + 1 != lengths[index]:
                     raise _went_elsewhere(records[index], f"{ends[index]!r} at step {step + 1}")
     finally:

@@ -62,7 +62,7 @@ class Player:
         self.agent.bind(self._env)
         self._decided = False
         self._since = 0  # steps since the last decision
-        self._refused = ""  # why the last decision was illegal
+        self._refused = False  # the last decision was illegal
 
     def choose(self, observation: BaseObservation) -> int:
         """Return the number of the action to play.
@@ -110,9 +110,7 @@ class Player:
 
     def _decide(self) -> int:
         grid = self._grid
-        encoded, info = grid.present(
-            duration=self._since, illegal=self._refused != "", illegal_reason=self._refused
-        )
+        encoded, info = grid.present(duration=self._since, illegal=self._refused)
         for layer in self._layers:
             encoded = layer.observation(encoded)
         infos = as_infos({key: _row(value) for key, value in info.items()}, _THERE)
@@ -120,7 +118,7 @@ class Player:
             chosen = self.agent.act(np.asarray(encoded)[None], infos, _THERE.copy())
         action = check_action(np.asarray(chosen)[0], grid.catalogue.num_actions)
         self._decided, self._since = True, 0
-        self._refused = grid.catalogue.illegal_reason(action, grid.state)
+        self._refused = bool(grid.catalogue.illegal_reason(action, grid.state))
         return action
 
 
@@ -147,4 +145,4 @@ def _row(value: object) -> np.ndarray:
     """Return ``value`` as the vector info of one environment."""
     if isinstance(value, np.ndarray):
         return value[None]
-    return np.array([value], dtype=object if isinstance(value, str) else None)
+    return np.array([value])

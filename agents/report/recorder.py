@@ -151,8 +151,15 @@ class _Film:
         self._topologies: list[TopologyTrace] = []
         self._clocks: list[np.datetime64] = []  # of the first two frames
 
-    def add(self, frame: int, state: GridState, infos: Mapping[str, Any], grid: int) -> None:
-        """Add the frame after ``frame`` steps of grid number ``grid``."""
+    def add(self, frame: int, state: GridState, reasons: np.ndarray, grid: int) -> None:
+        """Add the frame after ``frame`` steps of grid number ``grid``.
+
+        Args:
+            frame: how many steps were played.
+            state: of all B grids.
+            reasons: ``[B]`` of str, why the last action was illegal, "" if it was not.
+            grid: which of them.
+        """
         if frame > self._record.steps:
             return
         for name, rows in self._series.items():
@@ -163,9 +170,8 @@ class _Film:
         if not self._topologies or not np.array_equal(busbars, self._topologies[-1].busbars):
             self._topologies.append(TopologyTrace(frame=frame, busbars=busbars.copy()))
         decision = self._decisions.get(frame - 1)
-        if decision is not None and infos["illegal"][grid]:
-            reason = str(infos["illegal_reason"][grid]) or "it is illegal"
-            self._decisions[frame - 1] = replace(decision, illegal_reason=reason)
+        if decision is not None and reasons[grid]:
+            self._decisions[frame - 1] = replace(decision, illegal_reason=str(reasons[grid]))
 
     def trace(self) -> EpisodeTrace:
         """Return the whole episode."""
@@ -189,8 +195,10 @@ def _film(
 
     def add(step: int, env: VectorEnvironment, infos: Mapping[str, Any]) -> None:
         state = grid_states(env)
+        illegal, said = infos["illegal"], env.info_texts()["illegal_reason"]
+        reasons = np.where(illegal, np.where(said == "", "it is illegal", said), "")
         for grid, film in enumerate(films):
-            film.add(step, state, infos, grid)
+            film.add(step, state, reasons, grid)
 
     replay_episodes(make_environment, records, on_step=add)
     return [film.trace() for film in films]

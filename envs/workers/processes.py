@@ -75,6 +75,7 @@ class GridProcesses:
         self.catalogue = one.catalogue
         self.encoder = one.encoder
         self._source = recipe.scenarios
+        self._text_infos = recipe.text_infos
         columns = columns_of(self.encoder.space, self.catalogue.num_actions)
         self._board = Board(columns, num_grids)
         self._words = {name: np.full(num_grids, None, dtype=object) for name in WORDS}
@@ -160,17 +161,19 @@ class GridProcesses:
         parts = self._ask("state", [()] * len(self._workers))
         return GridState(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
+    def info_texts(self) -> dict[str, np.ndarray]:
+        """See ``Grids.info_texts``."""
+        return {name: words.copy() for name, words in self._words.items()}
+
     def _shown(self, answers: Sequence[Rest]) -> Shown:
         arrays = self._board.arrays
         values = {
             "action_mask": arrays["action_mask"].copy(),
-            "scenario": self._words["scenario"].copy(),
             "step": arrays["step"].copy(),
             "rho_max": arrays["rho_max"].copy(),
             "illegal": arrays["illegal"].copy(),
-            "illegal_reason": self._words["illegal_reason"].copy(),
             "duration": arrays["duration"].copy(),
-            "end": self._words["end"].copy(),
+            **(self.info_texts() if self._text_infos else {}),
         }
         extras = [answer.extras for answer in answers]
         sizes = [worker.block.end - worker.block.first for worker in self._workers]

@@ -168,9 +168,10 @@ class Service:
         """See ``Grids.save``; the scenario is left out."""
         return without_scenario(self._grids.save(grid - self._first))
 
-    def load(self, grid: int, saved: GridSave) -> None:
+    def load(self, grid: int, saved: GridSave) -> Rest:
         """See ``Grids.load``; the scenario is found again by its name."""
         self._grids.load(grid - self._first, with_scenario(saved, self._source))
+        return Rest(self._changed_words(), {})
 
     def close(self) -> None:
         """End the threads."""
@@ -183,12 +184,15 @@ class Service:
         observations = shown.observations if several else {"": shown.observations}
         for name, array in observations.items():
             rows[f"observation {name}"][:] = array
-        words = {}
         for name, values in shown.values.items():
-            if name in WORDS:
-                now = values.tolist()
-                if now != self._words.get(name):
-                    words[name] = self._words[name] = now
-            else:
+            if name not in WORDS:
                 rows[name][:] = values
-        return Rest(words, shown.extras)
+        return Rest(self._changed_words(), shown.extras)
+
+    def _changed_words(self) -> dict[str, list[str]]:
+        words = {}
+        for name, texts in self._grids.info_texts().items():
+            now = texts.tolist()
+            if now != self._words.get(name):
+                words[name] = self._words[name] = now
+        return words

@@ -20,7 +20,10 @@ from agents.resumable import ResumableVectorEnv
 from envs.power_grid import PowerGridEnv
 
 CARTPOLE = EnvironmentFactory("CartPole-v1")
-GRID = EnvironmentFactory("PowerGrid-v0", {"max_steps": 12, "action_mask": "distinct"})
+GRID = EnvironmentFactory(
+    "PowerGrid-v0", {"max_steps": 12, "action_mask": "distinct", "text_infos": True}
+)
+PAID = {"reset_reward": "first_step"}
 NEXT_STEP: Any = "next_step"  # a way of gymnasium's that factories do not take
 GATED = EnvironmentFactory("PowerGrid-v0", {"idle_gate": 0.95, "start": "random", "max_steps": 300})
 
@@ -152,7 +155,7 @@ def test_scenarios_per_environment_and_lookahead() -> None:
     assert isinstance(grid, PowerGridEnv)
     names = list(grid.scenarios.names("val")[:2])
     _, infos = env.reset(seed=0, options={"scenario": names})
-    assert infos["scenario"].tolist() == names
+    assert infos["scenario"].tolist() == env.info_texts()["scenario"].tolist() == names
     _, infos = env.reset(seed=0, options={"scenario": names[1]})
     assert infos["scenario"].tolist() == [names[1]] * 2
     outlook, none = env.simulate([np.array([0, 1, 2]), None])
@@ -184,6 +187,8 @@ def test_factories_pickle_and_wrap() -> None:
         (lambda: EnvironmentFactory("FrozenLake-v1")(1), "expected a Box"),
         (lambda: CARTPOLE(1, autoreset=NEXT_STEP), "autoreset is 'next_step'"),
         (lambda: EnvironmentFactory("PowerGrid-v0", {"reward": "l2rpm"})(1), "'l2rpn'"),
+        (lambda: EnvironmentFactory("PowerGrid-v0", PAID)(1), "reset_reward cannot be set"),
+        (lambda: replace(GRID, kwargs=PAID, vector=True)(1), "reset_reward cannot be set"),
     ],
 )
 def test_wrong_recipes_are_named(make: Any, message: str) -> None:

@@ -28,7 +28,9 @@ from tests.agents.test_evaluation import make_agent
 from tests.agents.test_evaluation import without_times
 
 CARTPOLE = EnvironmentFactory("CartPole-v1")
-GRID = EnvironmentFactory("PowerGrid-v0", {"split": "test", "max_steps": 40}, vector=True)
+GRID = EnvironmentFactory(
+    "PowerGrid-v0", {"split": "test", "max_steps": 40, "text_infos": True}, vector=True
+)
 SCENARIOS = make_source("recombined").names("test")
 
 

@@ -117,6 +117,7 @@ def compare(
         stop: raise AssertionError at the first disagreement; else go on with the next episode.
         options: of both environments.
     """
+    options = {**options, "text_infos": True}
     reference: gym.Env[Any, Any] = gym.make("PowerGrid-v0", disable_env_checker=True, **options)
     fast = PowerGridVectorEnv(1, autoreset="disabled", **options)
     env = reference.unwrapped

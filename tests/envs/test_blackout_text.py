@@ -19,14 +19,16 @@ NAMES = make_source("recombined").names("test")[:2]
 
 @pytest.fixture(scope="module")
 def grids() -> PowerGridVectorEnv:
-    return PowerGridVectorEnv(2, autoreset="disabled", idle_gate=0.95, split="test")
+    return PowerGridVectorEnv(
+        2, autoreset="disabled", idle_gate=0.95, split="test", text_infos=True
+    )
 
 
 def test_both_simulators_name_the_same_cascade(grids: PowerGridVectorEnv) -> None:
     _, infos = grids.reset(options={"scenario": list(NAMES)})
     while not grids.over.all():
         *_, infos = grids.step(np.zeros(2, dtype=np.int64))
-    single: Any = gym.make("PowerGrid-v0", idle_gate=0.95)
+    single: Any = gym.make("PowerGrid-v0", idle_gate=0.95, text_infos=True)
     for name, end in zip(NAMES, infos["end"], strict=True):
         _, info = single.reset(options={"scenario": name})
         while not info["end"]:
@@ -38,7 +40,7 @@ def test_both_simulators_name_the_same_cascade(grids: PowerGridVectorEnv) -> Non
 
 
 def test_a_blackout_without_a_cascade_names_no_line(grids: PowerGridVectorEnv) -> None:
-    single = PowerGridEnv()
+    single = PowerGridEnv(text_infos=True)
     grids.reset(options={"scenario": list(NAMES)})
     single.reset(options={"scenario": NAMES[0]})
     losing = int(np.flatnonzero(single.simulate(range(1, 487)).game_over)[0]) + 1

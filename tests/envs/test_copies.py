@@ -112,7 +112,7 @@ def test_doing_nothing_in_a_copy_ends_when_it_does_in_a_fresh_one(way: Callable[
         *_, infos = env.step([0])
         while not env.over[0]:
             *_, infos = env.step([0])
-        return int(infos["step"][0]), str(infos["end"][0])
+        return int(infos["step"][0]), str(env.info_texts()["end"][0])
 
     env, fresh = (PowerGridVectorEnv(1, autoreset="disabled") for _ in range(2))
     env.reset(seed=0)

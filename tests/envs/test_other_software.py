@@ -14,6 +14,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 from stable_baselines3.common.env_checker import check_env
+from stable_baselines3.common.monitor import Monitor
 
 from agents.environments import EnvironmentFactory
 from envs.power_grid import PowerGridEnv
@@ -177,6 +178,165 @@ def test_record_episode_statistics_counts_whole_episodes(mode: str):
         if "episode" in infos:
             told.append((infos["episode"]["l"].tolist(), infos["episode"]["r"][0]))
     assert told == [([4, 4], pytest.approx(total))]
+
+
+# ------------------------------------------------------------------------------------------ infos
+
+
+def leaves(infos: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in infos.items():
+        if isinstance(value, dict):
+            yield from leaves(value)
+        elif key != "final_obs":  # an object array in Gymnasium's own vector environments, too
+            yield key, value
+
+
+@pytest.mark.parametrize("gate", [None, 0.9])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_infos_are_numbers_unless_words_are_asked_for(gate: float | None, workers: int):
+    numbers = {"action_mask", "step", "rho_max", "illegal", "duration"}
+    words = {"scenario", "illegal_reason", "end"}
+    for text_infos in (False, True):
+        options = {**OPTIONS, "idle_gate": gate, "max_steps": 30, "text_infos": text_infos}
+        single, many = gym.make("PowerGrid-v0", **options), make_vec(**options, num_workers=workers)
+        told, infos = [single.reset(seed=1)[1]], [many.reset(seed=1)[1]]
+        for _ in range(40):
+            *_, terminated, truncated, info = single.step(0)
+            told.append(info)
+            if terminated or truncated:
+                told.append(single.reset()[1])
+            infos.append(many.step([0, 0])[4])
+        assert any("final_info" in one for one in infos)
+        expected = numbers | (words if text_infos else set())
+        assert all(set(one) - {"reset_reward"} == expected for one in told)
+        for one in (*told, *infos):
+            for key, value in leaves(one):
+                is_number = np.asarray(value).dtype.kind in "biuf"
+                assert is_number != (key in words), key
+        single.close()
+        many.close()
+
+
+def test_words_by_methods_are_those_of_the_infos():
+    options = {**OPTIONS, "idle_gate": 0.7, "text_infos": True}
+    single, many = gym.make("PowerGrid-v0", **options), make_vec(1, **options, autoreset="disabled")
+    silent = make_vec(1, **{**options, "text_infos": False}, autoreset="disabled")
+    reasons, ends, rng = set(), set(), np.random.default_rng(0)
+    for seed in range(4):
+        for each in (single, many, silent):
+            each.reset(seed=seed)
+        over = False
+        while not over:
+            action = int(rng.integers(487))
+            *_, terminated, truncated, info = single.step(action)
+            infos = many.step([action])[4]
+            silent.step([action])
+            over = terminated or truncated
+            texts = single.get_wrapper_attr("info_texts")()
+            for name, said in texts.items():
+                assert info[name] == said == infos[name][0]
+                assert many.unwrapped.info_texts()[name][0] == said
+                assert silent.unwrapped.info_texts()[name][0] == said
+            reasons.add(texts["illegal_reason"])
+        ends.add(texts["end"])
+    assert len(reasons) > 2 and "" in reasons and "" not in ends
+    single.close()
+
+
+def test_numpy_to_torch_wraps_both():
+    pytest.importorskip("array_api_compat")
+    single = gym.wrappers.NumpyToTorch(gym.make("PowerGrid-v0", **OPTIONS, idle_gate=0.9))
+    many = wrappers.NumpyToTorch(make_vec(autoreset="next_step", max_steps=3, idle_gate=0.9))
+    _, info = single.reset(seed=0)
+    _, infos = many.reset(seed=0)
+    assert info["action_mask"].dtype is infos["action_mask"].dtype is torch.int8
+    for _ in range(8):
+        _, reward, terminated, truncated, info = single.step(torch.tensor(0))
+        *_, infos = many.step(torch.zeros(2, dtype=torch.int64))
+        assert infos["duration"].dtype is torch.int64
+        if terminated or truncated:
+            single.reset()
+    single.close()
+
+
+# ---------------------------------------------------------------------- the return of an episode
+
+STRESSED = ("educ-2019-01-14", "educ-2019-01-15")  # doing nothing ends in a blackout
+
+
+@pytest.fixture(scope="module")
+def earned() -> dict[str, float]:
+    """What doing nothing earns, step by step, by scenario."""
+    env, totals = PowerGridEnv(**OPTIONS), {}
+    for name in STRESSED:
+        env.reset(options={"scenario": name})
+        totals[name], over = 0.0, False
+        while not over:
+            _, reward, terminated, truncated, _ = env.step(0)
+            totals[name] += reward
+            over = terminated or truncated
+    env.close()
+    return totals
+
+
+def test_generic_tools_see_the_whole_return_under_a_gate(earned: dict[str, float], tmp_path: Any):
+    inner = gym.make("PowerGrid-v0", **OPTIONS, idle_gate=0.95)
+    single = Monitor(gym.wrappers.RecordEpisodeStatistics(inner), str(tmp_path / "monitor"))
+    many = wrappers.RecordEpisodeStatistics(make_vec(idle_gate=0.95, autoreset="disabled"))
+    for name in STRESSED:
+        _, info = single.reset(options={"scenario": name})
+        before, over, rewards = info["reset_reward"], False, []
+        assert before > 0
+        while not over:
+            _, reward, terminated, truncated, info = single.step(0)
+            rewards.append(reward)
+            over = terminated or truncated
+        assert info["episode"]["r"] == pytest.approx(earned[name], rel=1e-5)
+        assert single.get_episode_rewards()[-1] == pytest.approx(earned[name], rel=1e-5)
+        assert rewards[0] > before > 0  # with the first decision's own
+    _, infos = many.reset(options={"scenario": list(STRESSED)})
+    assert (infos["reset_reward"] > 0).all()
+    returns, over = np.zeros(2), np.zeros(2, dtype=bool)
+    while not over.all():
+        *_, terminations, truncations, infos = many.step(np.zeros(2, dtype=np.int64))
+        ended = (terminations | truncations) & ~over
+        over |= ended
+        returns[ended] = many.episode_returns[ended]
+    assert returns == pytest.approx(list(earned.values()), rel=1e-5)
+    single.close()
+
+
+def test_what_a_reset_earned_may_be_kept_apart(earned: dict[str, float]):
+    options = {**OPTIONS, "idle_gate": 0.95, "reset_reward": "info"}
+    single, many = gym.make("PowerGrid-v0", **options), make_vec(1, **options)
+    name = STRESSED[0]
+    _, info = single.reset(options={"scenario": name})
+    _, infos = many.reset(options={"scenario": name})
+    assert infos["reset_reward"][0] == pytest.approx(info["reset_reward"], rel=1e-5)
+    total, over = info["reset_reward"], False
+    while not over:
+        _, reward, terminated, truncated, _ = single.step(0)
+        _, rewards, *_ = many.step([0])
+        assert rewards[0] == pytest.approx(reward, rel=1e-5)
+        total += reward
+        over = terminated or truncated
+    assert total == pytest.approx(earned[name], rel=1e-5)
+    with pytest.raises(ValueError, match="unknown reset_reward 'infos'; did you mean 'info'"):
+        make_vec(reset_reward="infos")
+    with pytest.raises(ValueError, match="unknown reset_reward 'infos'; did you mean 'info'"):
+        gym.make("PowerGrid-v0", reset_reward="infos")
+    single.close()
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_agents_count_what_a_reset_earned_beside_their_decisions(vector: bool):
+    """So that what is learned from a decision is what it earned."""
+    factory = EnvironmentFactory("PowerGrid-v0", {**OPTIONS, "idle_gate": 0.95}, vector=vector)
+    env = factory(1, autoreset="disabled")
+    _, infos = env.reset(options={"scenario": STRESSED[0]})
+    _, rewards, *_ = env.step(np.array([0]))
+    assert rewards[0] < infos["reset_reward"][0]
+    env.close()
 
 
 # ---------------------------------------------------------------------------------- close, options

@@ -21,7 +21,9 @@ SANDBOX = "l2rpn_case14_sandbox"
 
 @pytest.fixture(scope="module")
 def env() -> PowerGridVectorEnv:
-    return PowerGridVectorEnv(B, autoreset="disabled", start="random", idle_gate=0.95)
+    return PowerGridVectorEnv(
+        B, autoreset="disabled", start="random", idle_gate=0.95, text_infos=True
+    )
 
 
 class OneScenario:
@@ -72,7 +74,9 @@ def stressed(env: PowerGridVectorEnv) -> tuple[Scenario, int]:
 
 
 def of_one(scenario: Scenario, **options: Any) -> PowerGridVectorEnv:
-    env = PowerGridVectorEnv(1, autoreset="disabled", scenarios=OneScenario(scenario), **options)
+    env = PowerGridVectorEnv(
+        1, autoreset="disabled", scenarios=OneScenario(scenario), text_infos=True, **options
+    )
     env.reset(seed=0)
     return env
 

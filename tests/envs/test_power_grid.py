@@ -22,7 +22,7 @@ DISCONNECT = 387  # action: disconnect line 0; + line
 
 @pytest.fixture(scope="module")
 def env() -> Iterator[PowerGridEnv]:
-    made = PowerGridEnv(split="val")
+    made = PowerGridEnv(split="val", text_infos=True)
     yield made
     made.close()
 
@@ -47,7 +47,7 @@ def play(env: PowerGridEnv, seed: int, steps: int) -> list[Any]:
 def test_reset_and_step_report_what_the_contract_says(env: PowerGridEnv):
     observation, info = env.reset(seed=0, options={"scenario": first_of(env)})
     assert env.observation_space.contains(observation)
-    keys = ["action_mask", "scenario", "step", "rho_max", "illegal", "illegal_reason", "duration"]
+    keys = ["action_mask", "step", "rho_max", "illegal", "duration", "scenario", "illegal_reason"]
     assert list(info) == [*keys, "end"]
     assert info["action_mask"].dtype == np.int8 and info["action_mask"].shape == (487,)
     assert info["action_mask"].sum() == 407
@@ -114,7 +114,9 @@ def test_the_scenarios_end_truncates(env: PowerGridEnv):
 
 
 def test_max_steps_truncates_and_pays():
-    limited = PowerGridEnv(max_steps=3, split="test", observation="graph", reward="survival")
+    limited = PowerGridEnv(
+        max_steps=3, split="test", observation="graph", reward="survival", text_infos=True
+    )
     limited.reset(seed=0)
     outcomes = [limited.step(0) for _ in range(3)]
     assert [outcome[3] for outcome in outcomes] == [False, False, True]
@@ -147,7 +149,7 @@ def test_simulate_is_grid2ops_and_changes_nothing(env: PowerGridEnv):
 
 def test_cooldowns_reach_the_mask():
     cooling = PowerGridEnv(
-        parameters={"NB_TIMESTEP_COOLDOWN_SUB": 3, "NB_TIMESTEP_COOLDOWN_LINE": 2}
+        text_infos=True, parameters={"NB_TIMESTEP_COOLDOWN_SUB": 3, "NB_TIMESTEP_COOLDOWN_LINE": 2}
     )
     _, info = cooling.reset(seed=0)
     start = info["action_mask"]
@@ -168,7 +170,7 @@ def test_cooldowns_reach_the_mask():
 
 
 def test_same_seed_same_trajectory(env: PowerGridEnv):
-    again = PowerGridEnv(split="val")
+    again = PowerGridEnv(split="val", text_infos=True)
     first, second = play(env, seed=3, steps=60), play(again, seed=3, steps=60)
     assert len(first) == len(second)
     for one, other in zip(first, second, strict=True):
@@ -203,7 +205,7 @@ def test_copied_grid_plays_as_one_read_from_file(env: PowerGridEnv):
 
 
 def test_random_start_leaves_a_day():
-    anywhere = PowerGridEnv(start="random", split="train")
+    anywhere = PowerGridEnv(start="random", split="train", text_infos=True)
     rows = []
     for episode in range(8):
         _, info = anywhere.reset(seed=episode)

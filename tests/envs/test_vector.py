@@ -26,7 +26,12 @@ from envs.vector import PowerGridVectorEnv
 from envs.vector_grids import Grids
 from tests.envs.conftest import stack
 
-OPTIONS: dict[str, Any] = {"scenarios": "bundled", "idle_gate": 0.9, "reconnect_lines": True}
+OPTIONS: dict[str, Any] = {
+    "scenarios": "bundled",
+    "idle_gate": 0.9,
+    "reconnect_lines": True,
+    "text_infos": True,
+}
 
 
 def side_by_side(count: int, **options: Any) -> ResumableVectorEnv:
@@ -70,7 +75,8 @@ def test_make_vec():
 
 @pytest.mark.parametrize("options", [OPTIONS, {"max_steps": 9, "start": "random"}])
 def test_a_drop_in_for_environments_side_by_side(options: dict[str, Any]):
-    slow, fast = side_by_side(3, **options), PowerGridVectorEnv(3, **options)
+    slow = side_by_side(3, **options)
+    fast = PowerGridVectorEnv(3, reset_reward="info", **options)  # as factories make them
     rng = np.random.default_rng(2)
     expected, given = slow.reset(seed=4), fast.reset(seed=4)
     ended = 0
@@ -94,7 +100,7 @@ def test_a_drop_in_for_environments_side_by_side(options: dict[str, Any]):
 
 
 def test_without_autoreset_a_finished_grid_waits():
-    env = PowerGridVectorEnv(2, autoreset="disabled", max_steps=2)
+    env = PowerGridVectorEnv(2, autoreset="disabled", max_steps=2, text_infos=True)
     env.reset(seed=1)
     env.step([0, 0])
     *_, truncations, _ = env.step([0, 0])
@@ -109,7 +115,9 @@ def test_without_autoreset_a_finished_grid_waits():
     assert "final_obs" not in infos
 
 
-@pytest.mark.parametrize("options", [OPTIONS, {"max_steps": 15, "observation": "graph"}])
+@pytest.mark.parametrize(
+    "options", [OPTIONS, {"max_steps": 15, "observation": "graph", "text_infos": True}]
+)
 def test_resumes_exactly(options: dict[str, Any]):
     first, second = PowerGridVectorEnv(3, **options), PowerGridVectorEnv(3, **options)
     first.reset(seed=11)
@@ -188,7 +196,7 @@ def test_a_power_flow_keeps_nothing_of_the_past():
         assert np.array_equal(*found)
 
 
-@pytest.mark.parametrize("options", [OPTIONS, {"start": "random"}])
+@pytest.mark.parametrize("options", [OPTIONS, {"start": "random", "text_infos": True}])
 def test_goes_back_to_where_a_grid_stood(options: dict[str, Any]):
     env = PowerGridVectorEnv(2, autoreset="disabled", **options)
     env.reset(seed=9)

@@ -19,7 +19,7 @@ DISCONNECT = 387  # action: disconnect line 0; + line
 
 @pytest.fixture(scope="module")
 def env() -> Iterator[PowerGridEnv]:
-    made = PowerGridEnv(split="val")
+    made = PowerGridEnv(split="val", text_infos=True)
     yield made
     made.close()
 

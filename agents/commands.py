@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -109,14 +111,29 @@ class _Failure(BaseException):
     """Carries an exception past Hydra, which would print more than one line of it."""
 
 
+class _JobsFailedError(ValueError):
+    """Some jobs of a --multirun failed, and were told of when they did."""
+
+
 def _run_hydra(task: Task, config_name: str) -> None:
-    """Run Hydra so that exceptions come through as they are."""
+    """Run Hydra so that exceptions come through as they are.
+
+    Of a --multirun all jobs run: one that fails is told of at once, and counted at the end.
+    """
+    jobs: list[str] = []
+    failed: list[Exception] = []
 
     def guarded(config: DictConfig) -> Any:
+        hydra_config = HydraConfig.get()
+        jobs.append(f"job {hydra_config.job.num} ({' '.join(hydra_config.overrides.task)})")
         try:
             return task(config)
         except Exception as error:
-            raise _Failure from error
+            if hydra_config.mode is not RunMode.MULTIRUN:
+                raise _Failure from error
+            failed.append(error)
+            _say(f"{jobs[-1]}: {error or type(error).__name__}")
+            raise
 
     before = os.environ.get(_FULL_ERROR)
     os.environ[_FULL_ERROR] = "1"  # else Hydra prints and exits by itself
@@ -125,6 +142,10 @@ def _run_hydra(task: Task, config_name: str) -> None:
     except _Failure as failure:
         assert failure.__cause__ is not None
         raise failure.__cause__ from None
+    except Exception as error:
+        if error not in failed:
+            raise
+        raise _JobsFailedError(f"{len(failed)} of {len(jobs)} jobs failed.") from error
     finally:
         if before is None:
             del os.environ[_FULL_ERROR]

@@ -1,4 +1,4 @@
-"""The W&B sweep: wandb's own agent builds the command from conf/sweep and runs it."""
+"""The W&B sweep: wandb's own agent builds the command from conf/wandb_sweep.yaml and runs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 from wandb.wandb_agent import Agent as SweepAgent
 
 ROOT = Path(__file__).resolve().parents[1]
-SWEEP: dict[str, Any] = yaml.safe_load((ROOT / "conf" / "sweep" / "muzero.yaml").read_text())
+SWEEP: dict[str, Any] = yaml.safe_load((ROOT / "conf" / "wandb_sweep.yaml").read_text())
 
 
 def first_values() -> dict[str, Any]:

@@ -45,15 +45,60 @@ def test_every_variant_can_be_built(name: str, spaces: dict[str, Any]) -> None:
     assert config["evaluation"]["interim"]["kwargs"] == {"scenarios": "varied"}
 
 
-def test_each_variant_changes_the_recipe_it_is_named_after() -> None:
+PARTS = {  # variant -> all that differs from the recipe in it
+    "not_taught": {"agent.network", "agent.teacher", "agent.plan.taught_decisions"},
+    "plain_months": {"env.kwargs.scenarios", "env.evaluation_kwargs.scenarios"},
+    "survival_reward": {
+        *("env.kwargs.reward", "agent.network.value_codec", "agent.network.reward_codec"),
+        "agent.search.normalization",
+    },
+    "little_decay": {"agent.optimizer.weight_decay"},
+    "residual": {"agent.network"},
+    "puct": {"agent.search"},
+    "consistency": {
+        *("agent.learning.consistency_weight", "agent.network.consistency_size"),
+        "agent.replay.unroll_observations",
+    },
+    "fewer_updates": {
+        *("agent.plan.updates_per_decision", "agent.plan.batch_size", "agent.unroll_steps"),
+    },
+    "reanalysis": {"agent.plan.reanalyse_every", "agent.plan.taught_decisions"},
+    "taught_at_first": {"agent.plan.taught_decisions"},
+    "per_decision": {"agent.discount", "agent.replay.discount_per_step"},
+    "4_simulations": {"agent.search.num_simulations", "agent.search.max_considered"},
+    "64_simulations": {"agent.search.num_simulations", "agent.search.max_considered"},
+    "no_gate": {"env.kwargs.idle_gate", "env.evaluation_kwargs.idle_gate"},
+}
+OTHER_RECIPES = {"ppo", "alphazero"}  # not the recipe with a part changed
+
+
+def leaves(node: Any, path: str = "") -> dict[str, Any]:
+    """Return every value of a configuration by its dotted key."""
+    if not isinstance(node, dict) or not node:
+        return {path: node}
+    return {
+        key: value
+        for name, one in node.items()
+        for key, value in leaves(one, f"{path}.{name}" if path else str(name)).items()
+    }
+
+
+def test_each_variant_changes_the_part_it_is_named_after_and_no_other() -> None:
     def of(name: str) -> dict[str, Any]:
-        return plain(compose("train", overrides=list(ablations.TRAINED[name])))
+        return leaves(plain(compose("train", overrides=list(ablations.TRAINED[name]))))
 
     best = of("best")
-    changed = [name for name in ablations.TRAINED if name != "best"]
-    assert all(of(name) != best for name in changed)
-    same = {key: value for key, value in of("puct")["agent"].items() if key != "search"}
-    assert same == {key: value for key, value in best["agent"].items() if key != "search"}
+    assert set(ablations.TRAINED) == {"best", *PARTS, *OTHER_RECIPES}
+    for name, parts in PARTS.items():
+        variant = of(name)
+        keys = best.keys() | variant.keys()
+        differing = {key for key in keys if best.get(key, "-") != variant.get(key, "-")}
+        changed = {part for part in parts for key in differing if f"{key}.".startswith(f"{part}.")}
+        assert changed == parts, name
+        stray = {
+            key for key in differing if not any(f"{key}.".startswith(f"{one}.") for one in parts)
+        }
+        assert not stray, name
 
 
 def test_rows_are_means_over_seeds(tmp_path: Path) -> None:

@@ -541,3 +541,27 @@ def test_multirun_makes_a_run_each(command: Any, working_folder: Path) -> None:
     runs = sorted((working_folder / "runs" / "cartpole").iterdir())
     assert len(runs) == 2
     assert all((run / "evaluation.json").is_file() for run in runs)
+
+
+def test_a_wrong_job_does_not_take_the_later_ones_along(command: Any, working_folder: Path) -> None:
+    seeds = ("trainer.total_env_steps=20", "seed=1,-2,3")
+    outcome = command(train.main, "--multirun", *TINY, *seeds)
+    assert outcome.code == 2
+    *_, told, summary = [line for line in outcome.error.splitlines() if "job" in line]
+    assert "seed=-2" in outcome.error and "job 1 (" in outcome.error
+    assert "seed=-2; expected a whole number of at least 0" in outcome.error
+    assert summary == "1 of 3 jobs failed."
+    assert "Traceback" not in outcome.error
+    runs = sorted((working_folder / "runs" / "cartpole").iterdir())
+    assert len(runs) == 2
+    assert all((run / "evaluation.json").is_file() for run in runs)
+
+
+@pytest.mark.parametrize("module", [train, evaluate])
+def test_help_lists_the_groups_there_are(command: Any, module: Any) -> None:
+    outcome = command(module.main, "--help")
+    assert outcome.code == 0
+    listed = outcome.out.partition("== Configuration groups ==")[2].partition("== Config ==")[0]
+    groups = [line.partition(":")[0] for line in listed.splitlines() if ": " in line]
+    assert {"agent", "agent/model", "agent/teacher", "network", "scenarios"} <= set(groups)
+    assert "sweep" not in outcome.out

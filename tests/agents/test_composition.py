@@ -31,11 +31,8 @@ from agents.saved_configs import change_saved
 from envs.scenarios import make_source
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-NO_GROUPS = ("sweep",)  # read by wandb
 FILES = sorted(
-    path.relative_to(CONF).with_suffix("")
-    for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in NO_GROUPS
+    path.relative_to(CONF).with_suffix("") for path in CONF.rglob("*.yaml") if path.parent != CONF
 )
 EXPERIMENTS = [path.name for path in FILES if path.parent.name == "experiment"]
 MONTHS = ("recombined", "recombined_more", "varied", "varied_more")
@@ -68,7 +65,7 @@ def grid_spaces() -> dict[str, Any]:
 def test_every_option_composes(file: Path) -> None:
     config = make("train", f"{file.parent}={file.name}")
     build_settings(config["trainer"])
-    if file.parent.name in ("env", "agent", "scenarios", "observation", "reward", "wrappers"):
+    if str(file.parent) in ("env", "agent", "scenarios", "observation", "reward", "wrappers"):
         make("evaluate", f"{file.parent}={file.name}")
 
 
@@ -76,6 +73,8 @@ def test_all_groups_of_the_house_are_there() -> None:
     groups = {str(file.parent) for file in FILES}
     assert groups == {
         "agent",
+        "agent/model",
+        "agent/teacher",
         "env",
         "experiment",
         "logger",
@@ -92,7 +91,9 @@ def test_all_groups_of_the_house_are_there() -> None:
 
 def test_every_value_has_a_comment() -> None:
     for path in CONF.rglob("*.yaml"):
-        if path.parent.name in ("experiment", "sweep"):  # they set what is explained elsewhere
+        if (
+            path.parent.name == "experiment" or path.stem == "wandb_sweep"
+        ):  # they set what is explained elsewhere
             continue
         lines = path.read_text().partition("\nhydra:")[0].partition("\nprogress:")[0].splitlines()
         for line in lines:
@@ -115,7 +116,7 @@ def test_every_experiment_is_built(experiment: str) -> None:
     preflight_logger(config["logger"])
 
 
-@pytest.mark.parametrize("agent", [p.name for p in FILES if p.parent.name == "agent"])
+@pytest.mark.parametrize("agent", [p.name for p in FILES if str(p.parent) == "agent"])
 def test_every_agent_is_built(agent: str, grid_spaces: dict[str, Any]) -> None:
     config = make("evaluate", f"agent={agent}")
     assert isinstance(build_agent(config["agent"], **grid_spaces, seed=0), Agent)
@@ -127,6 +128,7 @@ def test_every_agent_is_built(agent: str, grid_spaces: dict[str, Any]) -> None:
         f"{path.parent}={path.name}"
         for path in FILES
         if path.parent.name in ("network", "search", "replay", "optimizer")
+        or str(path) in ("agent/model/learned", "agent/teacher/none")
     ],
 )
 def test_every_part_of_muzero_is_built_and_acts(override: str, grid_spaces: dict[str, Any]) -> None:
@@ -177,7 +179,7 @@ def test_every_logger_is_built(logger: str, tmp_path: Path) -> None:
 
 
 def test_the_sweep_only_sets_what_there_is() -> None:
-    sweep = yaml.safe_load((CONF / "sweep" / "muzero.yaml").read_text())
+    sweep = yaml.safe_load((CONF / "wandb_sweep.yaml").read_text())
     overrides = []
     for name, parameter in sweep["parameters"].items():
         value = parameter.get("value", (parameter.get("values") or [parameter.get("min")])[0])

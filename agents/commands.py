@@ -125,7 +125,7 @@ def _run_hydra(task: Task, config_name: str) -> None:
 
     def guarded(config: DictConfig) -> Any:
         hydra_config = HydraConfig.get()
-        jobs.append(f"job {hydra_config.job.num} ({' '.join(hydra_config.overrides.task)})")
+        jobs.append(f"job {len(jobs)} ({' '.join(hydra_config.overrides.task)})")
         try:
             return task(config)
         except Exception as error:

@@ -226,8 +226,10 @@ def _check_built(config: Mapping[str, Any], hint: Any, key: str) -> None:
     target = _locate(config, key)
     results = [get_args(one)[1] for one in makers] or wanted
     classes = [one for one in results if isinstance(one, type)]
-    told = isinstance(target, type) and len(classes) == len(results)
-    if told and not any(_is_a(target, one) for one in classes):
+    if not isinstance(target, type) or len(classes) < len(results):
+        check_component(config, key)  # a function, or a hint that is no class: nothing to compare
+        return
+    if not any(_is_a(target, one) for one in classes):
         names = _either([one.__name__ for one in classes])
         raise ValueError(f"{_join(key, TARGET)}={config[TARGET]}; expected a kind of {names}.")
     check_component(config, key)
@@ -326,8 +328,8 @@ def _described_range(hint: Any) -> str:
     limits = []
     for mark in marks:
         if isinstance(mark, annotated_types.Gt):
-            whole = kind is int
-            limits.append(f"of at least {mark.gt + 1}" if whole else f"above {mark.gt:g}")
+            above: Any = mark.gt
+            limits.append(f"of at least {above + 1}" if kind is int else f"above {above:g}")
         elif isinstance(mark, annotated_types.Ge):
             limits.append(f"of at least {mark.ge}")
         elif isinstance(mark, annotated_types.Lt):

@@ -45,7 +45,7 @@ BUDGETS = {  # beginning of a command -> what is added to it; the first that fit
     "make test": "ARGS=tests/envs/test_actions.py",
 }
 ELSEWHERE = {  # commands that are not for this test
-    "wandb sweep conf/sweep/muzero.yaml": "needs a W&B account; tests/test_sweep.py runs a sweep",
+    "wandb sweep conf/wandb_sweep.yaml": "needs a W&B account; tests/test_sweep.py runs a sweep",
     ". .venv/bin/activate": "every command of the clone is run after it",
 }
 

@@ -1,0 +1,181 @@
+"""Any option of any group goes with any experiment, or is refused in one line by a stated rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose
+from hydra import initialize_config_module
+from hydra.errors import HydraException
+
+from agents.commands import plain
+from agents.experiments import without_misfits
+from agents.override_errors import explain
+from agents.train import prepare
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+OPTIONS = sorted(
+    path.relative_to(CONF).with_suffix("")
+    for path in CONF.rglob("*.yaml")
+    if path.parent not in (CONF, CONF / "experiment")
+)
+EXPERIMENTS = ["", *sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))]
+# of these groups no option changes which of another go: tried side by side, one of each a time
+FREE = ("logger", "optimizer", "replay", "reward", "scenarios", "search", "wrappers")
+DATA_SET = "scenarios=dataset"  # goes where grid2op has downloaded it
+TRAINED = ("muzero", "ppo")
+SLOW = ("alphazero", "seed")  # as long as the others, and much like them
+
+
+def options(*groups: str) -> list[str]:
+    return [f"{path.parent}={path.name}" for path in OPTIONS if str(path.parent) in groups]
+
+
+PLAYED = [one for one in options("agent") if one.partition("=")[2] not in TRAINED]
+OF_MUZERO = options("agent/model", "agent/teacher", "network", "optimizer", "replay", "search")
+OF_GRIDS = options("observation", "reward", "scenarios", "wrappers")
+UNTAUGHT = {"agent/teacher=lookahead": "nothing to teach with agent.plan.taught_decisions=0"}
+NOT_FORESEEN = {"network=flow": "foresees what it has learned from a teacher"}
+LEARNS_NOTHING = dict.fromkeys(PLAYED, "learns nothing: play it with powergrid-evaluate")
+
+
+def of_muzero(experiment: str) -> dict[str, str]:
+    others = [*PLAYED, "agent=ppo", "env=cartpole"]
+    return {one: f"experiment={experiment} does not go with {one}" for one in others}
+
+
+REFUSED: dict[str, dict[str, str]] = {
+    "": {
+        **LEARNS_NOTHING,
+        **UNTAUGHT,
+        **NOT_FORESEEN,
+        "env=cartpole": "agent.search.max_considered=16; the environment has 2 actions",
+    },
+    "alphazero": {
+        **of_muzero("alphazero"),
+        **UNTAUGHT,
+        **NOT_FORESEEN,
+        "agent/model=learned": "agent.unroll_steps=0 trains no dynamics",
+        "observation=graph": "agent/model=simulator plans in the fast simulator",
+    },
+    "best": {
+        **of_muzero("best"),
+        "agent/teacher=none": "agent.plan.taught_decisions=1000000 needs a teacher",
+        "observation=full": "network=flow reads observation=features",
+        "observation=graph": "network=flow reads observation=features",
+    },
+    "cartpole": {
+        **of_muzero("cartpole"),
+        **UNTAUGHT,
+        **{one: f"{one} does not go with experiment=cartpole" for one in OF_GRIDS},
+        "agent/model=simulator": "agent.plan.reanalyse_every=250 searches from remembered",
+        "network=flow": "agent.network.grid: Interpolation key 'env.kwargs.grid' not found",
+    },
+    "debug": {**of_muzero("debug"), **UNTAUGHT, **NOT_FORESEEN},
+    "ppo": {
+        **LEARNS_NOTHING,
+        **{one: f"{one} does not go with experiment=ppo" for one in OF_MUZERO},
+        "env=cartpole": "experiment=ppo does not go with env=cartpole",
+    },
+    "quickstart": {**of_muzero("quickstart"), **UNTAUGHT, **NOT_FORESEEN},
+    "seed": {
+        **of_muzero("seed"),
+        **UNTAUGHT,
+        "network=flow": "network=flow reads observation=features",
+    },
+}
+del REFUSED["cartpole"]["env=cartpole"]  # its own
+
+
+@pytest.fixture(autouse=True)
+def hydra_config() -> Iterator[None]:
+    with initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    return plain(compose("train", overrides=list(overrides)))
+
+
+def fitted(*overrides: str) -> dict[str, Any]:
+    return without_misfits(composed(overrides), overrides, composed)
+
+
+def refusal(*overrides: str) -> str:
+    """Compose and build a training; return what is wrong with it, "" if nothing is."""
+    try:
+        prepare(fitted(*overrides))
+    except HydraException as error:
+        told = explain(error, "train", overrides)
+        initialize_config_module("conf", version_base="1.3").__enter__()  # explain ends the other
+        return told
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_all_experiments_are_told_of() -> None:
+    assert set(REFUSED) == set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in EXPERIMENTS],
+)
+def test_options_go_with_the_experiment_or_are_refused_by_a_rule(experiment: str) -> None:
+    base = [f"experiment={experiment}"] if experiment else []
+    refused, tried = REFUSED[experiment], []
+    free: dict[str, list[str]] = {group: [] for group in FREE}
+    for option in options(*{str(path.parent) for path in OPTIONS}):
+        group = option.partition("=")[0]
+        if option not in refused and group in FREE and option != DATA_SET:
+            free[group].append(option)
+            continue
+        told = refusal(*base, option)
+        if option == DATA_SET and option not in refused:
+            assert not told or "grid2op has not downloaded the data set" in told
+            continue
+        assert refused.get(option, "") in told and bool(told) == (option in refused), option
+        assert "\n" not in told
+        tried.append(option)
+    assert set(refused) <= set(tried)
+    for number in range(max(map(len, free.values()))):
+        row = [same[number % len(same)] for same in free.values() if same]
+        assert refusal(*base, *row) == "", row
+
+
+def test_options_take_what_they_have_of_an_experiment() -> None:
+    search = fitted("experiment=best", "search=puct")["agent"]["search"]
+    own = composed(["search=puct"])["agent"]["search"]
+    assert search == own | {"num_simulations": 8}  # not max_considered, nor normalization=none
+    network = fitted("experiment=debug", "network=residual")["agent"]["network"]
+    assert network["hidden_size"] == 32 and "state_size" not in network
+    alone = composed(["experiment=best"])
+    assert fitted("experiment=best", "search=gumbel") == alone
+    assert fitted("experiment=best", "seed=3") == alone | {"seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("experiment=quickstart", "search=puct", "agent.search.max_considered=8"),
+            "unknown configuration key 'agent.search.max_considered'",
+        ),
+        (
+            ("experiment=best", "search=puct", "agent.search.normalization=none"),
+            "agent.search.normalization='none'; expected tree or siblings",
+        ),
+        (
+            ("experiment=debug", "optimizer=sgd", "+agent.optimizer.betas=[0.9, 0.99]"),
+            "unknown configuration key 'agent.optimizer.betas'",
+        ),
+        (("search=puct", "+agent.search.max_considered=8"), "unknown configuration key"),
+    ],
+)
+def test_what_is_typed_is_never_left_out(overrides: tuple[str, ...], message: str) -> None:
+    assert message in refusal(*overrides)

@@ -1,9 +1,9 @@
 """Every command of the README, run literally: from a clone, and from a read-only installation.
 
 The installation is a wheel's, in a folder that nobody may write to; its commands run in another
-folder, as another user where that is possible, without a home. Budgets are cut short by overrides
-at the end of the line (``BUDGETS``), which is all that is changed. Of the clone's own environment
-only the packages are not fetched again: they are those of this interpreter.
+folder without a home, as another user when the tests run as root, who may write everywhere. Budgets
+are cut short by overrides at the end of the line (``BUDGETS``), which is all that is changed. The
+packages are not fetched again: they are those of this interpreter.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.documented_commands import documented_commands
-from tests.unprivileged import bound_by_permissions
+from tests.unprivileged import shared_python
 from tests.unprivileged import stranger
 
+PACKAGES = Path(sysconfig.get_path("purelib"))
 COMMANDS = documented_commands(ROOT / "README.md")
 TRAINED = "powergrid-train experiment=quickstart"  # what DATE stands for in later commands
 LIMITS = "evaluation.interim.episodes=1 evaluation.interim.max_steps=20 evaluation.final.episodes=2"
@@ -76,22 +77,21 @@ def shortened(line: str) -> str:
     return f"{line} {added}".strip()
 
 
+def make_environment(folder: Path, python: str, *install: str) -> None:
+    """A virtual environment with this project, and with the packages of this interpreter."""
+    subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "packages.pth").write_text(f"{PACKAGES}\n")
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
+    alone = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"]
+    subprocess.run([*pip, *alone, *install], check=True)
+
+
 def make_clone(folder: Path) -> Place:
     """A clone of the present commit, with an environment in which all is installed."""
     clone = folder / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    python = clone / ".venv" / "bin" / "python"
-    make = [sys.executable, "-m", "venv", "--without-pip", str(clone / ".venv")]
-    subprocess.run(make, check=True)
-    site = subprocess.run(
-        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-    (Path(site) / "packages.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*install, "--no-build-isolation", "-e", str(clone)], check=True)
+    make_environment(clone / ".venv", sys.executable, "--editable", str(clone))
     (clone / ".venv" / ".installed").touch()  # what `make setup` would do, it finds done
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "MPLBACKEND": "agg"}
     return Place(clone, environment, before=". .venv/bin/activate")
@@ -99,27 +99,24 @@ def make_clone(folder: Path) -> Place:
 
 def make_installation(folder: Path) -> Place:
     """A wheel in a folder that cannot be written to, and an empty folder to run commands in."""
-    source, site, work = folder / "source", folder / "site", folder / "work"
+    python = shared_python(PACKAGES)
+    source, installed, work = folder / "source", folder / "installed", folder / "work"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(source)], check=True)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run(
-        [*install, "--no-build-isolation", "--target", str(site), str(source)], check=True
-    )
+    make_environment(installed, python, str(source))
     shutil.rmtree(source)
-    (site / "bin" / "python").symlink_to(sys.executable)
-    for path in (site, *site.rglob("*")):
+    for path in (installed, *installed.rglob("*")):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode & ~0o222 | 0o444)
     work.mkdir()
-    (folder / "temporary").mkdir(mode=0o777)
-    (folder / "temporary").chmod(0o777)
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    temporary.chmod(0o777)
     environment = {
-        "PATH": f"{site / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPATH": str(site),
+        "PATH": os.pathsep.join([str(installed / "bin"), os.environ["PATH"]]),
         "HOME": "/nonexistent",
-        "TMPDIR": str(folder / "temporary"),
+        "TMPDIR": str(temporary),
     }
-    return Place(work, environment, prefix=stranger(work) or bound_by_permissions())
+    return Place(work, environment, prefix=stranger(work))
 
 
 @pytest.fixture(scope="module", params=[make_clone, make_installation])

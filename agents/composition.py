@@ -6,6 +6,7 @@ the commands sees a configuration.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ from agents.signatures import check_keywords
 from envs.names import choose
 from envs.scenarios import SPLITS
 from envs.scenarios import make_source
+
+_log = logging.getLogger(__name__)
 
 FROM_PROGRAM = ("observation_space", "action_space", "seed")  # what an agent gets beside its own
 
@@ -150,7 +153,7 @@ def build_plan(
     split: str,
     episodes: int | None,
     seed: int,
-    at_most: bool = False,
+    at_most: str | None = None,
 ) -> tuple[EpisodePlan, ...]:
     """Return the episodes to evaluate on: the split's fixed scenarios, or seeds without scenarios.
 
@@ -161,7 +164,8 @@ def build_plan(
         split: "train", "val" or "test".
         episodes: how many; None for all scenarios.
         seed: of the first episode's reset.
-        at_most: whether the whole list will do where it has fewer episodes.
+        at_most: key of ``episodes`` where the whole list will do if it has fewer, which is said;
+            None to refuse.
 
     Raises:
         ValueError: no such source, folder or split, an empty one, or too many episodes.
@@ -184,8 +188,12 @@ def build_plan(
             f"split {split!r} of scenarios={named} is empty: there is nothing to play. Choose "
             "another split, or other scenarios."
         )
-    if at_most and episodes is not None:
-        episodes = min(episodes, len(names))
+    if at_most is not None and episodes is not None and episodes > len(names):
+        _log.warning(
+            "%s=%d, but split %r of scenarios=%s has %d: each evaluation plays these.",
+            *(at_most, episodes, split, named, len(names)),
+        )
+        episodes = len(names)
     with naming("evaluation", ("episodes",)):
         return plan_episodes(names, episodes=episodes, seed=seed)
 

@@ -255,7 +255,7 @@ class FinalEvaluation:
             split=split,
             episodes=final["episodes"],
             seed=self._evaluation["seed"],
-            at_most=True,
+            at_most="evaluation.final.episodes",
         )
         make_environment = build_evaluation_factory(
             self._env, split=split, max_steps=final["max_steps"]
@@ -332,7 +332,7 @@ def _interim_evaluator(
         split=evaluation["split"],
         episodes=interim["episodes"],
         seed=evaluation["seed"],
-        at_most=True,
+        at_most="evaluation.interim.episodes",
     )
     factory = build_evaluation_factory(
         env, split=evaluation["split"], max_steps=interim["max_steps"]

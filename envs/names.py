@@ -29,9 +29,9 @@ def choose(kind: str, name: str, options: Iterable[str]) -> str:
     names = tuple(options)
     if name in names:
         return name
-    given = str(name)
     lowered = {option.lower(): option for option in reversed(names)}
-    close = get_close_matches(given.lower(), lowered, n=1, cutoff=0.4)
+    given = name.lower() if isinstance(name, str) else ""  # None is not a misspelt "connected"
+    close = get_close_matches(given, lowered, n=1, cutoff=0.4)
     hint = f"; did you mean {lowered[close[0]]!r}?" if close else "."
     listed = ", ".join(names[:20])
     if len(names) > 20:

@@ -409,6 +409,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
                 "render_mode='rgb_array'"
             )
             return None
+        self._need_open()
         if self._plotter is None:
             from envs.rendering import GridPlotter  # matplotlib is slow to import
 

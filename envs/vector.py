@@ -388,8 +388,17 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         return self._grids.save(check_grid(grid, self.num_envs))
 
     def load_state(self, grid: int, saved: GridSave) -> None:
-        """Put grid number ``grid`` where ``save_state`` found it, or another one of this env."""
+        """Put grid number ``grid`` where ``save_state`` found it, or another one of this env.
+
+        Raises:
+            ValueError: no such grid, or not what ``save_state`` returned.
+        """
         self._need_open()
+        if not isinstance(saved, GridSave):
+            raise ValueError(
+                f"load_state takes what save_state returned, but was given a "
+                f"{type(saved).__name__}; what state_dict returned is for load_state_dict"
+            )
         self._grids.load(check_grid(grid, self.num_envs), saved)
 
     # -------------------------------------------------------------------------------- helpers

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import fields
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
+from envs.checks import is_integer
 
 _TOLERANCE = 1e-4  # relative; a replay on another CPU may round differently
 
@@ -65,9 +68,21 @@ def saved_episodes(state: Mapping[str, Any], num_envs: int, autoreset: str) -> l
     """Return the episodes in the ``state_dict`` of a vector environment, B of them.
 
     Raises:
-        ValueError: it is of another number of environments or another autoreset mode.
+        ValueError: it is no such state, or of another number of environments or another autoreset
+            mode.
     """
+    _check_parts("the saved state", state, ("autoreset", "simulator_calls", "episodes"))
     episodes = state["episodes"]
+    if not isinstance(episodes, list):
+        raise ValueError(f"the saved state's episodes are no list, but {type(episodes).__name__}")
+    parts = tuple(one.name for one in fields(Episode) if one.name != "started")
+    for number, episode in enumerate(episodes):
+        name = f"episode {number} of the saved state"
+        _check_parts(name, episode, (*parts, "observation"))
+        if not isinstance(episode["random_state"], Mapping | None):
+            raise ValueError(f"{name} has no state of a random generator as its random_state")
+        if not all(map(is_integer, np.asarray(episode["actions"]).ravel())):
+            raise ValueError(f"{name} has other actions than integers")
     if len(episodes) != num_envs:
         raise ValueError(
             f"the saved state is of {len(episodes)} environments; this has {num_envs}. "
@@ -77,4 +92,16 @@ def saved_episodes(state: Mapping[str, Any], num_envs: int, autoreset: str) -> l
         raise ValueError(
             f"the saved state is of autoreset {state['autoreset']}; this has {autoreset}."
         )
+    if np.shape(state["simulator_calls"]) != (num_envs,):
+        raise ValueError(f"the saved state's simulator_calls are not {num_envs} integers")
     return episodes
+
+
+def _check_parts(name: str, saved: Any, parts: tuple[str, ...]) -> None:
+    """Raise ValueError unless ``saved`` is a mapping that has ``parts``."""
+    if not isinstance(saved, Mapping):
+        raise ValueError(
+            f"{name} is a {type(saved).__name__}; expected what state_dict() returned, a dict."
+        )
+    if missing := [part for part in parts if part not in saved]:
+        raise ValueError(f"{name} lacks {', '.join(missing)}: state_dict() did not return it.")

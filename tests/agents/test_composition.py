@@ -233,6 +233,20 @@ def test_environments_without_scenarios_are_planned_by_number() -> None:
     assert isinstance(build_environment_factory(env).make().action_space, gym.spaces.Discrete)
 
 
+def test_fewer_episodes_than_asked_for_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    env = plain_config(DEBUG)["env"]
+    names = make_source("recombined").names("val")
+    for asked in (2, len(names)):
+        options = {"split": "val", "episodes": asked, "seed": 7}
+        assert len(build_plan(env, **options, at_most="evaluation.final.episodes")) == asked
+    assert not caplog.records
+    plan = build_plan(env, split="val", episodes=99, seed=7, at_most="evaluation.final.episodes")
+    assert [one.scenario for one in plan] == list(names)
+    [said] = caplog.messages
+    assert said.startswith("evaluation.final.episodes=99, but split 'val' of scenarios=recombined")
+    assert f"has {len(names)}:" in said
+
+
 def evaluated(env: dict[str, Any]) -> tuple[list[str], str]:
     """Return the first scenarios that an evaluation on val plays, and its protocol's hash."""
     plan = build_plan(env, split="val", episodes=2, seed=7)

@@ -259,6 +259,37 @@ def test_numpy_to_torch_wraps_both():
     single.close()
 
 
+def test_endings_of_same_step_have_gymnasiums_own_form():
+    """``final_obs`` is an array of objects there too, so NumpyToTorch needs another autoreset."""
+    options = {**OPTIONS, "max_episode_steps": 2}
+    ours = make_vec(**options, autoreset="same_step")
+    gymnasiums: Any = gym.make_vec(
+        "PowerGrid-v0",
+        num_envs=2,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+        **options,
+    )
+    told = []
+    for env in (ours, gymnasiums):
+        env.reset(seed=0)
+        env.step(np.zeros(2, dtype=np.int64))
+        told.append(env.step(np.zeros(2, dtype=np.int64))[4])
+        env.close()
+    one, other = told
+    assert one.keys() == other.keys()
+    assert one["final_info"].keys() == other["final_info"].keys()
+    for name in ("final_obs", "_final_obs"):
+        assert (one[name].dtype, one[name].shape) == (other[name].dtype, other[name].shape)
+    for left, right in zip(one["final_obs"], other["final_obs"], strict=True):
+        assert (left.dtype, left.shape) == (right.dtype, right.shape)
+        np.testing.assert_allclose(left, right, atol=1e-3)
+    for name, values in other["final_info"].items():
+        assert (one["final_info"][name].dtype, one["final_info"][name].shape) == (
+            (values.dtype, values.shape)
+        ), name
+
+
 # ---------------------------------------------------------------------- the return of an episode
 
 STRESSED = ("educ-2019-01-14", "educ-2019-01-15")  # doing nothing ends in a blackout

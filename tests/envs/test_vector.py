@@ -151,6 +151,55 @@ def test_a_state_that_leads_elsewhere_is_refused():
         env.load_state_dict(state)
 
 
+NO_STATES: list[tuple[Any, str]] = [
+    (None, "the saved state is a NoneType"),
+    (3, "the saved state is a int"),
+    ({}, "lacks autoreset, simulator_calls, episodes"),
+    ({"autoreset": "SameStep", "simulator_calls": [0], "episodes": 3}, "episodes are no list"),
+    ({"autoreset": "SameStep", "simulator_calls": "x", "episodes": []}, "0 environments"),
+]
+
+
+@pytest.mark.parametrize(("state", "message"), NO_STATES)
+@pytest.mark.parametrize("vector", [True, False])
+def test_what_is_no_state_is_refused(state: Any, message: str, vector: bool):
+    env: Any = EnvironmentFactory("PowerGrid-v0", {"scenarios": "bundled"}, vector=vector)(1)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.load_state_dict(state)
+    env.close()
+
+
+@pytest.mark.parametrize("vector", [True, False])
+def test_a_damaged_state_is_refused(vector: bool):
+    env: Any = EnvironmentFactory("PowerGrid-v0", {"scenarios": "bundled"}, vector=vector)(1)
+    env.reset(seed=0)
+    env.step(np.array([0]))
+    state = env.state_dict()
+    [episode] = state["episodes"]
+    for damage, message in (
+        ({"episodes": [3]}, "episode 0 of the saved state is a int"),
+        ({"episodes": [{"actions": []}]}, "episode 0 of the saved state lacks random_state, seed"),
+        ({"episodes": [{**episode, "actions": ["a"]}]}, "other actions than integers"),
+        ({"episodes": [{**episode, "random_state": 3}]}, "no state of a random generator"),
+        ({"simulator_calls": "many"}, "simulator_calls are not 1 integers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            env.load_state_dict({**state, **damage})
+    observation, _ = env.load_state_dict(state)
+    np.testing.assert_allclose(observation[0], np.asarray(episode["observation"]))
+    env.close()
+
+
+def test_load_state_takes_what_save_state_returned():
+    env = PowerGridVectorEnv(1, scenarios="bundled")
+    env.reset(seed=0)
+    for wrong in (None, {}, env.state_dict()):
+        with pytest.raises(ValueError, match="load_state takes what save_state returned"):
+            env.load_state(0, wrong)  # pyright: ignore[reportArgumentType]
+    env.load_state(0, env.save_state(0))
+
+
 @pytest.mark.parametrize("options", [{"idle_gate": 0.9}, {"start": "random"}])
 def test_grids_do_not_depend_on_each_other(options: dict[str, Any]):
     alone, many = PowerGridVectorEnv(1, **options), PowerGridVectorEnv(4, **options)

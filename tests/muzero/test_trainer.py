@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import signal
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 from agents.environments import EnvironmentFactory
+from agents.muzero import trainer
 from agents.muzero.schedules import Linear
 from tests.muzero.cartpole import Memory
 from tests.muzero.cartpole import Rows
@@ -58,8 +61,10 @@ def test_same_seed_same_weights(tmp_path):
     assert_same_weights(train(tmp_path), train(tmp_path))
 
 
-def test_schedules_end_with_the_training_whichever_ends_it(tmp_path):
+def test_schedules_end_with_the_training_whichever_ends_it(tmp_path, monkeypatch):
     """By the clock too: the last learning rates are those of the schedule's end."""
+    clock = itertools.count(step=0.03)  # seconds; of the machine's own, a round may take any time
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
 
     def rates(**limits) -> list[float]:
         agent, log = make_agent(), Rows()

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Annotated
 from typing import Any
 from typing import Protocol
 
 import numpy as np
+from annotated_types import Ge
+from annotated_types import Le
 from pydantic import NonNegativeInt
 from pydantic import PositiveFloat
 from pydantic import PositiveInt
@@ -67,6 +70,10 @@ class CheckpointStore(Protocol):
         ...
 
 
+# of torch, which crashes where the system refuses one
+ThreadCount = Annotated[int, Ge(1), Le(1024)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
     """How long and how a training runs, whatever the agent."""
@@ -80,7 +87,7 @@ class TrainerSettings:
     checkpoint_interval: PositiveInt = 10_000  # env steps between checkpoints
     log_interval: PositiveInt = 1_000  # env steps between rows of metrics
     max_minutes: PositiveFloat | None = None  # wall-clock limit of the training, None for none
-    learner_threads: PositiveInt = 1  # torch threads of the learner; part of what makes runs repeat
+    learner_threads: ThreadCount = 1  # torch threads of the learner; part of what makes runs repeat
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:0", ...
 
     def used_up(self, *, env_steps: int, seconds: float) -> str | None:

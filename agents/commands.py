@@ -7,12 +7,15 @@ any of them.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
 from collections.abc import Callable
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,7 +27,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from agents.extensions import find_extensions
 from agents.interrupt import end_as_by_interrupt
+from agents.override_errors import NO_OPTION
 from agents.override_errors import explain
+from agents.paths import given_path
 from powergrid_muzero import PACKAGES
 from powergrid_muzero import ShadowedPackageError
 from powergrid_muzero import check_own_packages
@@ -49,8 +54,9 @@ def run_command(task: Task, config_name: str) -> None:
         sys.argv[1:] = _with_own_folder(with_present_keys(sys.argv[1:]))
         try:
             _run_hydra(task, config_name)
-        except HydraException as error:
-            if _wants_traceback():
+        except (HydraException, ValueError) as error:
+            of_hydra = isinstance(error, HydraException) or NO_OPTION in str(error)
+            if _wants_traceback() or not of_hydra:
                 raise
             _say(explain(error, config_name, sys.argv[1:]))
             sys.exit(2)
@@ -84,6 +90,22 @@ def run_guarded(task: Callable[[], None]) -> None:
         sys.exit(1)
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Of a command without Hydra: says what is wrong in one line, where ``run_guarded`` runs it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ValueError."""
+        raise ValueError(f"{message.rstrip('.')}. See {self.prog} --help")
+
+
+def path_argument(text: str) -> Path:
+    """Return the path that an argument of a ``OneLineParser`` names (its ``type``)."""
+    try:
+        return given_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def with_present_keys(arguments: Sequence[str]) -> list[str]:
     """Return a command line's arguments with today's names of keys.
 
@@ -101,6 +123,13 @@ def with_present_keys(arguments: Sequence[str]) -> list[str]:
             argument = f"{today}={value}"
         present.append(argument)
     return present
+
+
+def typed_overrides() -> list[str]:
+    """Return the overrides of this job as they were typed: a ``${...}`` in them is no value yet."""
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return [str(one) for one in typed]
 
 
 def _wants_traceback() -> bool:
@@ -125,7 +154,7 @@ def _run_hydra(task: Task, config_name: str) -> None:
 
     def guarded(config: DictConfig) -> Any:
         hydra_config = HydraConfig.get()
-        jobs.append(f"job {len(jobs)} ({' '.join(hydra_config.overrides.task)})")
+        jobs.append(f"job {len(jobs)} ({' '.join(typed_overrides())})")
         try:
             return task(config)
         except Exception as error:

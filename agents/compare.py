@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
+from agents.commands import OneLineParser
+from agents.commands import path_argument
 from agents.commands import run_guarded
 from agents.files import atomic_write
-from agents.paths import given_path
 from agents.results import read_results
 from agents.results.pairs import compare_results
 from agents.results.pairs import to_markdown
 
 COMMAND = "compare"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as the commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise ValueError."""
-        raise ValueError(f"{message}. See {self.prog} --help")
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
@@ -52,8 +44,8 @@ def run(arguments: Sequence[str]) -> None:
     print(f"Written to {options.output}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         prog=f"powergrid-evaluate {COMMAND}",
         description="Compare evaluation results on the same scenarios, with paired differences to "
         "the first and 95 %% bootstrap intervals, as one markdown table.",
@@ -61,12 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "results",
         nargs="+",
-        type=given_path,
+        type=path_argument,
         metavar="RESULT",
         help="an evaluation's JSON file, or its folder; the first agent in the first one is what "
         "the others are compared with",
     )
-    parser.add_argument("--output", type=given_path, metavar="FILE", help="write the table here")
+    parser.add_argument("--output", type=path_argument, metavar="FILE", help="write the table here")
     parser.add_argument(
         "--across",
         action="append",

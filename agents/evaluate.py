@@ -18,6 +18,7 @@ from agents import pretrained
 from agents.base import Agent
 from agents.commands import plain
 from agents.commands import run_command
+from agents.commands import typed_overrides
 from agents.compare import COMMAND as COMPARE
 from agents.compare import main as compare
 from agents.composition import build_agent
@@ -94,7 +95,7 @@ def evaluate(composed: DictConfig) -> float:
     option = hydra.runtime.choices["agent"]
     if run is not None:
         env, agent, option = configuration_of(
-            run, composed, hydra.overrides.task, option=option, ignored=_OWN_KEYS
+            run, composed, typed_overrides(), option=option, ignored=_OWN_KEYS
         )
         config = {**config, "env": env, "agent": agent}
     check_environment(config["env"])

@@ -12,6 +12,7 @@ from typing import Any
 from hydra import compose
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.errors import MissingConfigException
 from hydra.errors import OverrideParseException
@@ -21,8 +22,10 @@ from omegaconf import OmegaConf
 from agents.paths import as_argument
 from envs.names import choose
 
+NO_OPTION = "group override must be a string"  # of a ValueError that Hydra raises while composing
 
-def explain(error: HydraException, config_name: str, arguments: Sequence[str]) -> str:
+
+def explain(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
     """Return one line: what was given, what was expected, the nearest right name.
 
     Args:
@@ -39,16 +42,32 @@ def explain(error: HydraException, config_name: str, arguments: Sequence[str]) -
     match = re.search(r"Could not override '([^'@]+)(@[^']*)?'", text)
     if match:
         key = match.group(1)
-        return _clash(key, config_name, arguments) or _unknown_key(key, config_name, arguments)
-    nothing = [one.partition("=")[0] for one in arguments if one.endswith("=null")]
-    if "group override must be a string" in text and nothing:
         return (
-            f"{nothing[0]}=null: an option of this group is needed; leave it out for the usual one."
+            _clash(key, config_name, arguments)
+            or _taken_away(key, config_name, arguments)
+            or _unknown_key(key, config_name, arguments)
         )
+    if NO_OPTION in text:
+        return _no_option(text, config_name, arguments)
     cause = error.__cause__
     if cause is not None and str(cause) and str(cause) not in text:
         text = f"{text}: {cause}"
     return " ".join(text.split())
+
+
+def _no_option(text: str, config_name: str, arguments: Sequence[str]) -> str:
+    """Say which ``group=value`` is no option's name: null, a number, a mapping."""
+    _, groups = _without("", config_name, ())
+    for argument in arguments:
+        group, equals, _ = argument.partition("=")
+        if not equals or group not in ("", *groups):
+            continue
+        [override] = OverridesParser.create().parse_overrides([argument])
+        if not group:
+            return f"cannot read the argument {argument!r}: expected key=value or group=option."
+        if not isinstance(override.value(), str | list):
+            return f"{argument}: expected an option of this group; leave it out for the usual one."
+    return text
 
 
 def _unreadable(argument: str) -> str:
@@ -74,6 +93,14 @@ def _clash(key: str, config_name: str, arguments: Sequence[str]) -> str:
                 "choose. Leave out one of them."
             )
     return ""
+
+
+def _taken_away(key: str, config_name: str, arguments: Sequence[str]) -> str:
+    """Say that a ``~group`` leaves nothing for ``key`` to belong to; "" if there is none."""
+    taken = [one for one in arguments if one.startswith("~")]
+    if not taken or not _composes([one for one in arguments if one not in taken], config_name):
+        return ""
+    return f"{' '.join(taken)} takes away what {key} is part of; leave it out."
 
 
 def _composes(arguments: Sequence[str], config_name: str) -> bool:

@@ -106,7 +106,9 @@ class RunFolder:
             ValueError: it is no run's folder.
         """
         if not (path / CONFIG).is_file():
-            what = "holds no " + CONFIG if path.is_dir() else "does not exist"
+            what = "does not exist"
+            if path.exists():
+                what = f"holds no {CONFIG}" if path.is_dir() else "is a file"
             raise ValueError(f"{path} is not the folder of a run: it {what}.")
         return cls(path)
 

@@ -26,6 +26,7 @@ from agents.checkpoints import CheckpointFolder
 from agents.checkpoints import restore_agent
 from agents.commands import plain
 from agents.commands import run_command
+from agents.commands import typed_overrides
 from agents.composition import FROM_PROGRAM
 from agents.composition import build_agent
 from agents.composition import build_environment_factory
@@ -99,7 +100,7 @@ def train(composed: DictConfig) -> float:
     run = RunFolder.open_existing(given_path(config["resume"], "resume")) if resumed else None
     if run is None:
         config["name"] = folder_name(config["name"], "name")
-        overrides = HydraConfig.get().overrides.task
+        overrides = typed_overrides()
         config = without_misfits(config, overrides, _compose)
     else:
         config = _resumed_config(run, composed)
@@ -364,7 +365,7 @@ def _self_contained(
     """Return a new run's configuration as it is saved: complete, and the same from any folder."""
     if initial is not None:
         if initial.run is not None:
-            overrides = HydraConfig.get().overrides.task
+            overrides = typed_overrides()
             config = with_shapes_of(initial.run, config, composed, overrides)
         config = {**config, "weights": initial.reference}
     return with_absolute_paths(config)
@@ -378,7 +379,7 @@ def _resumed_config(run: RunFolder, composed: DictConfig) -> dict[str, Any]:
     return change_saved(
         run.load_config(),
         composed,
-        HydraConfig.get().overrides.task,
+        typed_overrides(),
         changeable=_CHANGEABLE,
         ignored=("resume",),
     )

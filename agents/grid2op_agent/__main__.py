@@ -10,9 +10,11 @@ The agent is named as for powergrid-evaluate: agent=greedy, wrappers=gated, run=
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from agents.commands import OneLineParser
+from agents.commands import path_argument
+from agents.commands import run_guarded
 from agents.grid2op_agent.recipe import recipe_from
 from agents.grid2op_agent.scores import ScenarioScore
 from agents.grid2op_agent.scores import score_l2rpn_2020
@@ -23,13 +25,13 @@ from envs.scenarios import make_source
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; a user's mistake is one line and exit code 2."""
-    given = _parser().parse_args(arguments)
-    try:
+    """Run the command; what goes wrong is one line, and an exit code as in ``agents.commands``."""
+
+    def run() -> None:
+        given = _parser().parse_args(arguments)
         given.run(given)
-    except ValueError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+
+    run_guarded(run)
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -41,6 +43,12 @@ def _export(given: argparse.Namespace) -> None:
         names = names[: given.scenarios]
     folder = export(source, given.folder, grid=given.grid, names=names)
     print(f"Wrote {len(names)} scenarios to {folder}")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 0 to 4294967295")
+    return int(text)
 
 
 def _submit(given: argparse.Namespace) -> None:
@@ -64,7 +72,7 @@ def _table(scores: Sequence[ScenarioScore]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m agents.grid2op_agent",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -72,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     writing = commands.add_parser("export", help="write scenarios as a grid2op folder")
-    writing.add_argument("folder", help="absent or empty")
+    writing.add_argument("folder", type=path_argument, help="absent or empty")
     writing.add_argument("--source", default="recombined", help="recombined, varied, bundled, ...")
     writing.add_argument("--grid", default="l2rpn_case14_sandbox", help="grid2op name of the grid")
     writing.add_argument("--split", default="test", help=", ".join(SPLITS))
@@ -80,15 +88,19 @@ def _parser() -> argparse.ArgumentParser:
     writing.set_defaults(run=_export)
 
     submitting = commands.add_parser("submit", help="write a submission folder")
-    submitting.add_argument("folder", help="absent or empty; competitions call it submission")
+    submitting.add_argument(
+        "folder", type=path_argument, help="absent or empty; competitions call it submission"
+    )
     _add_words(submitting)
     submitting.set_defaults(run=_submit)
 
     scoring = commands.add_parser("score", help="grid2op's ScoreL2RPN2020")
-    scoring.add_argument("folder", help="a grid2op environment with scenarios; is written to")
+    scoring.add_argument(
+        "folder", type=path_argument, help="a grid2op environment with scenarios; is written to"
+    )
     _add_words(scoring)
     scoring.add_argument("--scenarios", type=int, help="how many, of the first; all by default")
-    scoring.add_argument("--seed", type=int, default=0, help="of environment and agent")
+    scoring.add_argument("--seed", type=_seed, default=0, help="of environment and agent")
     scoring.set_defaults(run=_score)
     return parser
 

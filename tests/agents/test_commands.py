@@ -94,7 +94,17 @@ MISTAKES = [
     (("logger.mode=onlin",), "did you mean 'online'?"),
     (("logger.mode=online",), "logger.mode=online needs a W&B key"),
     (("seed",), "cannot read the argument 'seed'"),
-    (("seed=${nothing}",), "nothing"),
+    (("seed=${nothing}",), "seed: Interpolation key 'nothing' not found"),
+    (("trainer.num_envs=${oc.env:NOT_SET}",), "trainer.num_envs: "),
+    (("trainer.max_minutes=null", "logger=null"), "logger=null: expected an option of this group"),
+    (("search=3",), "search=3: expected an option of this group"),
+    (("=3",), "cannot read the argument '=3': expected key=value"),
+    ((f"resume={__file__}",), "is not the folder of a run: it is a file"),
+    (("experiment=debug", "~agent"), "~agent takes away what network is part of; leave it out."),
+    (
+        ("trainer.num_envs=${evaluation.num_envs}", "trainer.envs_per_group=3"),
+        "trainer.num_envs=4 is not a multiple of trainer.envs_per_group=3",
+    ),
 ]
 
 

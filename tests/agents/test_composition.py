@@ -234,7 +234,7 @@ def test_environments_without_scenarios_are_planned_by_number() -> None:
 
 
 def test_fewer_episodes_than_asked_for_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    env = plain_config(DEBUG)["env"]
+    env = make("train", "experiment=debug")["env"]
     names = make_source("recombined").names("val")
     for asked in (2, len(names)):
         options = {"split": "val", "episodes": asked, "seed": 7}

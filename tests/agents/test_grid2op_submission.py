@@ -98,6 +98,13 @@ def test_the_commands_export_and_submit(tmp_path: Path, capsys: pytest.CaptureFi
         (["export", "PLACE/data", "--split", "tset"], "did you mean 'test'"),
         (["export", "PLACE/data", "--scenarios", "0"], "--scenarios 0; expected 1 to"),
         (["score", "PLACE/full", "agent=greedy"], "not a grid2op environment with scenarios"),
+        ([], "the following arguments are required: COMMAND. See python -m agents.grid2op_agent"),
+        (["exprot", "PLACE/x"], "invalid choice: 'exprot'"),
+        (["export", ""], "path=''; expected some text. See"),
+        (["export", "PLACE/x", "--scenarios", "a"], "--scenarios: invalid int value: 'a'"),
+        (["submit", "", "agent=greedy"], "path=''; expected some text. See"),
+        (["submit", "PLACE/x"], "the following arguments are required: KEY=VALUE"),
+        (["score", "PLACE/x", "agent=greedy", "--seed", "-1"], "--seed: '-1'; expected a whole"),
     ],
 )
 def test_mistakes_end_in_one_line(
@@ -137,3 +144,15 @@ def test_without_the_package_the_folder_says_what_it_needs(tmp_path: Path) -> No
     )
     assert ended.returncode == 1
     assert "this agent plays with powergrid-muzero" in ended.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for words in (["export"], ["submit", "agent=do_nothing"]):
+        with pytest.raises(SystemExit) as ended:
+            main([words[0], str(tmp_path / "file" / "x"), *words[1:]])
+        assert ended.value.code == 1  # the machine's, not the user's
+        said = capsys.readouterr().err
+        assert str(tmp_path / "file") in said and said.count("\n") == 1

@@ -47,6 +47,7 @@ WRONG: list[tuple[str, ...]] = [
     ("trainer.synchronous=1", "expected true or false"),
     ("trainer.max_minutes=soon", "expected a finite number above 0 or null"),
     ("trainer.learner_threads=null", "expected a whole number"),
+    ("trainer.learner_threads=100000", "expected a whole number of at least 1 and of at most 1024"),
     ("trainer.device=0", "expected a text"),
     ("evaluation=null", "expected a mapping"),
     ("evaluation.interim=null", "expected a mapping"),

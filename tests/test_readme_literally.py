@@ -31,16 +31,17 @@ from tests.unprivileged import stranger
 PACKAGES = Path(sysconfig.get_path("purelib"))
 COMMANDS = documented_commands(ROOT / "README.md")
 TRAINED = "powergrid-train experiment=quickstart"  # what DATE stands for in later commands
-LIMITS = "evaluation.interim.episodes=1 evaluation.interim.max_steps=20 evaluation.final.episodes=2"
-TRAINING = f"trainer.max_minutes=0.05 {LIMITS} evaluation.final.max_steps=20 evaluation.num_envs=2"
+SHORT = "trainer.max_minutes=0.05 evaluation.interim.episodes=1 evaluation.final.episodes=2"
+LIMITS = "evaluation.interim.max_steps=20 evaluation.final.max_steps=20 evaluation.num_envs=2"
+TRAINING = f"{SHORT} {LIMITS}"
 BUDGETS = {  # beginning of a command -> what is added to it; the first that fits
     "powergrid-train resume=": "trainer.max_minutes=0.1",
-    "powergrid-train experiment=cartpole": f"trainer.max_minutes=0.05 {LIMITS}",
+    "powergrid-train experiment=cartpole": SHORT,
     "powergrid-train --multirun": "",
     "powergrid-train experiment=debug": "",
     "powergrid-train": TRAINING,
     "powergrid-evaluate compare": "",
-    "powergrid-evaluate": "evaluation.episodes=1 evaluation.max_steps=300",
+    "powergrid-evaluate": "evaluation.episodes=3 evaluation.max_steps=300",
     "python -m agents.grid2op_agent score": "--scenarios 1",
     "make train": f"ARGS='{TRAINING}'",
     "make test": "ARGS=tests/envs/test_actions.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -71,6 +72,8 @@ def export(
         shutil.copytree(
             grid_folder(grid), partial, ignore=shutil.ignore_patterns("chronics", "__pycache__")
         )
+        for path in (partial, *partial.rglob("*")):  # grid2op's may be installed read-only
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
         with (partial / "config.py").open("a") as config:
             config.write(_CONFIG)
         for name in names:

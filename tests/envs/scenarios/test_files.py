@@ -1,6 +1,7 @@
 """Folders in grid2op's format: read, refused with a clear line, split, written."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,17 @@ def test_export_refuses_and_leaves_nothing_behind(exported, tmp_path):
     with pytest.raises(ValueError, match="did you mean 'sandbox-0000'"):
         export(source, tmp_path / "out", names=["educ-2019-01-12", "sandbocks-0000"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_from_a_read_only_installation_can_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "installed"
+    shutil.copytree(grid_folder(SANDBOX), installed, ignore=shutil.ignore_patterns("chronics"))
+    for path in (*installed.rglob("*"), installed):
+        path.chmod(path.stat().st_mode & ~0o222)
+    monkeypatch.setattr(sys.modules[export.__module__], "grid_folder", lambda grid: installed)
+    source = make_source("bundled", grid=SANDBOX, folder=None)
+    folder = export(source, tmp_path / "exported", grid=SANDBOX, names=source.names("val")[:1])
+    for path in (folder, *folder.rglob("*")):
+        assert path.stat().st_mode & 0o200, path

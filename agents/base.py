@@ -178,10 +178,6 @@ class Agent(Copyable, ABC):
                 "Name the agent that wrote them."
             )
 
-    def statistics(self) -> Mapping[str, float]:
-        """Return figures of the last ``act`` worth logging, such as search depth."""
-        return {}
-
     def explain(self, texts: Sequence[str] | None = None) -> Mapping[int, TreeRecord]:
         """Return the search behind each action of the last ``act``.
 

@@ -153,7 +153,6 @@ class MuZeroAgent(Agent):
                 "search.reuse_subtree=true keeps the states of a tree, and the simulator's copies "
                 "last for one decision; set it to false, or take agent/model=learned"
             )
-        self._statistics: dict[str, float] = {}
         self._searched: tuple[np.ndarray, SearchResult] | None = None  # environments [B], result
 
     @property
@@ -219,12 +218,6 @@ class MuZeroAgent(Agent):
         )
         self._searched = rows, result
         actions[rows] = result.action
-        self._statistics = {
-            "search/depth": float(result.statistics.depth.mean()),
-            "search/width": float(result.statistics.width.mean()),
-            "search/visit_entropy": float(result.statistics.visit_entropy.mean()),
-            "search/root_value": float(result.value.mean()),
-        }
         return actions
 
     def train(self, run: TrainingRun) -> None:
@@ -345,10 +338,6 @@ class MuZeroAgent(Agent):
             choices="network, observation and environment",
         )
         self.network.load_state_dict(weights)
-
-    def statistics(self) -> Mapping[str, float]:
-        """See ``Agent.statistics``: means over the last batch of searches."""
-        return self._statistics
 
     def explain(self, texts: Sequence[str] | None = None) -> Mapping[int, TreeRecord]:
         """See ``Agent.explain``; {} before the first ``act``.

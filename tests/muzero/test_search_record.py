@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,7 +19,6 @@ from agents.muzero.search import PUCTSearch
 from agents.muzero.search import SearchResult
 from agents.muzero.search import TreeRecord
 from agents.muzero.search import record_tree
-from agents.muzero.search import to_dot
 from agents.muzero.search import to_svg
 from agents.muzero.search.lettering import escape_xml
 from agents.muzero.search.lettering import fit
@@ -316,30 +314,6 @@ def test_words_are_escaped() -> None:
     tooltips = [element.text or "" for element in root.iter(f"{SVG}title")]
     assert any('<b a="1">&amp; \\' in tooltip for tooltip in tooltips)
     to_svg(record).encode()
-    dot = to_dot(record)
-    assert '<b a=\\"1\\">&amp; \\\\' in dot
-    strings = re.findall(r'"(?:[^"\\]|\\.)*"', dot)
-    rest = re.sub(r'"(?:[^"\\]|\\.)*"', "", dot)
-    assert strings
-    assert '"' not in rest
-    assert "<" not in rest
-
-
-def test_graphviz_text_holds_the_tree(record: TreeRecord) -> None:
-    dot = to_dot(record, Pruning(min_visits=1, max_children=100, max_depth=100))
-    assert dot.startswith("digraph search {")
-    assert dot.count("{") == dot.count("}") == 1
-    edges = re.findall(r"^  n(\d+) -> n(\d+) \[penwidth=([\d.]+)", dot, re.MULTILINE)
-    assert {(int(a), int(b)) for a, b, _ in edges} == {
-        (node.parent, node.index) for node in record.nodes[1:]
-    }
-    widths = {int(child): float(width) for _, child, width in edges}
-    most, least = record.children[0][0].index, record.children[0][-1].index
-    assert widths[most] > widths[least]
-    assert len(re.findall(r"^  n\d+ \[label=", dot, re.MULTILINE)) == len(record.nodes)
-    pruned = to_dot(record, Pruning(max_children=2, max_depth=1))
-    assert len(re.findall(r"^  n\d+ \[label=", pruned, re.MULTILINE)) == 3
-    assert "+ 14 more" in pruned
 
 
 # words ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ checks  what arguments and models must be
 puct    MuZero's search, as in the specification
 gumbel  Gumbel MuZero's search
 record  one finished search written down: its tree, candidates and figures, as JSON
-drawing its picture: SVG, Graphviz; lettering fits the words
+drawing its picture, as SVG; lettering fits the words
 """
 
 from agents.muzero.search.base import Model
@@ -17,7 +17,6 @@ from agents.muzero.search.base import Search
 from agents.muzero.search.base import SearchResult
 from agents.muzero.search.base import TreeStatistics
 from agents.muzero.search.drawing import Pruning
-from agents.muzero.search.drawing import to_dot
 from agents.muzero.search.drawing import to_svg
 from agents.muzero.search.gumbel import GumbelSearch
 from agents.muzero.search.puct import PUCTSearch
@@ -41,6 +40,5 @@ __all__ = [
     "TreeStatistics",
     "TreeSummary",
     "record_tree",
-    "to_dot",
     "to_svg",
 ]

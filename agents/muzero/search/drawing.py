@@ -1,7 +1,7 @@
-"""Pictures of a finished search: Graphviz text, and an SVG that needs nothing but a viewer.
+"""The picture of a finished search: an SVG that needs nothing but a viewer.
 
-The SVG reads from left to right: the present state, then what the search tried. The
-chosen action and its most visited sequel run straight along the top, alternatives hang below, so no
+It reads from left to right: the present state, then what the search tried. The chosen
+action and its most visited sequel run straight along the top, alternatives hang below, so no
 two cards overlap and no two edges cross, however wide the tree.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agents.muzero.search.lettering import escape_dot
 from agents.muzero.search.lettering import escape_xml
 from agents.muzero.search.lettering import fit
 from agents.muzero.search.lettering import shorten
@@ -72,41 +71,6 @@ class _Branch(NamedTuple):
     first: bool  # of its parent's children
     hidden: int  # children left out
     hidden_visits: int  # of these
-
-
-def to_dot(record: TreeRecord, pruning: Pruning | None = None) -> str:
-    """Return the tree as Graphviz text: ``dot -Tsvg``.
-
-    Args:
-        record: of one search.
-        pruning: what is left out; None for the default.
-    """
-    colour = _Colours(record)
-    lines = [
-        "digraph search {",
-        "  rankdir=LR;",
-        '  node [shape=box, style="rounded,filled", fontname="Helvetica", fontsize=10];',
-        '  edge [color="#95a5a6", arrowhead=none];',
-    ]
-    for branch in _prune(record, pruning or Pruning()):
-        node = branch.node
-        words = "\n".join([*_lines(node), _figures(record, node)])
-        lines.append(
-            f'  n{node.index} [label="{escape_dot(words)}", fillcolor="{colour.of(node)}", '
-            f'tooltip="{escape_dot(_tooltip(record, node))}"];'
-        )
-        if node.parent is not None:
-            ink = _BEST if branch.principal else _EDGE
-            lines.append(
-                f"  n{node.parent} -> n{node.index} "
-                f'[penwidth={_edge_width(record, node):.2f}, color="{ink}"];'
-            )
-        if branch.hidden:
-            lines.append(
-                f'  h{node.index} [label="{_hidden_words(branch)}", shape=plaintext, style=""];'
-            )
-            lines.append(f"  n{node.index} -> h{node.index} [style=dotted];")
-    return "\n".join([*lines, "}", ""])
 
 
 def to_svg(record: TreeRecord, pruning: Pruning | None = None, *, title: str = "") -> str:

@@ -88,12 +88,6 @@ def escape_xml(text: str) -> str:
     return escape(_printable(text), {'"': "&quot;"})
 
 
-def escape_dot(text: str) -> str:
-    """Return ``text`` as a string of Graphviz in double quotes; a line break becomes one there."""
-    text = _printable(text).replace("\\", "\\\\").replace('"', '\\"')
-    return text.replace("\r", "").replace("\n", "\\n")
-
-
 def _printable(text: str) -> str:
     """Return ``text`` with a mark in place of the characters that XML cannot hold."""
     return "".join(

@@ -119,32 +119,3 @@ class Exponential:
     def __call__(self, progress: float) -> float:
         """Return ``start (end / start)^progress``."""
         return self.start * (self.end / self.start) ** _clip(progress)
-
-
-@dataclass(frozen=True)
-class WarmupCosine:
-    """A straight rise from 0 to ``peak`` over ``warmup``, then half a cosine down to ``end``.
-
-    With a warm-up, the rise starts one hundredth of the way up, so no update is wasted at 0.
-
-    Raises:
-        ValueError: ``warmup`` is not in [0, 1).
-    """
-
-    peak: float
-    end: float = 0.0
-    warmup: float = 0.0  # share of training
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.warmup < 1.0:
-            raise ValueError(
-                f"warmup must be a share of training, at least 0, below 1: {self.warmup}"
-            )
-
-    def __call__(self, progress: float) -> float:
-        """Return the value at ``progress``."""
-        progress = _clip(progress)
-        if progress < self.warmup:
-            return self.peak * max(progress / self.warmup, 0.01)
-        phase = (progress - self.warmup) / (1.0 - self.warmup)
-        return self.end + (self.peak - self.end) * 0.5 * (1.0 + math.cos(math.pi * phase))

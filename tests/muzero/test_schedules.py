@@ -9,7 +9,6 @@ from agents.muzero.schedules import Exponential
 from agents.muzero.schedules import Linear
 from agents.muzero.schedules import Piecewise
 from agents.muzero.schedules import Schedule
-from agents.muzero.schedules import WarmupCosine
 
 TEMPERATURE = Piecewise((0.5, 0.75), (1.0, 0.5, 0.25))
 
@@ -25,12 +24,6 @@ TEMPERATURE = Piecewise((0.5, 0.75), (1.0, 0.5, 0.25))
         (TEMPERATURE, 1.0, 0.25),
         (Linear(1.0, 0.2), 0.25, 0.8),  # 1 - 0.8 / 4
         (Exponential(0.1, 0.001), 0.5, 0.01),  # the geometric mean
-        (WarmupCosine(peak=1.0, end=0.2, warmup=0.2), 0.1, 0.5),
-        (WarmupCosine(peak=1.0, end=0.2, warmup=0.2), 0.2, 1.0),
-        (WarmupCosine(peak=1.0, end=0.2, warmup=0.2), 0.6, 0.6),  # half of the cosine
-        (WarmupCosine(peak=1.0, end=0.2, warmup=0.2), 1.0, 0.2),
-        (WarmupCosine(peak=1.0, warmup=0.2), 0.0, 0.01),
-        (WarmupCosine(peak=1.0), 0.0, 1.0),
     ],
 )
 def test_values_by_hand(schedule: Schedule, progress: float, expected: float) -> None:
@@ -54,7 +47,6 @@ def test_progress_outside_counts_as_the_nearer_end(schedule: Schedule) -> None:
         (lambda: Piecewise((0.5, 0.5), (1.0, 0.5, 0.25)), "increase"),
         (lambda: Piecewise((1000.0,), (1.0, 0.5)), "shares of training"),
         (lambda: Exponential(1.0, 0.0), "positive"),
-        (lambda: WarmupCosine(1.0, warmup=1.0), "warmup"),
     ],
 )
 def test_wrong_options_are_refused(make, message: str) -> None:

@@ -18,7 +18,7 @@ _LARGEST = 2**52  # what JavaScript's numbers hold exactly, differences included
 
 
 def pack_series(values: np.ndarray, *, resolution: float) -> str:
-    """Return the text of a series; ``unpack_series`` gives it back to half a ``resolution``.
+    """Return the text of a series, which ``assets/series.js`` reads to half a resolution.
 
     Args:
         values: ``[T, C]``, any unit.
@@ -40,31 +40,8 @@ def pack_series(values: np.ndarray, *, resolution: float) -> str:
     return base64.b64encode(_write_numbers(_fold(differences))).decode("ascii")
 
 
-def unpack_series(text: str, *, columns: int, resolution: float) -> np.ndarray:
-    """Return the series ``[T, C]`` float64 that ``pack_series`` wrote.
-
-    Args:
-        text: of ``pack_series``.
-        columns: C.
-        resolution: as it was packed with.
-
-    Raises:
-        ValueError: the text is damaged, or of another number of columns.
-    """
-    numbers = _read_numbers(base64.b64decode(text, validate=True))
-    if columns < 1 or len(numbers) % columns:
-        raise ValueError(f"{len(numbers)} numbers do not make {columns} columns.")
-    differences = _unfold(numbers).reshape(columns, -1).T
-    return np.cumsum(differences, axis=0) * resolution
-
-
 def _fold(numbers: np.ndarray) -> np.ndarray:
     return np.where(numbers < 0, -2 * numbers - 1, 2 * numbers).astype(np.uint64)
-
-
-def _unfold(folded: np.ndarray) -> np.ndarray:
-    half = (folded >> np.uint64(1)).astype(np.int64)
-    return np.where(folded & np.uint64(1), -half - 1, half)
 
 
 def _write_numbers(numbers: np.ndarray) -> bytes:
@@ -77,20 +54,3 @@ def _write_numbers(numbers: np.ndarray) -> bytes:
     needed[:, 1:] = more[:, :-1]
     octets = (groups & np.uint64(0x7F)).astype(np.uint8) | (more.astype(np.uint8) << 7)
     return octets[needed].tobytes()
-
-
-def _read_numbers(raw: bytes) -> np.ndarray:
-    """Return the ``[N]`` uint64 that ``_write_numbers`` wrote."""
-    octets = np.frombuffer(raw, dtype=np.uint8)
-    if not len(octets):
-        return np.zeros(0, dtype=np.uint64)
-    last = octets < 0x80
-    if not last[-1]:
-        raise ValueError("the series is cut short.")
-    starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
-    lengths = np.diff(np.append(starts, len(octets)))
-    if (lengths > _MOST_BYTES).any():
-        raise ValueError("the series holds a number that is too large.")
-    place = np.arange(len(octets)) - np.repeat(starts, lengths)
-    bits = (octets & 0x7F).astype(np.uint64) << (place * _PAYLOAD_BITS).astype(np.uint64)
-    return np.add.reduceat(bits, starts)

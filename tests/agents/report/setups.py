@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import dataclass
@@ -60,3 +61,18 @@ def embedded(page: str) -> dict[str, Any]:
     found = re.search(r'id="report-data">(.*?)</script>', page, flags=re.DOTALL)
     assert found is not None
     return json.loads(found[1])
+
+
+def unpack(text: str, *, columns: int, resolution: float) -> np.ndarray:
+    """Return the series ``[T, columns]`` in a packed text, as ``assets/series.js`` reads it."""
+    folded = [0]
+    shift = 0
+    for octet in base64.b64decode(text, validate=True):
+        folded[-1] |= (octet & 0x7F) << shift
+        shift += 7
+        if octet < 0x80:
+            folded.append(0)
+            shift = 0
+    assert folded.pop() == shift == 0, "the text is cut short"
+    differences = np.array([-(n + 1) // 2 if n % 2 else n // 2 for n in folded], np.float64)
+    return np.cumsum(differences.reshape(columns, -1).T, axis=0) * resolution

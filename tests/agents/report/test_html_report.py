@@ -23,7 +23,6 @@ from agents.report import record_episodes
 from agents.report import render_page
 from agents.report import write_report
 from agents.report.encoding import pack_series
-from agents.report.encoding import unpack_series
 from agents.report.page import MOST_CANDIDATES
 from agents.report.page import POWER_RESOLUTION
 from agents.report.page import RHO_RESOLUTION
@@ -37,6 +36,7 @@ from tests.agents.report.setups import Setup
 from tests.agents.report.setups import bare
 from tests.agents.report.setups import embedded
 from tests.agents.report.setups import make
+from tests.agents.report.setups import unpack
 
 # ---------------------------------------------------------------------------------- encoding
 
@@ -51,7 +51,7 @@ def test_series_come_back_to_half_their_resolution() -> None:
         (np.zeros((0, 2)), 1.0),
     ):
         text = pack_series(values, resolution=resolution)
-        back = unpack_series(text, columns=values.shape[1], resolution=resolution)
+        back = unpack(text, columns=values.shape[1], resolution=resolution)
         assert back.shape == values.shape
         assert np.abs(back - values).max(initial=0) <= resolution / 2 * (1 + 1e-6)
 
@@ -73,15 +73,6 @@ def test_small_changes_take_a_byte_each() -> None:
 def test_what_is_no_series_is_refused(values: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pack_series(values, resolution=1.0)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("gA==", "cut short"), ("CgGAAQ==", "do not make 2 columns"), ("!", "base64|padding")],
-)
-def test_a_damaged_series_is_refused(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        unpack_series(text, columns=2, resolution=1.0)
 
 
 # --------------------------------------------------------------------------------- positions
@@ -252,7 +243,7 @@ def test_the_page_holds_what_was_recorded(page: str, recording: Recording) -> No
             ("generation", episode.gen_p, POWER_RESOLUTION),
             ("load", episode.load_p, POWER_RESOLUTION),
         ):
-            back = unpack_series(shown[name], columns=values.shape[1], resolution=resolution)
+            back = unpack(shown[name], columns=values.shape[1], resolution=resolution)
             assert np.abs(back - values).max() <= 0.501 * resolution
         busbars = np.array(shown["busbars"])
         for topology, switches in zip(episode.topologies[1:], shown["switches"], strict=True):

@@ -33,6 +33,7 @@ from agents.folders import only_writer
 from agents.folders import output_folder
 from agents.paths import as_argument
 from agents.saved_configs import with_present_names
+from agents.saved_configs import without_removed_options
 
 CONFIG = "config.yaml"
 PROVENANCE = "run.json"
@@ -129,7 +130,7 @@ class RunFolder:
         """Return the resolved configuration that the run was begun with.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the file is damaged, or turns on what this release does not have.
         """
         path = self.path / CONFIG
         try:
@@ -146,7 +147,10 @@ class RunFolder:
                 f"it lacks {', '.join(missing)}" if missing else "its last line, '...', is absent"
             )
             raise ValueError(f"{path} is cut short: {what}. Copy it again from where it is whole.")
-        return with_present_names(config)
+        try:
+            return without_removed_options(with_present_names(config))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 class _LogFile(logging.FileHandler):

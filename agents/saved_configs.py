@@ -37,6 +37,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 # names in the configurations of older runs -> today's
 _RENAMED: Mapping[str, str] = {"agents.logging.": "agents.loggers."}
 
+# options of the agent's parts that older runs saved and that are gone -> the value that means "off"
+_REMOVED: Mapping[str, object] = {"symlog_observations": False}
+
 _ABSENT = object()
 
 
@@ -63,6 +66,33 @@ def _present_name(target: str) -> str:
         if target.startswith(former):
             return present + target.removeprefix(former)
     return target
+
+
+def without_removed_options(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration without the options that are gone, where they were off.
+
+    Raises:
+        ValueError: one was on; the message says in which entry.
+    """
+    config = dict(saved)
+    if isinstance(config.get("agent"), Mapping):
+        config["agent"] = _without_removed(config["agent"], "agent")
+    return config
+
+
+def _without_removed(part: Mapping[str, Any], where: str) -> dict[str, Any]:
+    kept = {}
+    for name, value in part.items():
+        if name in _REMOVED:
+            if value != _REMOVED[name]:
+                raise ValueError(
+                    f"{where}.{name}={value}: this release has no such option any more; play the "
+                    "run with the release that trained it"
+                )
+            continue
+        inner = isinstance(value, Mapping)
+        kept[name] = _without_removed(value, f"{where}.{name}") if inner else value
+    return kept
 
 
 def change_saved(

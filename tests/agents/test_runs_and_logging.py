@@ -84,6 +84,17 @@ def test_a_resume_sweeps_what_a_kill_left(tmp_path: Path) -> None:
     ]
 
 
+def test_a_configuration_of_an_older_release_loses_what_is_gone(tmp_path: Path) -> None:
+    network = {"_target_": "agents.muzero.networks.residual.ResidualNetwork", "hidden_size": 8}
+    saved = {"agent": {"network": {**network, "symlog_observations": False}}, "seed": 1}
+    run = RunFolder.create(tmp_path / "old", saved)
+    assert run.load_config() == {"agent": {"network": network}, "seed": 1}
+    saved = {"agent": {"network": {**network, "symlog_observations": True}}}
+    run = RunFolder.create(tmp_path / "unlike", saved)
+    with pytest.raises(ValueError, match=r"config\.yaml: agent\.network\.symlog_\w+=True: "):
+        run.load_config()
+
+
 def test_csv_columns_grow_and_a_resume_cuts(tmp_path: Path) -> None:
     logger = CsvLogger(run=info(tmp_path))
     logger.log({"a": 1.5}, env_steps=10)

@@ -269,7 +269,7 @@ def test_projection_for_the_consistency_loss(network_class: type) -> None:
 
 
 def test_raw_observations_of_any_scale() -> None:
-    network = make(ResidualNetwork, symlog_observations=True, normalize_observations=True)
+    network = make(ResidualNetwork, normalize_observations=True)
     observations = torch.tensor([[1e6, -1e6, 0.0, 1e-6, 3.0]])
     assert torch.isfinite(network.representation(observations)).all()
 

@@ -42,7 +42,6 @@ class ResidualNetwork(MuZeroNetwork):
         num_prediction_blocks: blocks of the trunk of value and policy.
         value_codec: of the value head; None for ``CategoricalCodec()``.
         reward_codec: of the reward head; None for ``CategoricalCodec()``.
-        symlog_observations: take sign(x) log(1 + |x|) of raw observations first.
         normalize_observations: a layer norm over each observation.
         normalize_state: scale each state to [0, 1] (MuZero appendix G).
         zero_init_heads: start with values and rewards of 0 and a uniform policy.
@@ -66,7 +65,6 @@ class ResidualNetwork(MuZeroNetwork):
         num_prediction_blocks: int = 1,
         value_codec: Codec | None = None,
         reward_codec: Codec | None = None,
-        symlog_observations: bool = False,
         normalize_observations: bool = False,
         normalize_state: bool = True,
         zero_init_heads: bool = True,
@@ -92,7 +90,6 @@ class ResidualNetwork(MuZeroNetwork):
             num_prediction_blocks=num_prediction_blocks,
         )
         self.hidden_size = hidden_size
-        self.symlog_observations = symlog_observations
         self.normalize_state = normalize_state
 
         def trunk(num_blocks: int) -> nn.Sequential:
@@ -121,10 +118,7 @@ class ResidualNetwork(MuZeroNetwork):
 
     def representation(self, observations: torch.Tensor) -> torch.Tensor:
         """Return states ``[B, H]`` of ``observations [B, ...]``."""
-        flat = observations.flatten(1)
-        if self.symlog_observations:
-            flat = flat.sign() * flat.abs().log1p()
-        first = self.observation_input(self.observation_norm(flat))
+        first = self.observation_input(self.observation_norm(observations.flatten(1)))
         return self._state(self.representation_trunk(first))
 
     def dynamics(

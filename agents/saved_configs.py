@@ -38,7 +38,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 _RENAMED: Mapping[str, str] = {"agents.logging.": "agents.loggers."}
 
 # options of the agent's parts that older runs saved and that are gone -> the value that means "off"
-_REMOVED: Mapping[str, object] = {"symlog_observations": False}
+_REMOVED: Mapping[str, object] = {"symlog_observations": False, "reuse_subtree": False}
 
 _ABSENT = object()
 

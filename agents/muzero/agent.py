@@ -143,16 +143,6 @@ class MuZeroAgent(Agent):
                 f"agent.search.max_considered={considered}; the environment has "
                 f"{self._num_actions} actions: set it to {self._num_actions} or less"
             )
-        if self._search.reuse_subtree and discounted:
-            raise ValueError(
-                "search.reuse_subtree=true keeps values as they are worth at a former root, which "
-                "network.predict_discount=true makes them; set one of the two to false"
-            )
-        if self._search.reuse_subtree and not self._model.plans_in_network:
-            raise ValueError(
-                "search.reuse_subtree=true keeps the states of a tree, and the simulator's copies "
-                "last for one decision; set it to false, or take agent/model=learned"
-            )
         self._searched: tuple[np.ndarray, SearchResult] | None = None  # environments [B], result
 
     @property
@@ -201,20 +191,16 @@ class MuZeroAgent(Agent):
         """See ``Agent.act``: plans for the active environments, without exploration."""
         rows = np.arange(len(observations)) if active is None else np.flatnonzero(active)
         actions = np.zeros(len(observations), np.int64)
-        searched, self._searched = self._searched, None
+        self._searched = None
         if not len(rows):
             return actions
         masks = full_masks(infos, len(observations), self._num_actions)
-        options: dict[str, Any] = {}
-        if self._search.reuse_subtree:
-            options["continues"] = _continued(rows, searched, infos)
         result = self._search.run(
             self._model.at(rows),
             np.asarray(observations)[rows],
             masks[rows],
             np.random.default_rng(self._seed),
             explore=False,
-            **options,
         )
         self._searched = rows, result
         actions[rows] = result.action
@@ -353,21 +339,6 @@ class MuZeroAgent(Agent):
             int(env): record_tree(tree, row, result, discount=self._search.discount, texts=texts)
             for row, env in enumerate(rows)
         }
-
-
-def _continued(
-    rows: np.ndarray, searched: tuple[np.ndarray, SearchResult] | None, infos: Infos
-) -> np.ndarray:
-    """Return ``[n]``: where environments ``rows [n]`` were among those searched last, -1 if new."""
-    continues = np.full(len(rows), -1, np.int64)
-    if searched is not None:
-        before, _ = searched
-        place = np.searchsorted(before, rows).clip(max=len(before) - 1)
-        continues = np.where(before[place] == rows, place, -1)
-    restarted = infos.get("_final_obs")  # an autoreset lies between
-    if restarted is not None:
-        continues[np.asarray(restarted)[rows]] = -1
-    return continues
 
 
 def _make_group(

@@ -162,21 +162,15 @@ class SelfPlayGroup(Copyable):
         statistics = np.zeros((num_decisions, 4))
         episodes: list[EpisodeSummary] = []
 
-        # A round starts with new weights, and may start in another process: no tree outlasts it.
-        continues = np.full(num_envs, -1, np.int64)
         for t in range(num_decisions):
             assert self._observations is not None
             action_mask[t] = full_masks(self._infos, num_envs, num_actions)
-            options: dict[str, Any] = {}
-            if self._search.reuse_subtree:
-                options["continues"] = continues
             result = self._search.run(
                 self._planning.at(self._rows),
                 self._observations,
                 action_mask[t],
                 self._generators,
                 temperature=temperature,
-                **options,
             )
             chosen, improved = result.action, result.policy
             if taught:
@@ -212,8 +206,6 @@ class SelfPlayGroup(Copyable):
             self._env_steps += duration[t]
             self._decisions += 1
             ended = np.flatnonzero(terminations | truncations)
-            astray = terminations | truncations | (chosen != result.action)
-            continues = np.where(astray, -1, self._rows)
             for index in ended:
                 episodes.append(self._finish_episode(int(index), bool(terminations[index])))
             skipped += self._count_reset_steps(infos, ended)

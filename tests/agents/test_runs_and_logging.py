@@ -86,12 +86,19 @@ def test_a_resume_sweeps_what_a_kill_left(tmp_path: Path) -> None:
 
 def test_a_configuration_of_an_older_release_loses_what_is_gone(tmp_path: Path) -> None:
     network = {"_target_": "agents.muzero.networks.residual.ResidualNetwork", "hidden_size": 8}
-    saved = {"agent": {"network": {**network, "symlog_observations": False}}, "seed": 1}
-    run = RunFolder.create(tmp_path / "old", saved)
-    assert run.load_config() == {"agent": {"network": network}, "seed": 1}
-    saved = {"agent": {"network": {**network, "symlog_observations": True}}}
-    run = RunFolder.create(tmp_path / "unlike", saved)
-    with pytest.raises(ValueError, match=r"config\.yaml: agent\.network\.symlog_\w+=True: "):
+    search = {"_target_": "agents.muzero.search.puct.PUCTSearch"}
+    agent = {
+        "network": {**network, "symlog_observations": False},
+        "search": {**search, "reuse_subtree": False},
+    }
+    config = {"name": "old", "seed": 0, "trainer": {}, "evaluation": {}, "env": {}, "logger": {}}
+    with RunFolder.create(tmp_path / "old", {**config, "agent": agent}) as run:
+        assert run.load_config() == {**config, "agent": {"network": network, "search": search}}
+    agent["network"]["symlog_observations"] = True
+    with (
+        RunFolder.create(tmp_path / "unlike", {**config, "agent": agent}) as run,
+        pytest.raises(ValueError, match=r"config\.yaml: agent\.network\.symlog_\w+=True: "),
+    ):
         run.load_config()
 
 

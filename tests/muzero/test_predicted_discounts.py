@@ -234,9 +234,3 @@ def test_records_are_worth_at_the_root() -> None:
             assert node.value == pytest.approx(returns / node.visits, rel=1e-5, abs=1e-6)
         assert TreeRecord.from_json(record.to_json()) == record
         assert "from here on, as worth at the root" in to_svg(record)
-
-
-def test_kept_subtrees_are_refused() -> None:
-    message = r"reuse_subtree=true .* network.predict_discount=true .* to false"
-    with pytest.raises(ValueError, match=message):
-        predicting(reuse_subtree=True)

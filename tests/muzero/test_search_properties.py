@@ -14,6 +14,8 @@ from agents.muzero.search import PUCTSearch
 from agents.muzero.search import Search
 from agents.muzero.search import SearchResult
 from agents.muzero.search.gumbel import considered_visits
+from agents.muzero.search.tree import NO_ACTION
+from agents.muzero.search.tree import NO_NODE
 from tests.muzero.search_reference import TableModel
 from tests.muzero.search_reference import every_kind_of_mask
 
@@ -90,6 +92,45 @@ def test_counts_policies_and_choices_keep_to_the_mask(
         assert ((statistics.depth >= 1) & (statistics.depth <= num_simulations)).all()
         assert (statistics.visit_entropy >= -1e-9).all()
         assert (statistics.visit_entropy <= np.log(statistics.width) + 1e-6).all()
+
+
+def test_trees_hold_what_the_model_says_along_every_path(make_search: MakeSearch) -> None:
+    """Nodes, links, priors and the best unvisited action; each path followed through the tables."""
+    model = TableModel(num_actions=9, seed=3)
+    mask = every_kind_of_mask(np.random.default_rng(0), 8, 9)
+    roots = np.arange(8)
+    search = make_search(9, num_simulations=40, considered=4)
+    search.run(model, roots, mask, np.random.default_rng(1))
+    assert isinstance(search, (PUCTSearch, GumbelSearch))
+    tree = search.last_tree()
+    for b, nodes in enumerate(tree.nodes):
+        states = [int(roots[b])]
+        for node in nodes[1:]:  # in order of the simulations: a parent comes first
+            before = states[node["parent"]]
+            states.append(int(model.next_state[before, node["action"]]))
+            assert node["reward"] == model.reward[before, node["action"]]
+            assert node["raw_value"] == model.value[states[-1]]
+            assert node["depth"] == nodes[node["parent"]]["depth"] + 1
+        for index, node in enumerate(nodes):
+            children = np.flatnonzero(nodes["parent"] == index)
+            linked = []
+            child = node["first_child"]
+            while child != NO_NODE:
+                linked.append(child)
+                child = nodes[child]["next_sibling"]
+            assert sorted(linked) == children.tolist()
+            taken = set(nodes["action"][children].tolist())
+            assert len(taken) == len(children)
+            assert node["visits"] - nodes["visits"][children].sum() in (
+                (0, 1) if index == 0 else (1,)
+            )
+            priors = tree.priors[index, b]
+            illegal = set(np.flatnonzero(mask[b] == 0)) if index == 0 else set()
+            assert set(np.flatnonzero(priors < 0)) == taken | illegal
+            free = priors.max() >= 0
+            assert node["best_unvisited"] == (priors.argmax() if free else NO_ACTION)
+        values = nodes["edge_value"][1:]
+        assert tree.lowest[b] <= values.min() and tree.highest[b] >= values.max()
 
 
 @pytest.mark.parametrize("num_actions", [2, 25, 300])

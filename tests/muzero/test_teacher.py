@@ -218,27 +218,22 @@ def balance(states: np.ndarray, certainty: float = 1.0) -> np.ndarray:
 
 
 class Watched(GumbelSearch):
-    """Keeps what it was asked and what it answered."""
+    """Keeps what it answered."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.asked: list[np.ndarray] = []
         self.results: list[SearchResult] = []
 
     def run(self, *arguments: Any, **options: Any) -> SearchResult:
         """Search."""
-        if options.get("continues") is not None:
-            self.asked.append(options["continues"].copy())
         self.results.append(super().run(*arguments, **options))
         return self.results[-1]
 
 
-def play(
-    teacher: Balance | None, *, taught: bool, reuse_subtree: bool = False
-) -> tuple[Experience, Watched]:
+def play(teacher: Balance | None, *, taught: bool) -> tuple[Experience, Watched]:
     torch.manual_seed(0)
     network = MLPNetwork(observation_shape=(4,), num_actions=2, hidden_size=8, state_size=8)
-    search = Watched(num_simulations=4, max_considered=2, reuse_subtree=reuse_subtree)
+    search = Watched(num_simulations=4, max_considered=2)
     group = SelfPlayGroup(
         group=0, make_environment=FACTORY, num_envs=4, network=network, search=search, seed=0,
         teacher=teacher,
@@ -277,15 +272,6 @@ def test_a_teacher_is_silent_in_other_rounds_and_where_it_leads_nothing() -> Non
             np.testing.assert_array_equal(getattr(other, name), getattr(alone, name))
     np.testing.assert_array_equal(silent.policy, alone.policy)
     assert (listening.policy != alone.policy).any()
-
-
-def test_a_kept_subtree_is_that_of_the_action_played() -> None:
-    experience, search = play(Balance(lead=1.0), taught=True, reuse_subtree=True)
-    searched = np.stack([result.action for result in search.results])
-    went_on = np.stack(search.asked)[1:] >= 0
-    as_searched = (searched == experience.action) & (experience.end == 0)
-    np.testing.assert_array_equal(went_on, as_searched[:-1])
-    assert went_on.any() and not went_on.all()
 
 
 # ----------------------------------------------------------------------------------- training

@@ -3,7 +3,6 @@
 base    the interfaces Model and Search, and their records
 tree    flat trees and the compiled loops that every search shares
 forest  the trees grown together, one model call per simulation
-reuse   what a search keeps of the last one (an option)
 checks  what arguments and models must be
 puct    MuZero's search, as in the specification
 gumbel  Gumbel MuZero's search

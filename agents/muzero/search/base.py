@@ -62,7 +62,6 @@ class Search(Protocol):
 
     num_simulations: int
     discount: float
-    reuse_subtree: bool  # whether ``run`` makes use of ``continues``
 
     def run(
         self,
@@ -73,7 +72,6 @@ class Search(Protocol):
         *,
         temperature: float = 1.0,
         explore: bool = True,
-        continues: np.ndarray | None = None,
     ) -> SearchResult:
         """Plan from ``observations [B, ...]``.
 
@@ -84,8 +82,6 @@ class Search(Protocol):
             rng: one generator, or one per row (then a row's result does not depend on B).
             temperature: of the choice of action; 0 takes the best.
             explore: False drops root noise and random choice (evaluation).
-            continues: ``[B]`` int64: the row of the last run whose chosen action led to this root,
-                -1 where there is none. Given only to a search that reuses subtrees.
 
         Raises:
             ValueError: shapes disagree, a row has no legal action, or the model returned a

@@ -11,7 +11,6 @@ from agents.muzero.search.base import Model
 from agents.muzero.search.base import ModelOutput
 from agents.muzero.search.base import TreeStatistics
 from agents.muzero.search.checks import check_output
-from agents.muzero.search.reuse import transplant
 from agents.muzero.search.tree import Edges
 from agents.muzero.search.tree import Leaves
 from agents.muzero.search.tree import Tree
@@ -64,24 +63,16 @@ class _Room(Copyable):
         )
 
 
-class Forest(Copyable):
+class Forest:
     """B trees and their models' states; the arrays are reused from search to search.
 
     Args:
         num_simulations: nodes that a search adds to each tree.
-        reuse_subtree: have room to keep what the last search knows, see ``reuse``: as many nodes
-            again in each tree, and from the first search that goes on a second set of arrays, as
-            one is read while the other is written.
     """
 
-    _rebuilt = ("_other",)  # scratch, but for the moment between two searches
-
-    def __init__(self, num_simulations: int, *, reuse_subtree: bool = False) -> None:
+    def __init__(self, num_simulations: int) -> None:
         self._num_simulations = num_simulations
-        self._num_kept = num_simulations if reuse_subtree else 0
         self._room: _Room | None = None
-        self._other: _Room | None = None  # of the search before, for what is kept of it
-        self._actions: np.ndarray | None = None  # [B] that the last search led to, if it ended
 
     @property
     def tree(self) -> Tree:
@@ -94,45 +85,22 @@ class Forest(Copyable):
             raise ValueError("no tree yet: run the search first")
         return self._room.tree
 
-    def plant(
-        self,
-        output: ModelOutput,
-        priors: np.ndarray,
-        root_visits: int,
-        continues: np.ndarray | None = None,
-    ) -> Tree:
+    def plant(self, output: ModelOutput, priors: np.ndarray, root_visits: int) -> Tree:
         """Start B trees at ``output``, the roots.
 
         Args:
             output: of the model.
             priors: ``[B, A]``, TAKEN = illegal.
             root_visits: how often the roots' own values count.
-            continues: ``[B]`` row of the last search that a tree goes on from, -1 for none; None
-                starts all of them anew.
-
-        Raises:
-            ValueError: ``continues`` without ``reuse_subtree``, or it names no row.
         """
-        num_nodes = 1 + self._num_simulations + self._num_kept
-        former, actions = self._room, self._actions
-        if continues is not None:
-            continues = self._checked(continues, len(priors))
-        self._actions = None  # until this search is over: if it fails, none goes on from it
-        if continues is not None:
-            self._room, self._other = self._other, self._room
+        num_nodes = 1 + self._num_simulations
         if self._room is None or not self._room.fits(output, num_nodes):
             self._room = _Room(output, num_nodes)
         room = self._room
         room.state_rows[0].copy_(output.states)
         room.tree.priors[0] = priors
         plant(room.tree, _rows(output.value), root_visits)
-        if continues is not None and former is not None and actions is not None:
-            self._transplant(former, room, continues, actions)
         return room.tree
-
-    def remember(self, actions: np.ndarray) -> None:
-        """Know what the finished search chose, ``[B]``: the next may go on from there."""
-        self._actions = actions.astype(np.int64)
 
     def simulate(self, model: Model, advance: Advance) -> None:
         """Grow all nodes: one model call each, all trees at once.
@@ -161,35 +129,6 @@ class Forest(Copyable):
             room.state_rows[node].copy_(output.states)
             if advance(tree, edges, leaves, node, node < self._num_simulations) >= 0:
                 check_output(output, num_roots, num_actions)
-
-    def _checked(self, continues: np.ndarray, num_roots: int) -> np.ndarray:
-        """Return ``continues`` as int64, or raise ValueError."""
-        if not self._num_kept:
-            raise ValueError("continues needs a search with reuse_subtree=true")
-        if continues.shape != (num_roots,):
-            raise ValueError(
-                f"continues has shape {continues.shape}; expected ({num_roots},), a row each"
-            )
-        last = 0 if self._actions is None else len(self._actions)
-        wrong = np.flatnonzero((continues < -1) | (continues >= last))
-        if len(wrong):
-            raise ValueError(
-                f"row {wrong[0]} of continues is {continues[wrong[0]]}, but the last search had "
-                f"{last} rows; give one of them, or -1 to start anew"
-            )
-        return continues.astype(np.int64)
-
-    def _transplant(
-        self, former: _Room, room: _Room, continues: np.ndarray, actions: np.ndarray
-    ) -> None:
-        """Move what is kept of the former trees and their states."""
-        most = room.tree.nodes.size
-        targets, sources = np.empty(most, np.int64), np.empty(most, np.int64)
-        first_slot = 1 + self._num_simulations
-        count = transplant(former.tree, room.tree, continues, actions, first_slot, targets, sources)
-        device = room.states.device
-        to, of = (torch.from_numpy(rows[:count]).to(device) for rows in (targets, sources))
-        room.states.index_copy_(0, to, former.states.index_select(0, of))
 
 
 def _rows(numbers: np.ndarray) -> np.ndarray:

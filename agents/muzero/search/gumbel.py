@@ -138,7 +138,7 @@ def _select_interior(tree, b, node, rules):
 def _select_root(tree, b, wanted, next_node, plan, rules):
     """Return (action, child) of the best candidate with ``wanted`` visits; child NO_NODE if new.
 
-    ``next_node`` is the node that will be grown. Visits that a former search left do not count.
+    ``next_node`` is the node that will be grown.
     """
     children = plan.children[b]
     low, scale, _, _, _, _ = _completed_values(tree, b, 0, rules)
@@ -150,16 +150,13 @@ def _select_root(tree, b, wanted, next_node, plan, rules):
         if action == trees.NO_ACTION:
             break
         child = children[k]
-        if wanted == 0 and child == trees.NO_NODE:
-            child = trees.root_child(tree, b, action)  # left by a former search
-            if child == trees.NO_NODE:
+        if child == trees.NO_NODE:
+            if wanted == 0:
                 children[k] = next_node
                 return action, trees.NO_NODE
-            children[k] = child
+            continue
         record = tree.nodes[b, child]
-        if record.visits - record.inherited == wanted:
-            if wanted == 0:
-                return action, child
+        if record.visits == wanted:
             score = plan.scores[b, k] + scale * (record.edge_value - low)
             if score > best_score or (score == best_score and action < best_action):
                 best_score = score
@@ -256,8 +253,6 @@ class GumbelSearch(Copyable):
             tree as in MuZero, which keeps small differences small, or "none", nothing (mctx's
             ``rescale_values=False``): for values of a known range, such as the chance of a loss.
         gumbel_scale: of the root noise when exploring; evaluation plays without noise.
-        reuse_subtree: go on from the former search's nodes below the chosen action, where ``run``
-            is told of it; sequential halving counts the new visits alone.
 
     ``temperature`` has no part in it: the Gumbel noise is the exploration.
     """
@@ -272,7 +267,6 @@ class GumbelSearch(Copyable):
         value_scale: float = 0.1,
         normalization: Literal["siblings", "tree", "none"] = "siblings",
         gumbel_scale: float = 1.0,
-        reuse_subtree: bool = False,
     ) -> None:
         require_positive("num_simulations", num_simulations)
         require_positive("max_considered", max_considered)
@@ -291,8 +285,7 @@ class GumbelSearch(Copyable):
             over_tree=normalization == "tree",
             rescale=normalization != "none",
         )
-        self.reuse_subtree = bool(reuse_subtree)
-        self._forest = Forest(self.num_simulations, reuse_subtree=reuse_subtree)
+        self._forest = Forest(self.num_simulations)
         self._schedules = np.stack(
             [
                 considered_visits(count, self.num_simulations)
@@ -309,7 +302,6 @@ class GumbelSearch(Copyable):
         *,
         temperature: float = 1.0,
         explore: bool = True,
-        continues: np.ndarray | None = None,
     ) -> SearchResult:
         """Plan for B roots; see ``Search.run``."""
         output = model.root(observations, action_mask)
@@ -335,18 +327,15 @@ class GumbelSearch(Copyable):
             children=np.full(candidates.shape, trees.NO_NODE, np.int32),
             wanted=self._schedules[num_considered],
         )
-        tree = self._forest.plant(output, priors, 1, continues)
+        tree = self._forest.plant(output, priors, 1)
         self._forest.simulate(model, partial(_advance, plan=plan, rules=self._rules))
 
         visit_counts = np.empty((num_roots, num_actions), np.int32)
         trees.root_visits(tree, visit_counts)
         scores = np.empty((num_roots, num_actions), np.float32)
         _root_scores(tree, self._rules, noisy_logits, scores)
-        new_visits = np.empty((num_roots, num_actions), np.int32)
-        trees.root_visits(tree, new_visits, inherited=False)
-        finalists = new_visits == new_visits.max(axis=1, keepdims=True)
+        finalists = visit_counts == visit_counts.max(axis=1, keepdims=True)
         action = np.where(finalists, scores, np.float32(-np.inf)).argmax(axis=1)
-        self._forest.remember(action)
         _root_scores(tree, self._rules, logits, scores)
         root = tree.nodes[:, 0]
         return SearchResult(

@@ -132,8 +132,6 @@ class PUCTSearch(Copyable):
             "power" from visits ** (1 / temperature) (MuZero).
         initial_root_visits: 0 counts only the backed-up returns of the root (the specification),
             1 counts the model's own root value too (mctx).
-        reuse_subtree: go on from the former search's nodes below the chosen action, where ``run``
-            is told of it; their visits count on, beside the new simulations.
 
     Unvisited ties go to the higher prior, then to the lower action.
     """
@@ -151,7 +149,6 @@ class PUCTSearch(Copyable):
         first_play: Literal["zero", "parent"] = "zero",
         selection: Literal["softmax", "power"] = "softmax",
         initial_root_visits: int = 0,
-        reuse_subtree: bool = False,
     ) -> None:
         require_positive("num_simulations", num_simulations)
         if not 0.0 <= exploration_fraction <= 1.0:
@@ -185,8 +182,7 @@ class PUCTSearch(Copyable):
                 ]
             ),
         )
-        self.reuse_subtree = bool(reuse_subtree)
-        self._forest = Forest(self.num_simulations, reuse_subtree=reuse_subtree)
+        self._forest = Forest(self.num_simulations)
 
     def run(
         self,
@@ -197,7 +193,6 @@ class PUCTSearch(Copyable):
         *,
         temperature: float = 1.0,
         explore: bool = True,
-        continues: np.ndarray | None = None,
     ) -> SearchResult:
         """Plan for B roots; see ``Search.run``."""
         output = model.root(observations, action_mask)
@@ -206,19 +201,17 @@ class PUCTSearch(Copyable):
         priors = self._root_priors(
             output.policy_logits, action_mask, for_noise if explore else None
         )
-        tree = self._forest.plant(output, priors, self.initial_root_visits, continues)
+        tree = self._forest.plant(output, priors, self.initial_root_visits)
         self._forest.simulate(model, partial(_advance, rules=self._rules))
         visit_counts = np.empty(priors.shape, np.int32)
         trees.root_visits(tree, visit_counts)
         root = tree.nodes[:, 0]
         temperature = temperature if explore else 0.0
-        action = self._choose(visit_counts, action_mask, for_choice, temperature)
-        self._forest.remember(action)
         return SearchResult(
             visit_counts=visit_counts,
             policy=(visit_counts / visit_counts.sum(axis=1, keepdims=True)).astype(np.float32),
             value=(root["value_sum"] / root["visits"]).astype(np.float32),
-            action=action,
+            action=self._choose(visit_counts, action_mask, for_choice, temperature),
             statistics=summarise(tree),
         )
 

@@ -21,8 +21,8 @@ from agents.json_records import parse_object
 from agents.json_records import read_record
 from agents.muzero.search.base import Search
 from agents.muzero.search.base import SearchResult
-from agents.muzero.search.tree import NO_NODE
 from agents.muzero.search.tree import Tree
+from agents.muzero.search.tree import root_visits
 
 FORMAT = "powergrid-muzero search tree"
 VERSION = 1
@@ -81,11 +81,11 @@ class TreeRecord:
     action: int  # chosen; under exploration it need not be the most visited, nor a candidate
     text: str  # what it does, "" where it has no words
     value: float  # of the root after the search, the environment's units
-    num_simulations: int  # visits of all candidates together, kept ones of a former search too
+    num_simulations: int  # visits of all candidates together
     discount: float  # gamma per decision
     summary: TreeSummary
     candidates: tuple[CandidateRecord, ...]  # most visited first, then by weight, then by action
-    nodes: tuple[NodeRecord, ...]  # [N]; without reuse of subtrees in order of the simulations
+    nodes: tuple[NodeRecord, ...]  # [N], in order of the simulations
 
     def q(self, node: NodeRecord) -> float:
         """Return reward + discount * value of the edge into ``node``."""
@@ -181,24 +181,22 @@ def record_tree(
     if texts is not None and len(texts) != num_actions:
         raise ValueError(f"{len(texts)} texts given for {num_actions} actions; give one for each")
 
-    nodes = _nodes(tree, row, texts)
-    policy = result.policy[row]
-    candidates = _candidates(nodes, discount, dict(enumerate(policy.tolist())))
-    visits = np.zeros(num_actions, np.int64)
-    visits[[candidate.action for candidate in candidates]] = [c.visits for c in candidates]
-    counts = result.visit_counts[row]
-    inherits = tree.nodes["inherited"][row, 0] > 0  # then the tree has more visits than the result
-    if (counts > visits).any() if inherits else (counts != visits).any():
+    visits = np.empty_like(result.visit_counts)
+    root_visits(tree, visits)
+    if (visits[row] != result.visit_counts[row]).any():
         raise ValueError(
             f"row {row} of the tree and of the result differ in visits; the search has run again: "
             "record a tree before the next run"
         )
+    nodes = _nodes(tree.nodes[row], texts)
+    policy = result.policy[row]
+    candidates = _candidates(nodes, discount, dict(enumerate(policy.tolist())))
     action = int(result.action[row])
     return TreeRecord(
         action=action,
         text="" if texts is None else str(texts[action]),
         value=float(result.value[row]),
-        num_simulations=int(visits.sum()),
+        num_simulations=int(visits[row].sum()),
         discount=float(discount),
         summary=_summarise(nodes, candidates, _entropy(policy)),
         candidates=candidates,
@@ -206,41 +204,28 @@ def record_tree(
     )
 
 
-def _nodes(tree: Tree, row: int, texts: Sequence[str] | None) -> tuple[NodeRecord, ...]:
-    columns = tree.nodes[row]
-    used = _used(columns["first_child"], columns["next_sibling"])
-    new_index = {old: index for index, old in enumerate(used)}
+def _nodes(columns: np.ndarray, texts: Sequence[str] | None) -> tuple[NodeRecord, ...]:
+    """Return the nodes that ``columns [N]`` of NODE hold."""
     nodes = []
-    for index, old in enumerate(used):
+    for index, node in enumerate(columns):
         root = index == 0
-        action = int(columns["action"][old])
-        visits = int(columns["visits"][old])
+        action = int(node["action"])
+        visits = int(node["visits"])
         nodes.append(
             NodeRecord(
                 index=index,
-                parent=None if root else new_index[int(columns["parent"][old])],
-                depth=int(columns["depth"][old]),
+                parent=None if root else int(node["parent"]),
+                depth=int(node["depth"]),
                 action=None if root else action,
                 text="" if root or texts is None else str(texts[action]),
                 visits=visits,
-                value=float(columns["value_sum"][old]) / max(visits, 1),
-                reward=float(columns["reward"][old]),
-                prior=float(columns["prior"][old]),
-                raw_value=float(columns["raw_value"][old]),
+                value=float(node["value_sum"]) / max(visits, 1),
+                reward=float(node["reward"]),
+                prior=float(node["prior"]),
+                raw_value=float(node["raw_value"]),
             )
         )
     return tuple(nodes)
-
-
-def _used(first_child: np.ndarray, next_sibling: np.ndarray) -> list[int]:
-    """Return the nodes below the root and itself, in order; room may be left beyond them."""
-    found = [0]
-    for node in found:  # grows meanwhile
-        child = int(first_child[node])
-        while child != NO_NODE:
-            found.append(child)
-            child = int(next_sibling[child])
-    return sorted(found)
 
 
 def _edge_value(node: NodeRecord, discount: float) -> float:

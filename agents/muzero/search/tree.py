@@ -1,7 +1,6 @@
 """B search trees as flat arrays, and the compiled loops that every search shares.
 
-Shape letters: B roots, N nodes a tree, A actions. Node 0 is the root, and N = 1 + simulations; with
-``reuse_subtree`` N = 1 + 2 simulations, as many may be kept as are grown.
+Shape letters: B roots, N nodes a tree, A actions. Node 0 is the root, and N = 1 + simulations.
 
 A node is one 64-byte record, a cache line: what a walk reads of a child lies together.
 A node's visited children hang in a linked list (``first_child``, ``next_sibling``), so a search
@@ -10,8 +9,7 @@ action's score rises with its prior alone, and ``best_unvisited`` names the high
 That keeps a selection independent of A; only growing a node looks at A numbers, twice.
 
 Memory: B N (4 A + 64 + S) bytes, where S is the size of one of the model's states: 256 roots, 75
-simulations, 487 actions and states of 256 numbers take 57 MiB. With ``reuse_subtree`` there are two
-such sets, the former search's and the present one's: some four times as much.
+simulations, 487 actions and states of 256 numbers take 57 MiB.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ NODE = np.dtype(
         ("reward", np.float32),  # of the edge into the node
         ("prior", np.float32),  # of the edge into the node
         ("raw_value", np.float32),  # the model's own value of the node
-        ("inherited", np.int32),  # visits of a former search, where its subtree was kept
+        ("spare", np.int32),  # fills the cache line
     ]
 )
 assert NODE.itemsize == 64
@@ -172,11 +170,6 @@ def find_best_unvisited(tree, b, node):
 def plant(tree, raw_value, root_visits):
     """Make the B roots of ``raw_value [B]``; their priors are written already."""
     for b in range(raw_value.shape[0]):
-        for node in range(1, tree.nodes.shape[1]):
-            unused = tree.nodes[b, node]
-            unused.visits = 0
-            unused.depth = 0
-            unused.parent = NO_NODE
         root = tree.nodes[b, 0]
         root.visits = root_visits
         root.value_sum = root_visits * np.float64(raw_value[b])
@@ -189,7 +182,6 @@ def plant(tree, raw_value, root_visits):
         root.depth = 0
         root.first_child = NO_NODE
         root.next_sibling = NO_NODE
-        root.inherited = 0
         find_best_unvisited(tree, b, 0)
         tree.lowest[b] = np.inf
         tree.highest[b] = -np.inf
@@ -225,7 +217,6 @@ def grow(tree, b, node, edges, leaves, discount):
     leaf.depth = above.depth + 1
     leaf.first_child = NO_NODE
     leaf.next_sibling = above.first_child
-    leaf.inherited = 0
     above.first_child = node
     tree.priors[parent, b, action] = TAKEN
     if above.best_unvisited == action:
@@ -264,25 +255,14 @@ def choose_edge(edges, b, parent, action):
 
 
 @numba.njit(cache=True, nogil=True)
-def root_child(tree, b, action):
-    """Return the root's visited child by ``action`` in tree ``b``, NO_NODE for none."""
-    child = tree.nodes[b, 0].first_child
-    while child != NO_NODE and tree.nodes[b, child].action != action:
-        child = tree.nodes[b, child].next_sibling
-    return child
-
-
-@numba.njit(cache=True, nogil=True)
-def root_visits(tree, visit_counts, inherited=True):
-    """Fill ``visit_counts [B, A]`` of the roots' children, with or without inherited visits."""
+def root_visits(tree, visit_counts):
+    """Fill ``visit_counts [B, A]`` of the roots' children."""
     visit_counts[:] = 0
     for b in range(visit_counts.shape[0]):
         child = tree.nodes[b, 0].first_child
         while child != NO_NODE:
             record = tree.nodes[b, child]
             visit_counts[b, record.action] = record.visits
-            if not inherited:
-                visit_counts[b, record.action] -= record.inherited
             child = record.next_sibling
 
 

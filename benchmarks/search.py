@@ -47,6 +47,7 @@ from benchmarks.profiling import functions_by_time
 ACTIONS = 487
 OBSERVATION_SIZE = 417
 SIMULATIONS = 75
+DISCOUNT = 0.9  # that of mctx_peer
 BATCH_OF_PRIORS = 64  # roots at which the kinds of priors are compared
 BATCH_OF_MEMORY = 256
 Problem = tuple[MuZeroNetwork, np.ndarray, np.ndarray]  # observations [B, ...], masks [B, A]
@@ -148,7 +149,7 @@ def _compare(
 ) -> dict[str, float]:
     """Return microseconds per simulation and root, by contender."""
     batch = len(masks)
-    model = LearnedModel(network)
+    model = LearnedModel(network, discount=DISCOUNT)
     rng = np.random.default_rng(0)
     states = model.root(observations).states
     # Another action every time, as in a search: one that stays would stay in the cache.
@@ -196,7 +197,7 @@ def _shape_of_trees(
     network: MuZeroNetwork, observations: np.ndarray, masks: np.ndarray
 ) -> dict[str, float]:
     """Return the mean depth and root width of both searches' trees."""
-    model = LearnedModel(network)
+    model = LearnedModel(network, discount=DISCOUNT)
     shape: dict[str, float] = {}
     for name, search in (("puct", PUCTSearch(num_simulations=SIMULATIONS)), ("gumbel", _gumbel())):
         result = search.run(model, observations, masks, np.random.default_rng(0))
@@ -213,7 +214,7 @@ def _memory() -> dict[str, float]:
 
 def _peaks() -> dict[str, float]:
     torch.set_num_threads(1)
-    model = LearnedModel(_network())
+    model = LearnedModel(_network(), discount=DISCOUNT)
     _gumbel().run(model, *_roots(1), np.random.default_rng(0))  # loads the compiled loops
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak is now what is in use
     before = _peak()
@@ -228,7 +229,7 @@ def _peak() -> float:
 
 def _profile(network: MuZeroNetwork, observations: np.ndarray, masks: np.ndarray) -> None:
     """Print which calls of a search the time goes to."""
-    model = LearnedModel(network)
+    model = LearnedModel(network, discount=DISCOUNT)
     for search in (PUCTSearch(num_simulations=SIMULATIONS), _gumbel()):
         run = partial(search.run, model, observations, masks, np.random.default_rng(0))
         run()  # compiles, allocates

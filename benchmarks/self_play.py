@@ -57,9 +57,8 @@ def main() -> None:
         observation_shape=observation_space.shape,
         num_actions=int(action_space.n),
     )
-    make_search = partial(
-        instantiate(config["agent"]["search"], "agent.search"), discount=config["agent"]["discount"]
-    )
+    make_search = instantiate(config["agent"]["search"], "agent.search")
+    discount = config["agent"]["discount"]
 
     report: dict[str, Any] = {
         "experiment": options.experiment,
@@ -73,6 +72,7 @@ def main() -> None:
         make_network=make_network,
         make_search=make_search,
         num_envs=options.envs // 2,
+        discount=discount,
     )
     weights = make_network().state_dict()
     pools: dict[str, Callable[[], SelfPlayPool]] = {
@@ -85,13 +85,21 @@ def main() -> None:
         pool.close()
         print(f"{name}: {report[name]}", flush=True)
     report["milliseconds_per_decision"] = _parts(
-        make_environment(options.envs // 2), LearnedModel(make_network()), make_search()
+        make_environment(options.envs // 2),
+        LearnedModel(make_network(), discount=discount),
+        make_search(),
     )
     print(json.dumps(report))
 
 
 def _make_group(
-    group: int, *, make_environment: Any, make_network: Any, make_search: Any, num_envs: int
+    group: int,
+    *,
+    make_environment: Any,
+    make_network: Any,
+    make_search: Any,
+    num_envs: int,
+    discount: float,
 ) -> SelfPlayGroup:
     torch.manual_seed(0)
     return SelfPlayGroup(
@@ -101,6 +109,7 @@ def _make_group(
         network=make_network(),
         search=make_search(),
         seed=0,
+        discount=discount,
     )
 
 

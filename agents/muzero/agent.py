@@ -31,7 +31,6 @@ from agents.muzero.learner import Learner
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.planning import LearnedPlanning
-from agents.muzero.planning import PlanningModel
 from agents.muzero.planning import PlanningModelMaker
 from agents.muzero.reanalysis import reanalyse
 from agents.muzero.replay import Replay
@@ -61,7 +60,7 @@ class MuZeroAgent(Agent):
         observation_space, action_space: of one environment: a Box and a Discrete.
         seed: of weights and play.
         network: makes the network from ``observation_shape`` and ``num_actions``.
-        search: makes the search from ``discount``.
+        search: makes the search.
         replay: makes the replay from the run's sizes (see ``Replay``).
         optimizer: makes the optimiser from the network's parameters.
         learning: loss weights and the like, keywords of ``Learner``.
@@ -70,7 +69,7 @@ class MuZeroAgent(Agent):
         td_steps: n of the n-step value target, in decisions.
         unroll_steps: K, steps that the model is unrolled in training; 0 trains no dynamics, where
             the simulator is the model.
-        model: makes what searches plan in, see ``PlanningModel``.
+        model: makes what searches plan in, see ``PlanningModelMaker``.
         teacher: makes who names the policies of the first ``plan.taught_decisions``, see
             ``Teacher``; None where none are taught.
         device: "auto", "cpu", "cuda", ...: where the networks run.
@@ -124,18 +123,17 @@ class MuZeroAgent(Agent):
         self._plan = plan
         self._seed = seed
         self._device = choose_device(device)
+        self._discount = discount
         self.network = _seeded(self._make_network, seed)
-        self._learned = LearnedModel(self.network, device=self._device)
-        self._make_model = partial(model, discount=discount)
+        self._learned = self._model_of(self.network)
+        self._make_model = model
         self._model = self._make_model(learned=self._learned)
         if self._model.plans_in_network and unroll_steps == 0:
             raise ValueError(
                 "agent.unroll_steps=0 trains no dynamics, which the learned model plans in; set "
                 "agent.unroll_steps=1 or more, or agent/model=simulator"
             )
-        # The values of a network that predicts discounts have them in them, see LearnedModel.
-        discounted = self._model.plans_in_network and self.network.predicts_discount
-        self._make_search = partial(search, discount=1.0 if discounted else discount)
+        self._make_search = search
         self._search = self._make_search()
         considered = getattr(self._search, "max_considered", 0)
         if considered > self._num_actions:
@@ -222,9 +220,7 @@ class MuZeroAgent(Agent):
             learner=learner,
             replay=self._new_replay(settings),
             make_pool=partial(self._make_pool, run),
-            reanalyse=partial(
-                reanalyse, LearnedModel(learner.network, self._device), self._make_search()
-            ),
+            reanalyse=partial(reanalyse, self._model_of(learner.network), self._make_search()),
             num_actions=self._num_actions,
         )
         trainer.train()
@@ -287,6 +283,9 @@ class MuZeroAgent(Agent):
                 action_mask=mask,
             )
 
+    def _model_of(self, network: MuZeroNetwork) -> LearnedModel:
+        return LearnedModel(network, discount=self._discount, device=self._device)
+
     def _make_pool(self, run: TrainingRun, states: list[dict[str, Any]] | None) -> SelfPlayPool:
         settings = run.settings
         make_group = partial(
@@ -299,6 +298,7 @@ class MuZeroAgent(Agent):
             make_teacher=self._make_teacher,
             num_outlooks=self._plan.outlooks if self.network.foresees else 0,
             seed=run.seed,
+            discount=self._discount,
             device=self._device if settings.num_workers == 0 else torch.device("cpu"),
         )
         num_groups = settings.num_envs // settings.envs_per_group
@@ -336,8 +336,7 @@ class MuZeroAgent(Agent):
         tree = last_tree(self._search)
         rows, result = self._searched
         return {
-            int(env): record_tree(tree, row, result, discount=self._search.discount, texts=texts)
-            for row, env in enumerate(rows)
+            int(env): record_tree(tree, row, result, texts=texts) for row, env in enumerate(rows)
         }
 
 
@@ -348,10 +347,11 @@ def _make_group(
     num_envs: int,
     make_network: Callable[[], MuZeroNetwork],
     make_search: Callable[[], Search],
-    make_model: Callable[..., PlanningModel],
+    make_model: PlanningModelMaker,
     make_teacher: Callable[[], Teacher] | None,
     num_outlooks: int,
     seed: int,
+    discount: float,
     device: torch.device,
 ) -> SelfPlayGroup:
     """Make one self-play group; a module function, so that it pickles."""
@@ -365,6 +365,7 @@ def _make_group(
         teacher=None if make_teacher is None else make_teacher(),
         num_outlooks=num_outlooks,
         seed=seed,
+        discount=discount,
         device=device,
     )
 

@@ -20,30 +20,22 @@ class PolicyValue(NamedTuple):
     value: np.ndarray  # [B] float32, in the environment's own units
 
 
-class _Worth(NamedTuple):
-    """What one unit counts at the root, by where it is paid."""
-
-    on_edge: torch.Tensor  # [B, 1], on the edges just taken
-    after: torch.Tensor  # [B, 1], on those that follow
-
-
 class LearnedModel:
     """Plans in a network's own states.
 
     It always reads the network's present weights: nothing is copied, so there is nothing to
     refresh after an update. The outputs of ``step`` last until the next step of as many rows.
 
-    Where the network predicts discounts, a state carries the product of those on its way from the
-    root as its last number, and values and rewards are given as they are worth at the root: a
-    search sums them with a discount of 1. Every Q-value is then the usual one times a number that
-    its siblings share, so what compares siblings (as ``normalization=siblings`` does) is the same.
-
     Args:
         network: the network; moved to ``device``.
+        discount: of every edge, where the network predicts none.
         device: a torch device, such as "cpu" or "cuda:0".
     """
 
-    def __init__(self, network: MuZeroNetwork, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, network: MuZeroNetwork, *, discount: float, device: str | torch.device = "cpu"
+    ) -> None:
+        self.discount = discount
         self.device = torch.device(device)
         self._on_host = self.device.type == "cpu"
         self.network = network.to(self.device).eval()
@@ -52,7 +44,6 @@ class LearnedModel:
         self._stepper_rows = 0
         self._decode_value = network.value_head_codec.decode
         self._decode_reward = network.reward_head_codec.decode
-        self._discounts = network.predicts_discount
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the stepper behind: it reads the weights where they are."""
@@ -74,10 +65,7 @@ class LearnedModel:
         if legal is not None and self.network.foresees:
             mask = torch.from_numpy(legal.astype(np.bool_)).to(self.device)
         output = self.network.initial_inference(self._observations(observations), mask)
-        if not self._discounts:
-            return self._output(output)
-        full = output.hidden.new_ones((len(output.hidden), 1))
-        return self._output(output, _Worth(on_edge=full, after=full))
+        return self._output(output, output.hidden.new_ones(len(output.hidden)))
 
     @torch.inference_mode()
     def step(self, states: torch.Tensor, actions: np.ndarray) -> ModelOutput:
@@ -88,13 +76,7 @@ class LearnedModel:
         if self._stepper is None or self._stepper_rows != len(actions):
             self._stepper_rows = len(actions)
             self._stepper = self.network.stepper(self._stepper_rows)
-        if not self._discounts:
-            return self._output(self._stepper(states, action))
-        output = self._stepper(states[:, :-1], action)
-        logit = self.network.read_reward(output.reward).discount_logit
-        assert logit is not None
-        worth = states[:, -1:]
-        return self._output(output, _Worth(on_edge=worth, after=worth * logit.sigmoid()[:, None]))
+        return self._output(self._stepper(states, action))
 
     @torch.inference_mode()
     def policy_value(self, observations: np.ndarray) -> PolicyValue:
@@ -117,22 +99,30 @@ class LearnedModel:
         contiguous = np.require(observations, np.float32, ("C", "W"))  # torch takes no others
         return torch.from_numpy(contiguous).to(self.device)
 
-    def _output(self, output: NetworkOutput, worth: _Worth | None = None) -> ModelOutput:
-        """Return ``output`` decoded; with ``worth``, as it counts at the root."""
+    def _output(self, output: NetworkOutput, discount: torch.Tensor | None = None) -> ModelOutput:
+        """Return ``output`` decoded; ``discount [B]`` instead of that of the edges, if given."""
         value = self._decode_value(output.value)
-        reward = self._decode_reward(self.network.read_reward(output.reward).reward)
-        states = output.hidden
-        if worth is not None:
-            value, reward = value * worth.after[:, 0], reward * worth.on_edge[:, 0]
-            states = torch.cat((states, worth.after), dim=1)
+        edge = self.network.read_reward(output.reward)
+        reward = self._decode_reward(edge.reward)
+        if discount is None:
+            if edge.discount_logit is not None:
+                discount = edge.discount_logit.sigmoid()
+            else:
+                discount = torch.full_like(reward, self.discount)
         if self._on_host:
-            return ModelOutput(value.numpy(), reward.numpy(), output.policy_logits.numpy(), states)
-        # One transfer, not three: each waits for the device.
-        packed = torch.cat((value[:, None], reward[:, None], output.policy_logits), dim=1)
+            return ModelOutput(
+                value=value.numpy(),
+                reward=reward.numpy(),
+                discount=discount.numpy(),
+                policy_logits=output.policy_logits.numpy(),
+                states=output.hidden,
+            )
+        # One transfer, not four: each waits for the device.
+        packed = torch.cat((torch.stack((value, reward, discount), 1), output.policy_logits), dim=1)
         numbers = packed.float().cpu().numpy()
+        heads = (np.ascontiguousarray(numbers[:, column]) for column in range(3))
         return ModelOutput(
-            np.ascontiguousarray(numbers[:, 0]),
-            np.ascontiguousarray(numbers[:, 1]),
-            np.ascontiguousarray(numbers[:, 2:]),
-            states,
+            *heads,
+            policy_logits=np.ascontiguousarray(numbers[:, 3:]),
+            states=output.hidden,
         )

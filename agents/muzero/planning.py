@@ -40,13 +40,8 @@ class PlanningModel(Protocol):
 class PlanningModelMaker(Protocol):
     """Makes a ``PlanningModel``; what the configuration names."""
 
-    def __call__(self, *, learned: LearnedModel, discount: float) -> PlanningModel:
-        """Return one for searches that discount by ``discount``.
-
-        Args:
-            learned: the network's own model, to be used or not.
-            discount: gamma of an edge of the tree.
-        """
+    def __call__(self, *, learned: LearnedModel) -> PlanningModel:
+        """Return one beside ``learned``, the network's own model, to be used or not."""
         ...
 
 
@@ -55,14 +50,12 @@ class LearnedPlanning:
 
     Args:
         learned: the network's model.
-        discount: not needed.
     """
 
     plans_in_network = True
     uses_network = True
 
-    def __init__(self, *, learned: LearnedModel, discount: float) -> None:
-        del discount
+    def __init__(self, *, learned: LearnedModel) -> None:
         self._learned = learned
 
     def bind(self, env: VectorEnvironment) -> None:

@@ -6,11 +6,9 @@ do not depend on which process plays it or on how many groups there are beside i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
-from functools import partial
 from typing import Any
 from typing import NamedTuple
 
@@ -26,7 +24,7 @@ from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.outlooks import Outlooks
 from agents.muzero.outlooks import keep
 from agents.muzero.planning import LearnedPlanning
-from agents.muzero.planning import PlanningModel
+from agents.muzero.planning import PlanningModelMaker
 from agents.muzero.search.base import Search
 from agents.muzero.targets import CONTINUING
 from agents.muzero.targets import TERMINATED
@@ -77,8 +75,9 @@ class SelfPlayGroup(Copyable):
         network: a copy of the network of its own.
         search: plans; shared searches are fine within one process.
         seed: of the run.
+        discount: gamma of an edge, where the model has none of its own.
         device: where the network runs.
-        model: makes what the search plans in, from ``learned``; None for the network itself.
+        model: makes what the search plans in, from ``learned``.
         teacher: names the policies of rounds that are taught; None where none is.
         num_outlooks: actions of each taught decision whose look-ahead is kept.
 
@@ -95,17 +94,17 @@ class SelfPlayGroup(Copyable):
         network: MuZeroNetwork,
         search: Search,
         seed: int,
+        discount: float,
         device: torch.device | str = "cpu",
-        model: Callable[..., PlanningModel] | None = None,
+        model: PlanningModelMaker = LearnedPlanning,
         teacher: Teacher | None = None,
         num_outlooks: int = 0,
     ) -> None:
         self.group = group
         self._env = make_environment(num_envs)
         self._search = search
-        self._learned = LearnedModel(network, device=device)
-        make_model = model or partial(LearnedPlanning, discount=search.discount)
-        self._planning = make_model(learned=self._learned)
+        self._learned = LearnedModel(network, discount=discount, device=device)
+        self._planning = model(learned=self._learned)
         self._teacher = teacher
         self._num_outlooks = num_outlooks
         self._rebuild()

@@ -40,7 +40,7 @@ CALM = ("held", "network")
 class SimulatorModel:
     """Plans on copies of grids, from where they stand when the root is asked for.
 
-    A blackout is absorbing: the reward of the step into it counts, and what follows is worth 0.
+    A blackout is absorbing: the reward of the step into it counts, and its discount is 0.
     At the end of the scenario, or a time limit, nothing is lost: no rewards follow, but the state
     keeps its value, as targets bootstrap there. Illegal actions do nothing, and a prior of 0 keeps
     searches from trying them below the root.
@@ -51,9 +51,10 @@ class SimulatorModel:
         planner: of the environment being played.
         rows: ``[n]`` int, the environments that the roots are of.
         learned: gives values and priors; None for values of 0 and uniform priors.
-        held_horizon: 1 / (1 - gamma), grid steps. The reward of a state times this is the value of
-            a state below the idle gate, where only doing nothing is considered, and the most that
-            any other is worth; None to take the network's value for all.
+        discount: gamma of a grid step.
+        held: the reward of a state times 1 / (1 - gamma) is the value of a state below the idle
+            gate, where only doing nothing is considered, and the most that any other is worth;
+            False to take the network's value for all.
     """
 
     def __init__(
@@ -62,13 +63,15 @@ class SimulatorModel:
         rows: np.ndarray,
         *,
         learned: LearnedModel | None,
-        held_horizon: float | None = None,
+        discount: float,
+        held: bool = False,
     ) -> None:
         self.num_actions = planner.num_actions
         self._planner = planner
         self._rows = rows
         self._learned = learned
-        self._held_horizon = held_horizon
+        self._discount = np.float32(discount)
+        self._held_horizon = np.float32(1.0 / (1.0 - discount)) if held else None
 
     def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
         """Start a plan on each grid; see ``Model.root``. Illegal actions cost nothing here.
@@ -86,6 +89,7 @@ class SimulatorModel:
         return ModelOutput(
             value=judged.value,
             reward=np.zeros(len(slots), np.float32),
+            discount=np.ones(len(slots), np.float32),
             policy_logits=judged.policy_logits,
             states=torch.from_numpy(slots),
         )
@@ -98,7 +102,7 @@ class SimulatorModel:
         value = judged.value
         legal = planner.legal(played.slots).astype(np.bool_)
         if self._held_horizon is not None:
-            held = played.reward * np.float32(self._held_horizon)
+            held = played.reward * self._held_horizon
             calm = planner.calm(played.slots)
             value = np.where(played.over, value, np.where(calm, held, np.minimum(value, held)))
             legal[calm, DO_NOTHING + 1 :] = False
@@ -106,6 +110,7 @@ class SimulatorModel:
         return ModelOutput(
             value=value,
             reward=played.reward,
+            discount=np.where(played.blackout, np.float32(0), self._discount),
             policy_logits=np.where(legal, judged.policy_logits, np.float32(ILLEGAL_LOGIT)),
             states=torch.from_numpy(played.slots),
         )
@@ -124,8 +129,7 @@ class SimulatorPlanning:
     """Plans in the simulator of the environment being played; see ``PlanningModel``.
 
     Args:
-        learned: the network's model.
-        discount: gamma of the search, per grid step.
+        learned: the network's model; its discount is that of a grid step.
         guidance: where values and priors come from: "network", or "none": 0 and uniform.
         calm: what states below the idle gate are worth: "held": their reward for ever, and nothing
             is done there; "network": as others. Held goes with values trained with
@@ -141,20 +145,17 @@ class SimulatorPlanning:
         self,
         *,
         learned: LearnedModel,
-        discount: float,
         guidance: str = "network",
         calm: str = "network",
     ) -> None:
         self.uses_network = choose("guidance", guidance, GUIDANCE) == "network"
         self._learned = learned
-        self._held_horizon: float | None = None
-        if choose("calm", calm, CALM) == "held":
-            if not 0.0 <= discount < 1.0:
-                raise ValueError(
-                    f"agent.model.calm=held needs a discount of at least 0 and below 1, not "
-                    f"{discount}; set agent.discount, or agent.model.calm=network"
-                )
-            self._held_horizon = 1.0 / (1.0 - discount)
+        self._held = choose("calm", calm, CALM) == "held"
+        if self._held and not 0.0 <= learned.discount < 1.0:
+            raise ValueError(
+                f"agent.model.calm=held needs a discount of at least 0 and below 1, not "
+                f"{learned.discount}; set agent.discount, or agent.model.calm=network"
+            )
         self._planner: ForecastPlanner | None = None
 
     def bind(self, env: VectorEnvironment) -> None:
@@ -186,7 +187,8 @@ class SimulatorPlanning:
             self._planner,
             rows,
             learned=self._learned if self.uses_network else None,
-            held_horizon=self._held_horizon,
+            discount=self._learned.discount,
+            held=self._held,
         )
 
     def __getstate__(self) -> dict[str, object]:

@@ -17,8 +17,21 @@ class Tables(NamedTuple):
 
     value: np.ndarray  # [S] float32
     reward: np.ndarray  # [S, A] float32
+    discount: np.ndarray  # [S, A] float32
     logits: np.ndarray  # [S, A] float32
     next_state: np.ndarray  # [S, A] int64
+
+
+class MctxTree(NamedTuple):
+    """B trees of N nodes, in order of the simulations; the root is node 0."""
+
+    parent: np.ndarray  # [B, N] int32; -1 for the root
+    action: np.ndarray  # [B, N] int32, of the edge into the node; -1 for the root
+    visits: np.ndarray  # [B, N] int32
+    value: np.ndarray  # [B, N] float32, mean return
+    q: (
+        np.ndarray
+    )  # [B, N] float32, reward + discount * value of the edge into the node; 0 for the root
 
 
 class MctxResult(NamedTuple):
@@ -28,6 +41,7 @@ class MctxResult(NamedTuple):
     value: np.ndarray  # [B] float32, of the root after the search
     weights: np.ndarray  # [B, A] float32, mctx's action weights: the learner's target
     action: np.ndarray  # [B] int32, mctx's choice; of puct one of the most visited
+    tree: MctxTree
 
 
 def search(*args: Any, **options: Any) -> MctxResult:

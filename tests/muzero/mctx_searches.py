@@ -17,6 +17,7 @@ import mctx
 import numpy as np
 
 from tests.muzero.mctx_process import MctxResult
+from tests.muzero.mctx_process import MctxTree
 from tests.muzero.mctx_process import Tables
 
 
@@ -27,7 +28,6 @@ def search(
     action_mask: np.ndarray,
     *,
     num_simulations: int,
-    discount: float,
     max_considered: int = 1,
 ) -> MctxResult:
     """Plan from the states ``roots [B]`` without noise.
@@ -41,22 +41,22 @@ def search(
             tables,
             roots,
             1 - action_mask,
-            discount,
             num_simulations=num_simulations,
             max_considered=max_considered,
         )
-    return MctxResult(*(np.asarray(array) for array in outcome))
+    *summary, tree = outcome
+    return MctxResult(*map(np.asarray, summary), MctxTree(*map(np.asarray, tree)))
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "num_simulations", "max_considered"))
-def _search(kind, tables, roots, invalid_actions, discount, *, num_simulations, max_considered):
+def _search(kind, tables, roots, invalid_actions, *, num_simulations, max_considered):
     """Compiled once for each shape and number of simulations."""
 
     def step(params, key, action, state):
         after = tables.next_state[state, action]
         output = mctx.RecurrentFnOutput(
             reward=tables.reward[state, action],
-            discount=jnp.broadcast_to(discount, action.shape),
+            discount=tables.discount[state, action],
             prior_logits=tables.logits[after],
             value=tables.value[after],
         )
@@ -85,4 +85,14 @@ def _search(kind, tables, roots, invalid_actions, discount, *, num_simulations, 
             ),
         )
     summary = output.search_tree.summary()
-    return summary.visit_counts, summary.value, output.action_weights, output.action
+    return summary.visit_counts, summary.value, output.action_weights, output.action, _tree(output)
+
+
+def _tree(output):
+    """Return the fields of ``MctxTree``."""
+    tree = output.search_tree
+    rows = jnp.arange(tree.parents.shape[0])[:, None]
+    edges = rows, jnp.maximum(tree.parents, 0), jnp.maximum(tree.action_from_parent, 0)
+    q = tree.children_rewards[edges] + tree.children_discounts[edges] * tree.children_values[edges]
+    q = jnp.where(tree.parents < 0, 0.0, q)
+    return tree.parents, tree.action_from_parent, tree.node_visits, tree.node_values, q

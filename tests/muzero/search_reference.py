@@ -26,15 +26,25 @@ class TableModel:
         seed: of the tables.
         num_states: S.
         scale: of values and rewards, which are normal about 0.
+        discount: of every edge.
     """
 
-    def __init__(self, *, num_actions: int, seed: int, num_states: int = 64, scale: float = 1.0):
+    def __init__(
+        self,
+        *,
+        num_actions: int,
+        seed: int,
+        num_states: int = 64,
+        scale: float = 1.0,
+        discount: float = 0.9,
+    ):
         rng = np.random.default_rng(seed)
         self.num_actions = num_actions
         self.next_state = rng.integers(num_states, size=(num_states, num_actions))
         self.value = (scale * rng.normal(size=num_states)).astype(np.float32)
         self.reward = (scale * rng.normal(size=(num_states, num_actions))).astype(np.float32)
         self.logits = rng.normal(size=(num_states, num_actions)).astype(np.float32)
+        self.discount = np.full((num_states, num_actions), discount, np.float32)
 
     @classmethod
     def joined(cls, models: list[TableModel]) -> TableModel:
@@ -48,6 +58,7 @@ class TableModel:
         joined.value = np.concatenate([model.value for model in models])
         joined.reward = np.concatenate([model.reward for model in models])
         joined.logits = np.concatenate([model.logits for model in models])
+        joined.discount = np.concatenate([model.discount for model in models])
         return joined
 
     def with_actions(self, order: np.ndarray) -> TableModel:
@@ -57,22 +68,26 @@ class TableModel:
         model.next_state = np.ascontiguousarray(self.next_state[:, order])
         model.reward = np.ascontiguousarray(self.reward[:, order])
         model.logits = np.ascontiguousarray(self.logits[:, order])
+        model.discount = np.ascontiguousarray(self.discount[:, order])
         return model
 
     def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
         """Observations are state numbers ``[B]``."""
         states = np.asarray(observations, np.int64)
-        return self._output(states, np.zeros(len(states), np.float32))
+        zeros = np.zeros(len(states), np.float32)
+        return self._output(states, zeros, zeros + 1)
 
     def step(self, states: torch.Tensor, actions: np.ndarray) -> ModelOutput:
         """Follow the table."""
         before = states.numpy()
-        return self._output(self.next_state[before, actions], self.reward[before, actions])
+        edge = before, actions
+        return self._output(self.next_state[edge], self.reward[edge], self.discount[edge])
 
-    def _output(self, states: np.ndarray, reward: np.ndarray) -> ModelOutput:
+    def _output(self, states: np.ndarray, reward: np.ndarray, discount: np.ndarray) -> ModelOutput:
         return ModelOutput(
             value=self.value[states],
             reward=reward,
+            discount=discount,
             policy_logits=self.logits[states],
             states=torch.from_numpy(states),
         )
@@ -101,6 +116,7 @@ class Node:
     prior: float
     state: int = -1
     reward: float = 0.0
+    discount: float = 1.0
     visits: int = 0
     value_sum: float = 0.0
     children: dict[int, Node] = field(default_factory=dict)
@@ -109,6 +125,11 @@ class Node:
     def value(self) -> float:
         """Mean return."""
         return self.value_sum / self.visits if self.visits else 0.0
+
+    @property
+    def q(self) -> float:
+        """Of the edge into the node."""
+        return self.reward + self.discount * self.value
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -123,7 +144,6 @@ def puct(
     legal: np.ndarray,
     *,
     num_simulations: int,
-    discount: float,
     c_base: float = 19652.0,
     c_init: float = 1.25,
 ) -> Node:
@@ -140,7 +160,7 @@ def puct(
         if child.visits == 0:
             value = 0.0
         else:
-            value = child.reward + discount * child.value
+            value = child.q
             if high > low:
                 value = (value - low) / (high - low)
         return exploration * child.prior + value
@@ -162,7 +182,8 @@ def puct(
             path.append(child)
         leaf, parent = path[-1], path[-2]
         output = model.step(torch.tensor([parent.state]), np.array([action]))
-        leaf.state, leaf.reward = int(output.states[0]), float(output.reward[0])
+        leaf.state = int(output.states[0])
+        leaf.reward, leaf.discount = float(output.reward[0]), float(output.discount[0])
         priors = softmax(output.policy_logits[0])
         leaf.children = {a: Node(prior=float(p)) for a, p in enumerate(priors)}
         value = float(output.value[0])
@@ -170,7 +191,6 @@ def puct(
             node.visits += 1
             node.value_sum += value
             if node is not root:
-                edge = node.reward + discount * node.value
-                low, high = min(low, edge), max(high, edge)
-            value = node.reward + discount * value
+                low, high = min(low, node.q), max(high, node.q)
+            value = node.reward + node.discount * value
     return root

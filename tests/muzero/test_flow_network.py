@@ -201,7 +201,7 @@ def test_the_root_policy_weighs_what_is_foreseen(walk: Walk) -> None:
     torch.testing.assert_close(output.policy_logits[rows, actions], expected)
     torch.testing.assert_close(output.policy_logits[~torch.from_numpy(legal)], own[~legal])
     # a search asks for the legal ones only; a row does not depend on the others
-    model = LearnedModel(network)
+    model = LearnedModel(network, discount=0.99)
     whole = model.root(observations.numpy(), legal).policy_logits
     alone = model.root(observations[2:3].numpy(), legal[2:3]).policy_logits
     np.testing.assert_allclose(whole[2:3], alone, rtol=1e-4, atol=1e-4)

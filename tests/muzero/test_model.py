@@ -22,7 +22,8 @@ def model(request: pytest.FixtureRequest) -> LearnedModel:
             hidden_size=16,
             value_codec=CategoricalCodec(num_bins=11, support_size=5.0),
             zero_init_heads=False,
-        )
+        ),
+        discount=0.97,
     )
 
 
@@ -35,7 +36,7 @@ def test_root_and_step_are_the_network_decoded(model: LearnedModel) -> None:
         after = network.recurrent_inference(root.hidden, torch.from_numpy(actions))
     given = model.root(observations)
     for output, expected in ((given, root), (model.step(given.states, actions), after)):
-        for array in (output.value, output.reward, output.policy_logits):
+        for array in (output.value, output.reward, output.discount, output.policy_logits):
             assert array.dtype == np.float32 and array.flags.c_contiguous
         value = network.value_head_codec.decode(expected.value).numpy()
         reward = network.reward_head_codec.decode(expected.reward).numpy()
@@ -46,6 +47,9 @@ def test_root_and_step_are_the_network_decoded(model: LearnedModel) -> None:
         )
         torch.testing.assert_close(output.states.clone(), expected.hidden)
     np.testing.assert_allclose(given.reward, np.zeros(4), atol=1e-6)
+    np.testing.assert_array_equal(given.discount, np.ones(4))
+    edges = model.step(given.states, actions).discount
+    np.testing.assert_array_equal(edges, np.full(4, 0.97, np.float32))
     alone = model.policy_value(observations)
     np.testing.assert_array_equal(alone.value, given.value)
     np.testing.assert_array_equal(alone.policy_logits, given.policy_logits)

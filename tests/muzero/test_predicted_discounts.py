@@ -1,4 +1,4 @@
-"""A network that predicts discounts: searches sum what is worth at the root, and nothing else."""
+"""A network that predicts discounts: searches discount each edge by what is predicted of it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from agents.muzero.networks import MLPNetwork
 from agents.muzero.networks import MuZeroNetwork
 from agents.muzero.networks import ResidualNetwork
 from agents.muzero.search import GumbelSearch
+from agents.muzero.search import Pruning
 from agents.muzero.search import PUCTSearch
 from agents.muzero.search import TreeRecord
 from agents.muzero.search import to_svg
@@ -92,16 +93,16 @@ def test_a_constant_discount_gives_the_search_of_that_discount(
     kind: str, network_class: type
 ) -> None:
     network = always(make_network(network_class, predict_discount=True), GAMMA)
-    predicted = LearnedModel(network)
-    constant = LearnedModel(without_discounts(network, network_class))
+    predicted = LearnedModel(network, discount=0.1)
+    constant = LearnedModel(without_discounts(network, network_class), discount=GAMMA)
     mask = (np.random.default_rng(2).random((ROOTS, ACTIONS)) < 0.8).astype(np.int8)
     mask[:, 0] = 1
     for explore in (False, True):
         ours, theirs = (
-            SEARCHES[kind](discount=discount).run(
+            SEARCHES[kind]().run(
                 model, observations(), mask, np.random.default_rng(3), explore=explore
             )
-            for model, discount in ((predicted, 1.0), (constant, GAMMA))
+            for model in (predicted, constant)
         )
         np.testing.assert_array_equal(ours.visit_counts, theirs.visit_counts)
         np.testing.assert_array_equal(ours.action, theirs.action)
@@ -113,30 +114,26 @@ def test_a_constant_discount_gives_the_search_of_that_discount(
 @pytest.mark.parametrize("network_class", [MLPNetwork, ResidualNetwork])
 def test_two_steps_by_hand(network_class: type) -> None:
     network = make_network(network_class, predict_discount=True)
-    model = LearnedModel(network)
+    model = LearnedModel(network, discount=0.1)
     actions = np.arange(4), np.array([8, 1, 1, 0])
     with torch.no_grad():
         root = network.initial_inference(torch.from_numpy(observations(4)))
         first = network.recurrent_inference(root.hidden, torch.from_numpy(actions[0]))
         second = network.recurrent_inference(first.hidden, torch.from_numpy(actions[1]))
-        d1, d2 = (torch.sigmoid(output.reward[:, -1]) for output in (first, second))
-        r1, r2 = (
-            network.reward_head_codec.decode(output.reward[:, :-1]) for output in (first, second)
-        )
-        v0, v1, v2 = (
-            network.value_head_codec.decode(output.value) for output in (root, first, second)
-        )
     given = model.root(observations(4))
-    np.testing.assert_allclose(given.value, v0, rtol=1e-5)
-    assert not np.abs(given.reward).max() > 1e-6
-    given = model.step(given.states.clone(), actions[0])
-    np.testing.assert_allclose(given.reward, r1, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(given.value, d1 * v1, rtol=1e-4, atol=1e-6)
-    given = model.step(given.states.clone(), actions[1])
-    np.testing.assert_allclose(given.reward, d1 * r2, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(given.value, d1 * d2 * v2, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(given.states[:, :-1], second.hidden, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(given.states[:, -1], d1 * d2, rtol=1e-5)
+    value = network.value_head_codec.decode(root.value)
+    np.testing.assert_allclose(given.value, value, rtol=1e-5)
+    assert not np.abs(given.reward).max() > 1e-6 and (given.discount == 1).all()
+    for chosen, output in zip(actions, (first, second), strict=True):
+        given = model.step(given.states.clone(), chosen)
+        reward = network.reward_head_codec.decode(output.reward[:, :-1])
+        np.testing.assert_allclose(given.reward, reward, rtol=1e-4, atol=1e-6)
+        discount = torch.sigmoid(output.reward[:, -1])
+        np.testing.assert_allclose(given.discount, discount, rtol=1e-4)
+        assert given.discount.dtype == np.float32
+        value = network.value_head_codec.decode(output.value)
+        np.testing.assert_allclose(given.value, value, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(given.states, output.hidden, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", SEARCHES)
@@ -154,30 +151,33 @@ def test_a_search_of_two_steps_by_hand(kind: str) -> None:
         d1, d2 = (torch.sigmoid(output.reward[0, -1]).item() for output in (first, second))
     returns = [r1 + d1 * v1, r1 + d1 * (r2 + d2 * v2)]
     search: Any = (
-        PUCTSearch(num_simulations=2, discount=1.0)
+        PUCTSearch(num_simulations=2)
         if kind == "puct"
-        else GumbelSearch(num_simulations=2, max_considered=1, discount=1.0)
+        else GumbelSearch(num_simulations=2, max_considered=1)
     )
     mask = np.ones((1, 1), np.int8)
-    result = search.run(LearnedModel(network), observations(1), mask, np.random.default_rng(0))
+    model = LearnedModel(network, discount=0.1)
+    result = search.run(model, observations(1), mask, np.random.default_rng(0))
     counted = returns if kind == "puct" else [v0, *returns]  # gumbel counts the root's own value
     assert result.value[0] == pytest.approx(np.mean(counted), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", SEARCHES)
 def test_what_follows_an_end_counts_nothing(kind: str) -> None:
-    """Where every edge ends the episode, values and rewards further down are worth 0."""
+    """Where every edge ends the episode, an action is worth its reward."""
     network = always(make_network(predict_discount=True), 1e-30)
-    search = SEARCHES[kind](discount=1.0)
+    search = SEARCHES[kind]()
     mask = np.ones((ROOTS, ACTIONS), np.int8)
     result = search.run(
-        LearnedModel(network), observations(), mask, np.random.default_rng(0), explore=False
+        LearnedModel(network, discount=0.99),
+        observations(),
+        mask,
+        np.random.default_rng(0),
+        explore=False,
     )
-    nodes = search.last_tree().nodes
-    deeper = nodes["depth"] > 1
-    assert deeper.any() and np.abs(nodes["reward"][deeper]).max() < 1e-20
-    below = nodes["depth"] == 1
-    np.testing.assert_allclose(nodes["edge_value"][below], nodes["reward"][below], atol=1e-20)
+    nodes = search.last_tree().nodes[:, 1:]
+    assert (nodes["depth"] > 1).any() and np.abs(nodes["reward"]).min() > 1e-6
+    np.testing.assert_allclose(nodes["edge_value"], nodes["reward"], atol=1e-20)
     assert np.isfinite(result.policy).all()
 
 
@@ -215,11 +215,9 @@ def test_reanalysis_searches_in_the_same_way(tmp_path: Path) -> None:
     log = Rows()
     agent.train(make_run(tmp_path, logger=log))
     assert min(discount_losses(log)) > 0.0
-    assert agent._make_search().discount == 1.0
-    assert make_agent()._make_search().discount == 0.99
 
 
-def test_records_are_worth_at_the_root() -> None:
+def test_records_have_the_discount_of_each_edge() -> None:
     agent = predicting()
     env = FACTORY(2)
     seen, infos = env.reset(seed=0)
@@ -228,9 +226,11 @@ def test_records_are_worth_at_the_root() -> None:
     records = agent.explain(("left", "right"))
     env.close()
     for record in records.values():
-        assert record.discount == 1.0
+        discounts = {node.discount for node in record.nodes[1:]}
+        assert len(discounts) > 1 and min(discounts) > 0.0 and max(discounts) < 1.0
         for node, children in zip(record.nodes, record.children, strict=True):
-            returns = node.raw_value + sum(child.visits * record.q(child) for child in children)
+            returns = node.raw_value + sum(child.visits * child.q for child in children)
             assert node.value == pytest.approx(returns / node.visits, rel=1e-5, abs=1e-6)
         assert TreeRecord.from_json(record.to_json()) == record
-        assert "from here on, as worth at the root" in to_svg(record)
+        svg = to_svg(record, Pruning(min_visits=1))
+        assert all(f"discount {discount:.4g} (of what follows)" in svg for discount in discounts)

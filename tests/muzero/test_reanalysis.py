@@ -28,7 +28,13 @@ class ObservationIsValue:
 
     def _output(self, states: torch.Tensor) -> ModelOutput:
         zeros = np.zeros(len(states), np.float32)
-        return ModelOutput(states.numpy(), zeros, np.zeros((len(states), 3), np.float32), states)
+        return ModelOutput(
+            value=states.numpy(),
+            reward=zeros,
+            discount=zeros + 1,
+            policy_logits=np.zeros((len(states), 3), np.float32),
+            states=states,
+        )
 
 
 @pytest.mark.parametrize("num_appended", [2, 9, 25])  # a young lane, a full one, one wrapped round
@@ -56,7 +62,7 @@ def test_every_decision_gets_the_new_search(num_appended):
             final_value=np.zeros(2),
             action_mask=mask,
         )
-    search = PUCTSearch(num_simulations=4, discount=1.0, first_play="parent")
+    search = PUCTSearch(num_simulations=4, first_play="parent")
     reanalyse(ObservationIsValue(), search, replay, np.random.default_rng(0))
 
     held = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,8 +32,8 @@ class Misshapen(TableModel):
         self.call = call
         self.calls = 0
 
-    def _output(self, states: np.ndarray, reward: np.ndarray) -> ModelOutput:
-        output = super()._output(states, reward)
+    def _output(self, states: np.ndarray, reward: np.ndarray, discount: np.ndarray) -> ModelOutput:
+        output = super()._output(states, reward, discount)
         self.calls += 1
         return self.shorten(output) if self.calls == self.call + 1 else output
 
@@ -50,13 +51,13 @@ def test_same_seed_same_result_also_after_pickling(make_search):
 
 def test_a_chain_is_looked_along_to_its_end(make_search):
     """A chain of five states: only four times "right" pays, so the tree must look four ahead."""
-    model = TableModel(num_actions=2, seed=0, num_states=6)
+    model = TableModel(num_actions=2, seed=0, num_states=6, discount=0.95)
     model.next_state[:] = [[0, 1], [0, 2], [0, 3], [0, 4], [5, 5], [5, 5]]
     model.reward[:] = 0.0
     model.reward[3, 1] = 1.0
     model.value[:] = 0.0
     model.logits[:] = 0.0
-    options = {"num_simulations": 200, "discount": 0.95}
+    options: dict[str, Any] = {"num_simulations": 200}
     if make_search is PUCTSearch:
         options["first_play"] = "parent"
     result = make_search(**options).run(
@@ -137,6 +138,10 @@ def test_generators_are_one_or_one_a_row(make_search):
             r"reward of shape \(3, 1\), expected \(3,\)",
         ),
         (
+            lambda output: output._replace(discount=output.discount[:1]),
+            r"discount of shape \(1,\), expected \(3,\)",
+        ),
+        (
             lambda output: output._replace(policy_logits=output.policy_logits[:, :3]),
             r"policy_logits of shape \(3, 3\), expected \(3, 4\): .* one logit per action",
         ),
@@ -145,7 +150,7 @@ def test_generators_are_one_or_one_a_row(make_search):
             r"2 states for 3 roots",
         ),
     ],
-    ids=["rows", "reward", "logits", "states"],
+    ids=["rows", "reward", "discount", "logits", "states"],
 )
 def test_a_model_that_returns_another_number_of_rows_is_named(make_search, shorten, message, call):
     """At the root and in any later step; one row too few would otherwise be stretched over B."""

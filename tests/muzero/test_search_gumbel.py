@@ -35,7 +35,7 @@ def test_sequential_halving_schedule_by_hand():
 def test_completed_q_policy_by_hand():
     """One visit to each of two of three actions: pi' = softmax(logits + sigma(completed Q))."""
     model = TableModel(num_actions=3, seed=11)
-    search = GumbelSearch(num_simulations=2, max_considered=2, discount=0.9)
+    search = GumbelSearch(num_simulations=2, max_considered=2)
     result = run(search, model, [0], explore=False)
 
     logits = model.logits[0].astype(np.float64)
@@ -67,7 +67,7 @@ def test_illegal_actions_take_part_in_the_rescaling_as_in_mctx():
     model.value[0] = 10.0
     model.next_state[0] = 1
     model.reward[0] = [1.0, 0.0, 7.0]
-    search = GumbelSearch(num_simulations=2, max_considered=2, discount=0.9)
+    search = GumbelSearch(num_simulations=2, max_considered=2)
     result = run(search, model, [0], np.array([[1, 1, 0]], np.int8), explore=False)
     # Mixed value (10 + 2 * (1 + 0) / 2) / 3 = 11 / 3, so Q in [0, 11 / 3]: 3 / 11 and 0.
     difference = (50 + 1) * 0.1 * 3 / 11
@@ -79,7 +79,7 @@ def test_interior_rule_by_hand():
     """Below the root the visits follow argmax pi'(a) - N(a) / (1 + sum N)."""
     model = TableModel(num_actions=3, seed=4)
     mask = np.array([[0, 1, 0]], np.int8)  # one root action: every later visit is interior
-    search = GumbelSearch(num_simulations=3, max_considered=3, discount=0.9)
+    search = GumbelSearch(num_simulations=3, max_considered=3)
     result = run(search, model, [0], mask, explore=False)
     assert result.visit_counts.tolist() == [[0, 3, 0]]
 

@@ -20,6 +20,7 @@ import pytest
 from agents.muzero.search import GumbelSearch
 from agents.muzero.search import PUCTSearch
 from agents.muzero.search import SearchResult
+from agents.muzero.search.tree import Tree
 from tests.conftest import skip_without
 from tests.muzero import mctx_process
 from tests.muzero.search_reference import TableModel
@@ -32,6 +33,7 @@ ROWS = 16
 STATES = 32
 
 MctxSearch = Callable[..., Any]
+Problem = tuple[TableModel, np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +44,15 @@ def mctx_search() -> Iterator[MctxSearch]:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
 
         def search(kind: str, model: TableModel, *args: Any, **options: Any) -> Any:
-            tables = mctx_process.Tables(model.value, model.reward, model.logits, model.next_state)
+            tables = mctx_process.Tables(
+                *(getattr(model, name) for name in mctx_process.Tables._fields)
+            )
             return pool.submit(mctx_process.search, kind, tables, *args, **options).result()
 
         yield search
 
 
-def problems(num_actions: int, seed: int) -> tuple[TableModel, np.ndarray, np.ndarray]:
+def problems(num_actions: int, seed: int) -> Problem:
     """Return (model, roots, mask): ROWS unconnected random problems in one model.
 
     Values and rewards are of every size from 0.01 to 100, some shifted to one sign; priors range
@@ -79,31 +83,41 @@ def search(
     mask: np.ndarray,
     *,
     num_simulations: int,
-    discount: float,
     max_considered: int = 1,
-) -> SearchResult:
+) -> tuple[SearchResult, Tree]:
     """Plan as ``mctx_searches.search`` does, with mctx's normalisation."""
-    options: dict[str, Any] = {"num_simulations": num_simulations, "discount": discount}
     planner: PUCTSearch | GumbelSearch
     if kind == "puct":
-        planner = PUCTSearch(**options, normalization="siblings", initial_root_visits=1)
+        planner = PUCTSearch(
+            num_simulations=num_simulations, normalization="siblings", initial_root_visits=1
+        )
     else:
         raw = kind == "gumbel-raw"
         planner = GumbelSearch(
-            **options,
+            num_simulations=num_simulations,
             max_considered=max_considered,
             normalization="none" if raw else "siblings",
         )
-    return planner.run(model, roots, mask, np.random.default_rng(0), explore=False)
+    result = planner.run(model, roots, mask, np.random.default_rng(0), explore=False)
+    return result, planner.last_tree()
 
 
-def assert_same(kind: str, ours: SearchResult, theirs: Any, size: np.ndarray) -> None:
-    """Compare row by row; ``size [B]`` is the scale that a row's root value is rounded at."""
-    np.testing.assert_array_equal(ours.visit_counts, theirs.visit_counts)
-    np.testing.assert_array_less(np.abs(ours.value - theirs.value), 1e-6 * size)
-    np.testing.assert_allclose(ours.policy, theirs.weights, rtol=1e-4, atol=1e-6)
+def assert_same(
+    kind: str, ours: tuple[SearchResult, Tree], theirs: mctx_process.MctxResult, size: np.ndarray
+) -> None:
+    """Compare row by row, node by node; ``size [B]`` is the scale that a row's values round at."""
+    result, tree = ours
+    np.testing.assert_array_equal(result.visit_counts, theirs.visit_counts)
+    np.testing.assert_array_less(np.abs(result.value - theirs.value), 1e-6 * size)
+    np.testing.assert_allclose(result.policy, theirs.weights, rtol=1e-4, atol=1e-6)
     if kind != "puct":  # puct's is one of the most visited, drawn at random by mctx
-        np.testing.assert_array_equal(ours.action, theirs.action)
+        np.testing.assert_array_equal(result.action, theirs.action)
+    nodes = tree.nodes
+    for name in ("parent", "action", "visits"):
+        np.testing.assert_array_equal(nodes[name], getattr(theirs.tree, name), err_msg=name)
+    values = nodes["value_sum"] / nodes["visits"]
+    for found, expected in ((values, theirs.tree.value), (nodes["edge_value"], theirs.tree.q)):
+        np.testing.assert_array_less(np.abs(found - expected) / size[:, None], 2e-6)
 
 
 def magnitude(model: TableModel, roots: np.ndarray) -> np.ndarray:
@@ -114,22 +128,61 @@ def magnitude(model: TableModel, roots: np.ndarray) -> np.ndarray:
     )
 
 
+def compare(mctx_search: MctxSearch, kind: str, problem: Problem, num_simulations: int) -> None:
+    """Search here and there."""
+    model, roots, mask = problem
+    options = {"num_simulations": num_simulations}
+    if kind != "puct":
+        options["max_considered"] = min(model.num_actions, 16)
+    ours = search(kind, model, roots, mask, **options)
+    theirs = mctx_search(kind, model, roots, mask, **options)
+    # Returns add up to as many rewards as the tree is deep.
+    depth = 1 + ours[0].statistics.depth
+    assert_same(kind, ours, theirs, (1e-6 + magnitude(model, roots)) * depth)
+
+
 @pytest.mark.parametrize(("num_actions", "num_simulations"), SIZES)
 @pytest.mark.parametrize("kind", ["puct", "gumbel", "gumbel-raw"])
 def test_random_problems_end_as_in_mctx(
     mctx_search: MctxSearch, kind: str, num_actions: int, num_simulations: int
 ) -> None:
-    """64 problems of each size: visits, root values, targets and gumbel's choice agree."""
+    """Visits, root values, targets, gumbel's choice and whole trees agree."""
     for number, discount in enumerate(DISCOUNTS):
-        model, roots, mask = problems(num_actions, seed=number)
-        options: dict[str, Any] = {"num_simulations": num_simulations, "discount": discount}
-        if kind != "puct":
-            options["max_considered"] = min(num_actions, 16)
-        ours = search(kind, model, roots, mask, **options)
-        theirs = mctx_search(kind, model, roots, mask, **options)
-        # Returns add up to as many rewards as the tree is deep.
-        depth = 1 + ours.statistics.depth
-        assert_same(kind, ours, theirs, magnitude(model, roots) * depth)
+        problem = problems(num_actions, seed=number)
+        problem[0].discount[:] = discount
+        compare(mctx_search, kind, problem, num_simulations)
+
+
+def endings(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """0.9, and an end on three edges in ten."""
+    return np.where(rng.random(shape) < 0.3, 0.0, 0.9)
+
+
+def durations(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """0.999 to the power of 1 to 2000 steps, and an end on one edge in ten."""
+    steps = np.exp(rng.uniform(0.0, np.log(2000.0), shape)).round()
+    return np.where(rng.random(shape) < 0.1, 0.0, 0.999**steps)
+
+
+def anything(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """From -1 to 1, a fifth of them 0."""
+    return np.where(rng.random(shape) < 0.2, 0.0, rng.uniform(-1.0, 1.0, shape))
+
+
+@pytest.mark.parametrize("discounts", [endings, durations, anything])
+@pytest.mark.parametrize(("num_actions", "num_simulations"), SIZES)
+@pytest.mark.parametrize("kind", ["puct", "gumbel", "gumbel-raw"])
+def test_every_edge_is_discounted_by_its_own_as_in_mctx(
+    mctx_search: MctxSearch,
+    kind: str,
+    num_actions: int,
+    num_simulations: int,
+    discounts: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray],
+) -> None:
+    problem = problems(num_actions, seed=10)
+    model = problem[0]
+    model.discount[:] = discounts(np.random.default_rng(num_actions), model.discount.shape)
+    compare(mctx_search, kind, problem, num_simulations)
 
 
 def equal_priors(model: TableModel) -> None:
@@ -148,7 +201,7 @@ def everything_equal(model: TableModel) -> None:
 
 def equal_pairs(model: TableModel) -> None:
     """Actions 0 and 1 are the same, and 2 and 3, and so on."""
-    for table in (model.logits, model.reward, model.next_state):
+    for table in (model.logits, model.reward, model.discount, model.next_state):
         table[:, 1::2] = table[:, : 2 * (table.shape[1] // 2) : 2]
 
 
@@ -163,12 +216,6 @@ def test_exact_ties_end_as_in_mctx(
     make_ties: Callable[[TableModel], None],
 ) -> None:
     """The lowest of equal actions comes first, here and there."""
-    model, roots, mask = problems(num_actions, seed=100)
-    make_ties(model)
-    options: dict[str, Any] = {"num_simulations": num_simulations, "discount": 0.9}
-    if kind != "puct":
-        options["max_considered"] = min(num_actions, 16)
-    ours = search(kind, model, roots, mask, **options)
-    theirs = mctx_search(kind, model, roots, mask, **options)
-    depth = 1 + ours.statistics.depth
-    assert_same(kind, ours, theirs, (1e-6 + magnitude(model, roots)) * depth)
+    problem = problems(num_actions, seed=100)
+    make_ties(problem[0])
+    compare(mctx_search, kind, problem, num_simulations)

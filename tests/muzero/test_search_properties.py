@@ -77,7 +77,7 @@ def test_counts_policies_and_choices_keep_to_the_mask(
     for seed, temperature in enumerate((0.0, 0.5, 1.0)):
         model = TableModel(num_actions=num_actions, seed=seed, scale=10.0 ** (seed - 1))
         mask = every_kind_of_mask(rng, 12, num_actions)
-        result = make_search(num_actions, num_simulations=num_simulations, discount=0.97).run(
+        result = make_search(num_actions, num_simulations=num_simulations).run(
             model, rng.integers(64, size=12), mask, rng, temperature=temperature, explore=explore
         )
         assert (result.visit_counts.sum(axis=1) == num_simulations).all()
@@ -97,6 +97,7 @@ def test_counts_policies_and_choices_keep_to_the_mask(
 def test_trees_hold_what_the_model_says_along_every_path(make_search: MakeSearch) -> None:
     """Nodes, links, priors and the best unvisited action; each path followed through the tables."""
     model = TableModel(num_actions=9, seed=3)
+    model.discount[:] = np.random.default_rng(2).choice([0.0, 0.5, 0.9, 0.99], (64, 9))
     mask = every_kind_of_mask(np.random.default_rng(0), 8, 9)
     roots = np.arange(8)
     search = make_search(9, num_simulations=40, considered=4)
@@ -109,6 +110,7 @@ def test_trees_hold_what_the_model_says_along_every_path(make_search: MakeSearch
             before = states[node["parent"]]
             states.append(int(model.next_state[before, node["action"]]))
             assert node["reward"] == model.reward[before, node["action"]]
+            assert node["discount"] == model.discount[before, node["action"]]
             assert node["raw_value"] == model.value[states[-1]]
             assert node["depth"] == nodes[node["parent"]]["depth"] + 1
         for index, node in enumerate(nodes):
@@ -121,9 +123,14 @@ def test_trees_hold_what_the_model_says_along_every_path(make_search: MakeSearch
             assert sorted(linked) == children.tolist()
             taken = set(nodes["action"][children].tolist())
             assert len(taken) == len(children)
-            assert node["visits"] - nodes["visits"][children].sum() in (
-                (0, 1) if index == 0 else (1,)
-            )
+            below = nodes[children]
+            worth = below["value_sum"] / below["visits"]
+            returns = below["reward"].astype(float) + below["discount"] * worth
+            np.testing.assert_allclose(below["edge_value"], returns, rtol=1e-12)
+            own = node["visits"] - below["visits"].sum()
+            assert own in ((0, 1) if index == 0 else (1,))
+            total = own * float(node["raw_value"]) + below["visits"] @ returns
+            np.testing.assert_allclose(node["value_sum"], total, rtol=1e-9, atol=1e-9)
             priors = tree.priors[index, b]
             illegal = set(np.flatnonzero(mask[b] == 0)) if index == 0 else set()
             assert set(np.flatnonzero(priors < 0)) == taken | illegal
@@ -216,7 +223,7 @@ def test_permuting_actions_permutes_the_result(
     make_search: MakeSearch, num_actions: int, num_simulations: int
 ) -> None:
     rng = np.random.default_rng(num_actions)
-    search = make_search(num_actions, num_simulations=num_simulations, discount=0.9)
+    search = make_search(num_actions, num_simulations=num_simulations)
     for seed in range(3):
         model = TableModel(num_actions=num_actions, seed=seed)
         roots = rng.integers(64, size=8)
@@ -242,7 +249,7 @@ def random_mdp(seed: int, discount: float) -> tuple[TableModel, np.ndarray, np.n
     The model's values are the optimal ones, by value iteration; its priors know nothing. The lead
     is the optimal action's Q less the next best's; rewards are normal with deviation 1.
     """
-    model = TableModel(num_actions=4, seed=seed, num_states=20)
+    model = TableModel(num_actions=4, seed=seed, num_states=20, discount=discount)
     model.logits[:] = 0.0
     value = np.zeros(20)
     for _ in range(200):
@@ -261,7 +268,7 @@ def test_a_perfect_model_yields_the_optimal_action(
     make_search: MakeSearch, discount: float, num_simulations: int, informed: bool
 ) -> None:
     """In random MDPs, with the optimal values at the leaves or (short-sighted) none at all."""
-    search = make_search(4, num_simulations=num_simulations, discount=discount)
+    search = make_search(4, num_simulations=num_simulations)
     tried = 0
     for seed in range(8):
         model, optimal, lead = random_mdp(seed, discount)
@@ -280,7 +287,7 @@ def test_gumbel_needs_one_look_at_each_action_with_perfect_values() -> None:
     """Then no lead is too small: Q-values are exact and the priors are equal."""
     for seed in range(8):
         model, optimal, _ = random_mdp(seed, 0.9)
-        search = GumbelSearch(num_simulations=4, max_considered=4, discount=0.9)
+        search = GumbelSearch(num_simulations=4, max_considered=4)
         result = search.run(
             model,
             np.arange(20),
@@ -299,8 +306,8 @@ class Breaking(TableModel):
         self.bad = (head, call, row, number)
         self.calls = 0
 
-    def _output(self, states: np.ndarray, reward: np.ndarray) -> ModelOutput:
-        output = super()._output(states, reward)
+    def _output(self, states: np.ndarray, reward: np.ndarray, discount: np.ndarray) -> ModelOutput:
+        output = super()._output(states, reward, discount)
         head, call, row, number = self.bad
         if self.calls == call:
             broken = getattr(output, head).copy()
@@ -312,7 +319,7 @@ class Breaking(TableModel):
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("call", [0, 1, 7])
-@pytest.mark.parametrize("head", ["value", "reward", "policy_logits"])
+@pytest.mark.parametrize("head", ["value", "reward", "discount", "policy_logits"])
 def test_a_number_that_is_not_finite_is_named(
     make_search: MakeSearch, head: str, call: int, number: float
 ) -> None:

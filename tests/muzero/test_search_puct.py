@@ -34,7 +34,11 @@ class TwoArms:
         logits = np.log(np.tile([0.6, 0.4], (len(states), 1)))
         zeros = np.zeros(len(states), np.float32)
         return ModelOutput(
-            zeros, reward.astype(np.float32), logits.astype(np.float32), torch.from_numpy(states)
+            value=zeros,
+            reward=reward.astype(np.float32),
+            discount=zeros + np.float32(0.9),
+            policy_logits=logits.astype(np.float32),
+            states=torch.from_numpy(states),
         )
 
 
@@ -60,13 +64,13 @@ def test_ucb_formula_by_hand():
     # 6: sqrt 5: action 0: 1.2503 * 2.2360680 / 6 * 0.6 + 1 = 1.2796; action 1: 1.1183 -> 0.
     # 7: sqrt 6: action 0: 1.25036 * 2.4494897 / 7 * 0.6 + 1 = 1.2625; action 1: 1.2251 -> 0.
     # 8: sqrt 7: action 0: 1.25041 * 2.6457513 / 8 * 0.6 + 1 = 1.2481; action 1: 1.3233 -> 1!
-    search = PUCTSearch(num_simulations=7, discount=0.9)
+    search = PUCTSearch(num_simulations=7)
     assert run(search, TwoArms(), [0], explore=False).visit_counts.tolist() == [[7, 0]]
-    search = PUCTSearch(num_simulations=8, discount=0.9)
+    search = PUCTSearch(num_simulations=8)
     assert run(search, TwoArms(), [0], explore=False).visit_counts.tolist() == [[7, 1]]
     # 9: action 1 pays 3, so max = 3: action 0: 1.25046 * sqrt 8 / 8 * 0.6 + 1/3 = 0.5986;
     #    action 1: 1.25046 * 2.8284271 / 2 * 0.4 + 1 = 1.7074 -> 1 from now on.
-    search = PUCTSearch(num_simulations=10, discount=0.9)
+    search = PUCTSearch(num_simulations=10)
     assert run(search, TwoArms(), [0], explore=False).visit_counts.tolist() == [[7, 3]]
 
 
@@ -75,7 +79,6 @@ def test_constants_are_the_specifications():
     defaults = {name: option.default for name, option in options.items()}
     expected = {
         "num_simulations": 75,
-        "discount": 0.9,
         "c_base": 19652.0,
         "c_init": 1.25,
         "dirichlet_alpha": 0.3,
@@ -91,7 +94,7 @@ def test_backup_by_hand():
     """Two simulations down one line: the root's value is the mean of the discounted returns."""
     # First: r 1, leaf 0: return of the root 1 + 0.9 * 0 = 1. Second, one deeper: r 0, leaf 0:
     # return of the root 1 + 0.9 * (0 + 0.9 * 0) = 1. Mean 1.
-    result = run(PUCTSearch(num_simulations=2, discount=0.9), TwoArms(), [0], explore=False)
+    result = run(PUCTSearch(num_simulations=2), TwoArms(), [0], explore=False)
     assert result.value[0] == pytest.approx(1.0)
     # Tables: state 0 -a-> s1 (r1, v1) -b-> s2 (r2, v2); single action, so the line is forced.
     model = TableModel(num_actions=1, seed=3)
@@ -99,7 +102,7 @@ def test_backup_by_hand():
     s2, r2 = model.next_state[s1, 0], model.reward[s1, 0]
     v1, v2 = model.value[s1], model.value[s2]
     expected = ((r1 + 0.9 * v1) + (r1 + 0.9 * (r2 + 0.9 * v2))) / 2
-    result = run(PUCTSearch(num_simulations=2, discount=0.9), model, [0], explore=False)
+    result = run(PUCTSearch(num_simulations=2), model, [0], explore=False)
     assert result.value[0] == pytest.approx(expected, rel=1e-6)
 
 
@@ -153,12 +156,16 @@ def test_policy_target_is_the_visit_share():
 
 
 @pytest.mark.parametrize("num_actions", [2, 7, 487])
-@pytest.mark.parametrize("discount", [0.9, 1.0])
+@pytest.mark.parametrize("discount", [0.9, 1.0, None])
 def test_whole_trees_equal_the_reference(num_actions, discount):
     """Visit counts and root values of batches, with masks of every kind, against plain trees."""
     rng = np.random.default_rng(num_actions)
     for problem in range(8 if num_actions < 100 else 3):  # the reference scores every action
         model = TableModel(num_actions=num_actions, seed=problem, scale=10.0 ** (problem - 4))
+        if discount is None:  # another one on every edge, a quarter of them the end
+            model.discount[:] = np.maximum(rng.uniform(-0.3, 1.0, model.discount.shape), 0.0)
+        else:
+            model.discount[:] = discount
         roots = rng.integers(64, size=5)
         mask = (rng.random((5, num_actions)) < 0.7).astype(np.int8)
         mask[0] = 0
@@ -166,7 +173,7 @@ def test_whole_trees_equal_the_reference(num_actions, discount):
         mask[1] = 1
         mask[np.arange(5), rng.integers(num_actions, size=5)] = 1
         simulations = int(rng.integers(1, 60))
-        search = PUCTSearch(num_simulations=simulations, discount=discount)
+        search = PUCTSearch(num_simulations=simulations)
         result = run(search, model, roots, mask, explore=False)
         for row in range(5):
             root = puct(
@@ -174,7 +181,6 @@ def test_whole_trees_equal_the_reference(num_actions, discount):
                 int(roots[row]),
                 mask[row].astype(bool),
                 num_simulations=simulations,
-                discount=discount,
             )
             counts = np.zeros(num_actions, int)
             for action, child in root.children.items():

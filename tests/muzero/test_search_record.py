@@ -57,7 +57,7 @@ def record(texts: tuple[str, ...]) -> TreeRecord:
     """Of a gumbel search over all actions."""
     search = search_for("gumbel")
     result = run(search)
-    return record_tree(search.last_tree(), 0, result, discount=search.discount, texts=texts)
+    return record_tree(search.last_tree(), 0, result, texts=texts)
 
 
 # records -------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def test_records_agree_with_the_result(kind: str, explore: bool) -> None:
     search = search_for(kind)
     result = run(search, explore=explore)
     for row in range(3):
-        record = record_tree(search.last_tree(), row, result, discount=search.discount)
+        record = record_tree(search.last_tree(), row, result)
         visits = np.zeros(NUM_ACTIONS, np.int32)
         for candidate in record.candidates:
             visits[candidate.action] = candidate.visits
@@ -93,7 +93,7 @@ def test_records_agree_with_the_result(kind: str, explore: bool) -> None:
 def test_values_are_the_models_own_returns(record: TreeRecord) -> None:
     """Each node's mean return is that of its own value and of the edges below it."""
     for node, children in zip(record.nodes, record.children, strict=True):
-        returns = node.raw_value + sum(child.visits * record.q(child) for child in children)
+        returns = node.raw_value + sum(child.visits * child.q for child in children)
         assert node.visits == 1 + sum(child.visits for child in children)
         assert node.value == pytest.approx(returns / node.visits, rel=1e-5, abs=1e-6)
     q = [candidate.q for candidate in record.candidates]
@@ -104,7 +104,7 @@ def test_a_record_outlives_the_next_search(texts: tuple[str, ...]) -> None:
     search = search_for("gumbel")
     first = run(search)
     tree = search.last_tree()
-    kept = record_tree(tree, 0, first, discount=search.discount, texts=texts)
+    kept = record_tree(tree, 0, first, texts=texts)
     again = copy.deepcopy(kept)
     search.run(
         TableModel(num_actions=NUM_ACTIONS, seed=4),
@@ -114,7 +114,7 @@ def test_a_record_outlives_the_next_search(texts: tuple[str, ...]) -> None:
     )
     assert kept == again
     with pytest.raises(ValueError, match="the search has run again"):
-        record_tree(tree, 0, first, discount=search.discount)
+        record_tree(tree, 0, first)
 
 
 def test_mistakes_are_named(texts: tuple[str, ...]) -> None:
@@ -123,12 +123,12 @@ def test_mistakes_are_named(texts: tuple[str, ...]) -> None:
         search.last_tree()
     result = run(search)
     with pytest.raises(ValueError, match="row is 3; expected 0 to 2"):
-        record_tree(search.last_tree(), 3, result, discount=0.9)
+        record_tree(search.last_tree(), 3, result)
     with pytest.raises(ValueError, match="486 texts given for 487 actions"):
-        record_tree(search.last_tree(), 0, result, discount=0.9, texts=texts[1:])
+        record_tree(search.last_tree(), 0, result, texts=texts[1:])
     other = search_for("gumbel", num_simulations=4)
     with pytest.raises(ValueError, match="holds 3 searches and the result 2"):
-        record_tree(search.last_tree(), 0, run(other, rows=2), discount=0.9)
+        record_tree(search.last_tree(), 0, run(other, rows=2))
 
 
 # JSON ----------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_json_round_trip(kind: str, texts: tuple[str, ...]) -> None:
     search = search_for(kind)
     result = run(search, explore=True)
     for row, words in ((0, texts), (2, None)):
-        kept = record_tree(search.last_tree(), row, result, discount=search.discount, texts=words)
+        kept = record_tree(search.last_tree(), row, result, texts=words)
         assert TreeRecord.from_json(kept.to_json()) == kept
         assert TreeRecord.from_json(kept.to_json(indent=None)) == kept
 
@@ -156,7 +156,7 @@ def change(*path: Any, to: Any) -> Any:
 
 
 DAMAGE = [
-    (change("version", to=2), "of version 2; this release reads version 1"),
+    (change("version", to=1), "of version 1; this release reads version 2"),
     (change("format", to="x"), "not a search tree"),
     (change("value", to="high"), "tree.value: expected a number, found 'high'"),
     (change("value", to=float("nan")), "NaN is not a finite number"),
@@ -180,7 +180,7 @@ DAMAGE = [
     (change("summary", to=[]), r"tree.summary: expected an object, found \[\]"),
     (change("num_simulations", to=9), "not the sum of the candidates' visits"),
     (change("action", to=-1), "tree.action: it is -1"),
-    (lambda document: document.pop("discount"), "discount is missing"),
+    (lambda document: document["nodes"][3].pop("discount"), r"nodes\[3\].*discount is missing"),
 ]
 
 
@@ -225,7 +225,7 @@ def test_the_picture_is_whole_and_nothing_overlaps(
 ) -> None:
     search = search_for(kind)
     result = run(search)
-    record = record_tree(search.last_tree(), 0, result, discount=search.discount, texts=texts)
+    record = record_tree(search.last_tree(), 0, result, texts=texts)
     svg = to_svg(record, pruning, title="scenario & <decision> " + 9 * "and more ")
     root = ElementTree.fromstring(svg)
     assert root.findtext(f"{SVG}text/{SVG}tspan", "").startswith("scenario & <decision>")
@@ -260,7 +260,7 @@ def test_a_long_narrow_tree_is_drawn() -> None:
     result = search.run(
         model, np.zeros(1, int), np.ones((1, 1), np.int8), np.random.default_rng(0), explore=False
     )
-    record = record_tree(search.last_tree(), 0, result, discount=search.discount)
+    record = record_tree(search.last_tree(), 0, result)
     assert record.summary.depth == 1200
     assert len(cards(to_svg(record, Pruning(max_depth=2000, min_visits=1)))) == 1201
     assert len(cards(to_svg(record))) == 9
@@ -293,7 +293,7 @@ def test_the_chosen_action_comes_first_though_others_were_visited_more() -> None
         & (result.visit_counts[np.arange(64), result.action] > 0)
     )
     row = int(surprising[0])
-    record = record_tree(search.last_tree(), row, result, discount=search.discount)
+    record = record_tree(search.last_tree(), row, result)
     svg = ElementTree.fromstring(to_svg(record, Pruning(max_children=1, max_depth=1)))
     words = ["".join(text.itertext()) for group in svg.iter(f"{SVG}g") for text in group]
     assert f"action {record.action}" in words
@@ -309,7 +309,7 @@ def test_words_are_escaped() -> None:
         np.random.default_rng(0),
         explore=False,
     )
-    record = record_tree(search.last_tree(), 0, result, discount=0.9, texts=nasty)
+    record = record_tree(search.last_tree(), 0, result, texts=nasty)
     root = ElementTree.fromstring(to_svg(record, title='"<&>'))
     tooltips = [element.text or "" for element in root.iter(f"{SVG}title")]
     assert any('<b a="1">&amp; \\' in tooltip for tooltip in tooltips)

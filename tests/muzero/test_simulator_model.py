@@ -57,7 +57,7 @@ def env() -> PowerGridVectorEnv:
 
 @pytest.fixture(scope="module")
 def learned(env: PowerGridVectorEnv) -> LearnedModel:
-    return LearnedModel(make_network(env))
+    return LearnedModel(make_network(env), discount=0.9)
 
 
 def make_network(env: Any, **options: Any) -> MLPNetwork:
@@ -111,7 +111,7 @@ LEARNING = LearningPlan(
 def bound(
     env: PowerGridVectorEnv, learned: LearnedModel, guidance: str, calm: str = "network"
 ) -> SimulatorPlanning:
-    planning = SimulatorPlanning(learned=learned, discount=0.9, guidance=guidance, calm=calm)
+    planning = SimulatorPlanning(learned=learned, guidance=guidance, calm=calm)
     planning.bind(env)
     return planning
 
@@ -127,6 +127,7 @@ def test_rewards_are_the_simulators_and_guidance_the_networks(
     root = model.root(observations)
     judged = learned.policy_value(observations)
     assert np.array_equal(root.value, judged.value) and not root.reward.any()
+    assert (root.discount == 1).all()
     assert np.array_equal(root.policy_logits, judged.policy_logits)
     assert root.states.dtype == torch.int64 and root.states.shape == (B,)
 
@@ -135,6 +136,7 @@ def test_rewards_are_the_simulators_and_guidance_the_networks(
     played = planner.step(planner.begin(np.arange(B)), np.zeros(B, np.int64))
     judged = learned.policy_value(planner.observations(played.slots))
     assert np.array_equal(output.reward, played.reward) and (output.reward > 0.1).all()
+    assert (output.discount == np.float32(0.9)).all()
     assert np.allclose(output.value, judged.value, atol=1e-6)
     legal = planner.legal(played.slots) == 1
     assert np.allclose(output.policy_logits[legal], judged.policy_logits[legal], atol=1e-6)
@@ -150,10 +152,10 @@ def test_a_blackout_is_the_end(env: PowerGridVectorEnv, learned: LearnedModel):
     model = bound(env, learned, "network").at(np.array([0]))
     root = model.root(observations[:1])
     lost = model.step(root.states, deadly)
-    assert lost.reward[0] == -10 and lost.value[0] == 0
+    assert lost.reward[0] == -10 and lost.value[0] == lost.discount[0] == 0
     calls = env.simulator_calls.copy()
     after = model.step(lost.states, np.array([0]))
-    assert after.reward[0] == 0 and after.value[0] == 0
+    assert after.reward[0] == 0 and after.value[0] == after.discount[0] == 0
     assert np.isfinite(after.policy_logits).all()
     assert np.array_equal(env.simulator_calls, calls)
 
@@ -166,6 +168,7 @@ def test_the_end_of_an_episode_keeps_its_value(learned: LearnedModel):
     after = model.step(done.states, np.array([0]))
     assert done.reward[0] == 1 and after.reward[0] == 0
     assert done.value[0] == after.value[0] != 0
+    assert done.discount[0] == after.discount[0] == np.float32(0.9)
 
 
 def test_without_a_network_values_are_0_and_priors_uniform(
@@ -223,7 +226,7 @@ def test_a_search_finds_the_action_that_removes_an_overload(
     rows = np.flatnonzero(overloaded)
     masks = infos["action_mask"][rows]
     count = int(masks.sum(axis=1).min())
-    search = GumbelSearch(num_simulations=2 * count, max_considered=count, discount=0.99)
+    search = GumbelSearch(num_simulations=2 * count, max_considered=count)
     calls = env.simulator_calls.copy()
     result = search.run(
         bound(env, learned, "none").at(rows),
@@ -321,7 +324,8 @@ def test_a_network_that_predicts_discounts_changes_nothing(env: PowerGridVectorE
         actions.append(agent.act(observations, infos))
         records.append(agent.explain())
     assert np.array_equal(*actions)
-    assert records[0] == records[1] and records[0][0].discount == 0.99
+    assert records[0] == records[1]
+    assert {node.discount for node in records[0][0].nodes[1:]} <= {np.float32(0.99), 0.0}
 
 
 def test_truncation_bootstraps_from_the_network(env: PowerGridVectorEnv):
@@ -334,7 +338,8 @@ def test_truncation_bootstraps_from_the_network(env: PowerGridVectorEnv):
         network=network,
         search=GumbelSearch(num_simulations=2, max_considered=2),
         seed=0,
-        model=partial(SimulatorPlanning, discount=0.9),
+        discount=0.9,
+        model=SimulatorPlanning,
     )
     experience = group.play(1, temperature=1.0)
     group.close()
@@ -343,7 +348,7 @@ def test_truncation_bootstraps_from_the_network(env: PowerGridVectorEnv):
     observations, *_, infos = again.step(experience.action[0])
     finals = final_observations(observations, infos)
     truncated = experience.end[0] == TRUNCATED
-    expected = LearnedModel(network).policy_value(finals).value
+    expected = LearnedModel(network, discount=0.9).policy_value(finals).value
     assert truncated.any() and expected.all()
     assert np.allclose(experience.final_value[0], np.where(truncated, expected, 0))
 
@@ -440,9 +445,10 @@ def test_nothing_is_trained_without_a_network(env: PowerGridVectorEnv, tmp_path:
 
 def test_wrong_arguments_are_named(env: PowerGridVectorEnv, learned: LearnedModel):
     with pytest.raises(ValueError, match="unknown guidance 'networks'; did you mean 'network'"):
-        SimulatorPlanning(learned=learned, discount=0.9, guidance="networks")
+        SimulatorPlanning(learned=learned, guidance="networks")
+    endless = LearnedModel(learned.network, discount=1.0)
     with pytest.raises(ValueError, match="calm=held needs a discount .* below 1, not 1"):
-        SimulatorPlanning(learned=learned, discount=1.0, calm="held")
+        SimulatorPlanning(learned=endless, calm="held")
     observations, _ = env.reset(seed=0)
     model = bound(env, learned, "none").at(np.array([0]))
     assert isinstance(model, SimulatorModel)

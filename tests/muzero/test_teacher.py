@@ -236,7 +236,7 @@ def play(teacher: Balance | None, *, taught: bool) -> tuple[Experience, Watched]
     search = Watched(num_simulations=4, max_considered=2)
     group = SelfPlayGroup(
         group=0, make_environment=FACTORY, num_envs=4, network=network, search=search, seed=0,
-        teacher=teacher,
+        discount=0.99, teacher=teacher,
     )  # fmt: skip
     experience = group.play(30, temperature=1.0, taught=taught)
     group.close()
@@ -379,7 +379,7 @@ def test_a_short_training_with_the_look_ahead(tmp_path: Path) -> None:
     fresh.close()
 
     def cross_entropy() -> float:
-        logits = LearnedModel(agent.network).policy_value(observations).policy_logits
+        logits = LearnedModel(agent.network, discount=0.99).policy_value(observations).policy_logits
         log_policy = torch.from_numpy(logits).log_softmax(dim=1).numpy()
         return float(-(advised * log_policy).sum(axis=1).mean())
 
@@ -418,7 +418,7 @@ def test_a_teacher_that_does_not_look_ahead_cannot_teach_foresight() -> None:
     torch.manual_seed(0)
     network = MLPNetwork(observation_shape=(4,), num_actions=2, hidden_size=8, state_size=8)
     group = SelfPlayGroup(
-        group=0, make_environment=FACTORY, num_envs=2, network=network, seed=0,
+        group=0, make_environment=FACTORY, num_envs=2, network=network, seed=0, discount=0.99,
         search=GumbelSearch(num_simulations=2, max_considered=2), teacher=Balance(),
         num_outlooks=2,
     )  # fmt: skip

@@ -33,6 +33,7 @@ def make_group(group: int, factory: EnvironmentFactory = FACTORY) -> SelfPlayGro
         network=NETWORK(),
         search=GumbelSearch(num_simulations=3, max_considered=2),
         seed=1,
+        discount=0.99,
     )
 
 

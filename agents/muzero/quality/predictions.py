@@ -38,7 +38,7 @@ def predict_roots(
         candidates: ``[N, A]`` bool, the actions whose priors are those of a search's root, where
             the network foresees; None: its own policy.
     """
-    model = LearnedModel(network, _device(network))
+    model = LearnedModel(network, discount=1.0, device=_device(network))  # roots have no edge
     parts = []
     for start in range(0, len(observations), ROWS):
         rows = slice(start, start + ROWS)

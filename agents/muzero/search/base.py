@@ -11,10 +11,14 @@ import torch
 
 
 class ModelOutput(NamedTuple):
-    """What a model says of B states. Values and rewards are in the environment's own units."""
+    """What a model says of B states. Values and rewards are in the environment's own units.
+
+    Reward and discount are of the edge into the state; a search backs up reward + discount * value.
+    """
 
     value: np.ndarray  # [B] float32, expected discounted return from the state
-    reward: np.ndarray  # [B] float32, reward of the transition into the state (0 at the root)
+    reward: np.ndarray  # [B] float32; 0 at the root
+    discount: np.ndarray  # [B] float32, of what follows; 0 where the episode ended; 1 at the root
     policy_logits: np.ndarray  # [B, A] float32
     states: torch.Tensor  # [B, ...], hidden states, or integer handles of a simulator's copies
 
@@ -61,7 +65,6 @@ class Search(Protocol):
     """Plans for B roots at once. Rows do not influence each other."""
 
     num_simulations: int
-    discount: float
 
     def run(
         self,

@@ -12,6 +12,7 @@ def check_output(output: ModelOutput, num_roots: int, num_actions: int) -> None:
     shapes: dict[str, tuple[int, ...]] = {
         "value": (num_roots,),
         "reward": (num_roots,),
+        "discount": (num_roots,),
         "policy_logits": (num_roots, num_actions),
     }
     for head, shape in shapes.items():

@@ -153,16 +153,15 @@ def _figures(record: TreeRecord, node: NodeRecord) -> str:
             f"{_count(record.num_simulations, 'simulation')} \u00b7 value {_number(record.value)}"
         )
     return (
-        f"{_count(node.visits, 'visit')} \u00b7 Q {_number(record.q(node))} "
+        f"{_count(node.visits, 'visit')} \u00b7 Q {_number(node.q)} "
         f"\u00b7 prior {100 * node.prior:.2g} %"
     )
 
 
-def _tooltip(record: TreeRecord, node: NodeRecord) -> str:
-    worth = ", as worth at the root" if record.discount == 1.0 else ""
+def _tooltip(node: NodeRecord) -> str:
     lines = [
         f"{_count(node.visits, 'visit')}, depth {node.depth}",
-        f"value {_number(node.value)} (mean return from here on{worth})",
+        f"value {_number(node.value)} (mean return from here on)",
         f"value by the model alone {_number(node.raw_value)}",
     ]
     if node.parent is None:
@@ -172,7 +171,8 @@ def _tooltip(record: TreeRecord, node: NodeRecord) -> str:
             f"action {node.action}" + (f": {node.text}" if node.text else ""),
             *lines,
             f"reward {_number(node.reward)}",
-            f"Q {_number(record.q(node))} = reward + {record.discount:g} x value",
+            f"discount {_number(node.discount)} (of what follows)",
+            f"Q {_number(node.q)} = reward + discount x value",
             f"prior {100 * node.prior:.3g} %",
         ]
     )
@@ -199,13 +199,13 @@ class _Colours:
 
     def __init__(self, record: TreeRecord) -> None:
         self._record = record
-        values = [record.q(node) for node in record.nodes[1:]]
+        values = [node.q for node in record.nodes[1:]]
         self.low = min(values)
         self.high = max(values)
 
     def of(self, node: NodeRecord) -> str:
         """Return the colour of a node; the root has that of its value."""
-        value = self._record.value if node.parent is None else self._record.q(node)
+        value = self._record.value if node.parent is None else node.q
         spread = self.high - self.low
         return self.at((value - self.low) / spread if spread > 0.0 else 0.5)
 
@@ -276,7 +276,7 @@ def _card(record: TreeRecord, branch: _Branch, top: float, colours: _Colours) ->
     ink, stroke = (_BEST, 2.0) if branch.principal else (_EDGE, 1.0)
     parts = [
         '<g class="node">',
-        f"<title>{escape_xml(_tooltip(record, node))}</title>",
+        f"<title>{escape_xml(_tooltip(node))}</title>",
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{_CARD_WIDTH:g}" height="{height:.1f}" rx="6" '
         f'fill="{colours.of(node)}" stroke="{ink}" stroke-width="{stroke:g}"/>',
     ]
@@ -318,8 +318,8 @@ def _heading(
             "normal",
         ),
         (
-            f"Q = reward + {record.discount:g} \u00d7 value: the return that the search expects of "
-            "an action. Bars and lines: visits. Dark: the choice and its most visited sequel.",
+            "Q = reward + discount \u00d7 value: the return that the search expects of an "
+            "action. Bars and lines: visits. Dark: the choice and its most visited sequel.",
             _FONT,
             "normal",
         ),

@@ -63,7 +63,7 @@ class _Room(Copyable):
         )
 
 
-class Forest:
+class Forest(Copyable):
     """B trees and their models' states; the arrays are reused from search to search.
 
     Args:
@@ -113,7 +113,7 @@ class Forest:
         assert room is not None
         tree, edges, states = room.tree, room.edges, room.states
         num_roots, num_actions = tree.priors.shape[1:]
-        expected = ((num_roots,), (num_roots,), (num_roots, num_actions))
+        expected = ((num_roots,), (num_roots,), (num_roots,), (num_roots, num_actions))
         rows = torch.from_numpy(edges.state_rows)
         on_host = states.device.type == "cpu"
         nothing = Leaves(*(np.empty(shape, np.float32) for shape in expected))
@@ -122,9 +122,16 @@ class Forest:
             chosen = rows if on_host else rows.to(states.device)
             torch.index_select(states, 0, chosen, out=room.chosen_states)
             output = model.step(room.chosen_states, edges.actions)
-            leaves = Leaves(_rows(output.reward), _rows(output.value), _rows(output.policy_logits))
-            shapes = (leaves.reward.shape, leaves.value.shape, leaves.logits.shape)
-            if shapes != expected or len(output.states) != num_roots:
+            leaves = Leaves(
+                reward=_rows(output.reward),
+                discount=_rows(output.discount),
+                value=_rows(output.value),
+                logits=_rows(output.policy_logits),
+            )
+            if (
+                tuple(array.shape for array in leaves) != expected
+                or len(output.states) != num_roots
+            ):
                 check_output(output, num_roots, num_actions)
             room.state_rows[node].copy_(output.states)
             if advance(tree, edges, leaves, node, node < self._num_simulations) >= 0:

@@ -33,7 +33,6 @@ from envs.names import choose
 class _Rules(NamedTuple):
     """The constants of a search, as its compiled loops take them."""
 
-    discount: float
     visit_offset: float
     value_scale: float
     over_tree: bool
@@ -172,7 +171,7 @@ def _advance(tree, edges, leaves, node, select, plan, rules):
     Sequential halving chooses at the root, the improved policy below it.
     """
     for b in range(edges.parents.shape[0]):
-        if node > 0 and not trees.grow(tree, b, node, edges, leaves, rules.discount):
+        if node > 0 and not trees.grow(tree, b, node, edges, leaves):
             return b
         if select:
             parent = 0
@@ -243,7 +242,6 @@ class GumbelSearch(Copyable):
 
     Args:
         num_simulations: model calls per decision; each adds one node.
-        discount: gamma per decision.
         max_considered: root actions that sequential halving starts from (fewer where fewer are
             legal).
         visit_offset: c_visit of sigma; value_scale: c_scale (0.1 as in mctx and LightZero, with
@@ -261,7 +259,6 @@ class GumbelSearch(Copyable):
         self,
         *,
         num_simulations: int = 32,
-        discount: float = 0.9,
         max_considered: int = 16,
         visit_offset: float = 50.0,
         value_scale: float = 0.1,
@@ -275,11 +272,9 @@ class GumbelSearch(Copyable):
         require_not_negative("gumbel_scale", gumbel_scale)
         choose("normalization", normalization, ("siblings", "tree", "none"))
         self.num_simulations = int(num_simulations)
-        self.discount = float(discount)
         self.max_considered = int(max_considered)
         self.gumbel_scale = float(gumbel_scale)
         self._rules = _Rules(
-            discount=self.discount,
             visit_offset=float(visit_offset),
             value_scale=float(value_scale),
             over_tree=normalization == "tree",

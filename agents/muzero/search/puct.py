@@ -34,7 +34,6 @@ _PARENT = 1  # of the choices of first_play
 class _Rules(NamedTuple):
     """The constants of a search, as its compiled loops take them."""
 
-    discount: float
     c_base: float
     c_init: float
     normalization: int
@@ -106,7 +105,7 @@ def _select(tree, b, rules):
 def _advance(tree, edges, leaves, node, select, rules):
     """Grow ``node`` in every tree, then choose the next edges; see ``forest.Advance``."""
     for b in range(edges.parents.shape[0]):
-        if node > 0 and not trees.grow(tree, b, node, edges, leaves, rules.discount):
+        if node > 0 and not trees.grow(tree, b, node, edges, leaves):
             return b
         if select:
             parent, action = _select(tree, b, rules)
@@ -119,13 +118,13 @@ class PUCTSearch(Copyable):
 
     Args:
         num_simulations: model calls per decision; each adds one node.
-        discount: gamma per decision.
         c_base, c_init: constants of the UCB formula.
         dirichlet_alpha: concentration of the root noise, over the legal actions.
         exploration_fraction: share of that noise in the root priors.
-        normalization: "tree" normalises r + discount V by the smallest and largest one seen in
-            the tree (the specification), unnormalised while they are equal; "siblings" by the
-            parent's value and its visited children (mctx's qtransform_by_parent_and_siblings).
+        normalization: "tree" normalises Q = reward + discount * value by the smallest and largest
+            one seen in the tree (the specification), unnormalised while they are equal; "siblings"
+            by the parent's value and its visited children's Q (mctx's
+            qtransform_by_parent_and_siblings).
         first_play: value component of an unvisited child: "zero" (the specification) or "parent",
             the parent's mean value, so that one good first visit doesn't end the search.
         selection: "softmax" samples from softmax(visits / temperature) (the specification),
@@ -140,7 +139,6 @@ class PUCTSearch(Copyable):
         self,
         *,
         num_simulations: int = 75,
-        discount: float = 0.9,
         c_base: float = 19652.0,
         c_init: float = 1.25,
         dirichlet_alpha: float = 0.3,
@@ -160,13 +158,11 @@ class PUCTSearch(Copyable):
         if initial_root_visits not in (0, 1):
             raise ValueError(f"initial_root_visits must be 0 or 1, got {initial_root_visits}")
         self.num_simulations = int(num_simulations)
-        self.discount = float(discount)
         self.dirichlet_alpha = dirichlet_alpha
         self.exploration_fraction = exploration_fraction
         self.selection = choose("selection", selection, ("softmax", "power"))
         self.initial_root_visits = initial_root_visits
         self._rules = _Rules(
-            discount=self.discount,
             c_base=float(c_base),
             c_init=float(c_init),
             normalization=("tree", "siblings").index(

@@ -25,7 +25,7 @@ from agents.muzero.search.tree import Tree
 from agents.muzero.search.tree import root_visits
 
 FORMAT = "powergrid-muzero search tree"
-VERSION = 1
+VERSION = 2  # 2: each node has the discount of its edge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,16 @@ class NodeRecord:
     action: int | None  # of the edge into the node; None for the root
     text: str  # what the action does, "" where it has no words
     visits: int  # times that a simulation passed through or ended here
-    value: float  # mean discounted return from here on, the environment's units; see TreeRecord
+    value: float  # mean discounted return from here on, the environment's units
     reward: float  # of the edge into the node, the environment's units
+    discount: float  # of the edge into the node, factor on ``value``; 0 where the episode ended
     prior: float  # of the action in the parent, by the model, noise included
     raw_value: float  # the model's own value of the node, before any look-ahead
+
+    @property
+    def q(self) -> float:
+        """Reward + discount * value: what the search expects of the edge into the node."""
+        return self.reward + self.discount * self.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,7 @@ class CandidateRecord:
     action: int
     text: str  # what it does, "" where it has no words
     visits: int
-    q: float  # reward + discount * value: what the search expects of it, the environment's units
+    q: float  # what the search expects of it (``NodeRecord.q``), the environment's units
     prior: float  # before the search
     weight: float  # in the improved policy, after the search
 
@@ -72,29 +78,26 @@ class TreeSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeRecord:
-    """A finished search. ``record_tree`` makes it; ``to_json`` and ``from_json`` keep it.
-
-    With a discount of 1 rewards and values of all nodes are as they are worth at the root. Searches
-    in a network that predicts discounts are of that kind: what it predicts is in the numbers.
-    """
+    """A finished search. ``record_tree`` makes it; ``to_json`` and ``from_json`` keep it."""
 
     action: int  # chosen; under exploration it need not be the most visited, nor a candidate
     text: str  # what it does, "" where it has no words
     value: float  # of the root after the search, the environment's units
     num_simulations: int  # visits of all candidates together
-    discount: float  # gamma per decision
     summary: TreeSummary
     candidates: tuple[CandidateRecord, ...]  # most visited first, then by weight, then by action
     nodes: tuple[NodeRecord, ...]  # [N], in order of the simulations
 
-    def q(self, node: NodeRecord) -> float:
-        """Return reward + discount * value of the edge into ``node``."""
-        return _edge_value(node, self.discount)
-
     @cached_property
     def children(self) -> tuple[tuple[NodeRecord, ...], ...]:
         """Children of each node ``[N]``, most visited first, then by q, then by action."""
-        return _children(self.nodes, self.discount)
+        families: list[list[NodeRecord]] = [[] for _ in self.nodes]
+        for node in self.nodes[1:]:
+            assert node.parent is not None
+            families[node.parent].append(node)
+        return tuple(
+            tuple(sorted(family, key=lambda n: (-n.visits, -n.q, n.action))) for family in families
+        )
 
     def to_json(self, *, indent: int | None = 1) -> str:
         """Return the record as JSON text; ``from_json`` gives the same record back.
@@ -155,7 +158,6 @@ def record_tree(
     row: int,
     result: SearchResult,
     *,
-    discount: float,
     texts: Sequence[str] | None = None,
 ) -> TreeRecord:
     """Write down one of the B searches that ``tree`` and ``result`` are the outcome of.
@@ -164,7 +166,6 @@ def record_tree(
         tree: the searches' trees, not yet overwritten by another run.
         row: which of the B.
         result: of the same run.
-        discount: gamma per decision, of the search.
         texts: ``[A]`` what each action does; None where there are no words.
 
     Raises:
@@ -190,14 +191,13 @@ def record_tree(
         )
     nodes = _nodes(tree.nodes[row], texts)
     policy = result.policy[row]
-    candidates = _candidates(nodes, discount, dict(enumerate(policy.tolist())))
+    candidates = _candidates(nodes, dict(enumerate(policy.tolist())))
     action = int(result.action[row])
     return TreeRecord(
         action=action,
         text="" if texts is None else str(texts[action]),
         value=float(result.value[row]),
         num_simulations=int(visits[row].sum()),
-        discount=float(discount),
         summary=_summarise(nodes, candidates, _entropy(policy)),
         candidates=candidates,
         nodes=nodes,
@@ -221,6 +221,7 @@ def _nodes(columns: np.ndarray, texts: Sequence[str] | None) -> tuple[NodeRecord
                 visits=visits,
                 value=float(node["value_sum"]) / max(visits, 1),
                 reward=float(node["reward"]),
+                discount=float(node["discount"]),
                 prior=float(node["prior"]),
                 raw_value=float(node["raw_value"]),
             )
@@ -228,23 +229,8 @@ def _nodes(columns: np.ndarray, texts: Sequence[str] | None) -> tuple[NodeRecord
     return tuple(nodes)
 
 
-def _edge_value(node: NodeRecord, discount: float) -> float:
-    return node.reward + discount * node.value
-
-
-def _children(nodes: Sequence[NodeRecord], discount: float) -> tuple[tuple[NodeRecord, ...], ...]:
-    families: list[list[NodeRecord]] = [[] for _ in nodes]
-    for node in nodes[1:]:
-        assert node.parent is not None
-        families[node.parent].append(node)
-    return tuple(
-        tuple(sorted(family, key=lambda n: (-n.visits, -_edge_value(n, discount), n.action)))
-        for family in families
-    )
-
-
 def _candidates(
-    nodes: Sequence[NodeRecord], discount: float, weights: Mapping[int, float]
+    nodes: Sequence[NodeRecord], weights: Mapping[int, float]
 ) -> tuple[CandidateRecord, ...]:
     """Return the children of the root; ``weights`` are those of actions in the improved policy."""
     candidates = []
@@ -256,7 +242,7 @@ def _candidates(
                     action=node.action,
                     text=node.text,
                     visits=node.visits,
-                    q=_edge_value(node, discount),
+                    q=node.q,
                     prior=node.prior,
                     weight=weights[node.action],
                 )
@@ -317,7 +303,7 @@ def _check_whole(record: TreeRecord) -> None:
     tried = [node.action for node in record.nodes if node.parent == 0]
     if set(weights) != set(tried) or not len(record.candidates) == len(weights) == len(tried):
         raise ValueError("tree.candidates: they are not the actions below the root")
-    candidates = _candidates(record.nodes, record.discount, weights)
+    candidates = _candidates(record.nodes, weights)
     _check_same("tree.candidates", record.candidates, candidates)
     summary = _summarise(record.nodes, candidates, record.summary.policy_entropy)
     _check_same("tree.summary", (record.summary,), (summary,))

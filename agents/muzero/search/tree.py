@@ -26,7 +26,7 @@ TAKEN = np.float32(-1.0)  # in place of the prior of an action that is visited o
 NODE = np.dtype(
     [
         ("value_sum", np.float64),  # of the returns backed up through the node
-        ("edge_value", np.float64),  # r + discount V of the edge into the node
+        ("edge_value", np.float64),  # reward + discount * value of the edge into the node
         ("visits", np.int32),
         ("parent", np.int32),  # NO_NODE for the root
         ("action", np.int32),  # of the edge into the node
@@ -36,9 +36,9 @@ NODE = np.dtype(
         ("best_unvisited", np.int32),  # unvisited action of the highest prior, NO_ACTION for none
         ("best_prior", np.float32),  # that prior
         ("reward", np.float32),  # of the edge into the node
+        ("discount", np.float32),  # of the edge into the node
         ("prior", np.float32),  # of the edge into the node
         ("raw_value", np.float32),  # the model's own value of the node
-        ("spare", np.int32),  # fills the cache line
     ]
 )
 assert NODE.itemsize == 64
@@ -49,7 +49,7 @@ class Tree(NamedTuple):
 
     nodes: np.ndarray  # [B, N] of NODE
     priors: np.ndarray  # [N, B, A] float32, prior; TAKEN where visited or (root) illegal
-    lowest: np.ndarray  # [B] float64, smallest r + discount V seen on an edge of the tree
+    lowest: np.ndarray  # [B] float64, smallest edge_value seen on an edge of the tree
     highest: np.ndarray  # [B] float64, largest one
 
     @staticmethod
@@ -75,6 +75,7 @@ class Leaves(NamedTuple):
     """What the model says of the edges' ends, ready for the compiled loops."""
 
     reward: np.ndarray  # [B] float32
+    discount: np.ndarray  # [B] float32
     value: np.ndarray  # [B] float32
     logits: np.ndarray  # [B, A] float32
 
@@ -176,6 +177,7 @@ def plant(tree, raw_value, root_visits):
         root.edge_value = 0.0
         root.raw_value = raw_value[b]
         root.reward = 0.0
+        root.discount = 1.0
         root.prior = 1.0
         root.parent = NO_NODE
         root.action = NO_ACTION
@@ -188,17 +190,19 @@ def plant(tree, raw_value, root_visits):
 
 
 @numba.njit(cache=True, nogil=True)
-def grow(tree, b, node, edges, leaves, discount):
+def grow(tree, b, node, edges, leaves):
     """Hang ``node`` below the chosen edge of tree ``b`` and back its value up.
 
-    The return of the leaf is the model's value; one edge up it is ``reward + discount * return``.
+    The return of the leaf is the model's value; one edge up it is ``reward + discount * return``,
+    by the reward and the discount of that edge.
 
     Returns:
         Whether the model's numbers are finite; if not, the tree is left as it was.
     """
     raw_value = leaves.value[b]
     reward = leaves.reward[b]
-    if not (np.isfinite(raw_value) and np.isfinite(reward)):
+    discount = leaves.discount[b]
+    if not (np.isfinite(raw_value) and np.isfinite(reward) and np.isfinite(discount)):
         return False
     best_prior = softmax_row(leaves.logits[b], tree.priors[node, b])
     if np.isnan(best_prior):
@@ -211,6 +215,7 @@ def grow(tree, b, node, edges, leaves, discount):
     leaf.value_sum = 0.0
     leaf.raw_value = raw_value
     leaf.reward = reward
+    leaf.discount = discount
     leaf.prior = tree.priors[parent, b, action]
     leaf.parent = parent
     leaf.action = action
@@ -235,11 +240,11 @@ def grow(tree, b, node, edges, leaves, discount):
         record.visits += 1
         record.value_sum += value
         if record.parent != NO_NODE:
-            edge_value = record.reward + discount * (record.value_sum / record.visits)
+            edge_value = record.reward + record.discount * (record.value_sum / record.visits)
             record.edge_value = edge_value
             lowest = min(lowest, edge_value)
             highest = max(highest, edge_value)
-        value = record.reward + discount * value
+        value = record.reward + record.discount * value
         at = record.parent
     tree.lowest[b] = lowest
     tree.highest[b] = highest

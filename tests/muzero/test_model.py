@@ -55,6 +55,21 @@ def test_root_and_step_are_the_network_decoded(model: LearnedModel) -> None:
     np.testing.assert_array_equal(alone.policy_logits, given.policy_logits)
 
 
+def test_what_comes_from_an_accelerator_in_one_transfer_is_the_same(model: LearnedModel) -> None:
+    observations = np.random.default_rng(1).random((3, 5)).astype(np.float32)
+    packed = LearnedModel(model.network, discount=model.discount)
+    packed._on_host = False
+    found = [
+        (one.root(observations), one.step(one.root(observations).states, np.arange(3)))
+        for one in (packed, model)
+    ]
+    for ours, theirs in zip(*found, strict=True):
+        for name in ("value", "reward", "discount", "policy_logits"):
+            array = getattr(ours, name)
+            np.testing.assert_array_equal(array, getattr(theirs, name), err_msg=name)
+            assert array.dtype == np.float32 and array.flags.c_contiguous
+
+
 def test_outputs_are_not_overwritten_by_the_next_call(model: LearnedModel) -> None:
     root = model.root(np.ones((2, 5), np.float32))
     before = [np.copy(array) for array in (root.value, root.policy_logits, root.states.numpy())]

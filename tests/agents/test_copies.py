@@ -54,7 +54,7 @@ def play(env: Any, agent: Any, observations: Any, infos: Any, decisions: int) ->
     seen: list[Any] = []
     for _ in range(decisions):
         actions = agent.act(observations, infos)
-        seen += [actions, env.step(actions), dict(agent.statistics())]
+        seen += [actions, env.step(actions), agent.explain() if agent.explains else {}]
         observations, _, _, _, infos = seen[-2]
     return seen
 

@@ -60,7 +60,7 @@ def test_searches_and_their_trees(way: Callable[[Any], Any], kind: Any):
 @every_way
 def test_a_model_reads_the_weights_of_its_own_network(way: Callable[[Any], Any]):
     """Steps keep buffers and views of the weights."""
-    model = LearnedModel(network())
+    model = LearnedModel(network(), discount=0.9)
     observations, actions = np.ones((2, 3), np.float32), np.array([0, 1])
     model.step(model.root(observations).states, actions)
     twin = way(model)
@@ -68,7 +68,7 @@ def test_a_model_reads_the_weights_of_its_own_network(way: Callable[[Any], Any])
         for parameter in twin.network.parameters():
             parameter.mul_(2.0)
     found = twin.step(twin.root(observations).states, actions)
-    expected = LearnedModel(twin.network)
+    expected = LearnedModel(twin.network, discount=0.9)
     expected = expected.step(expected.root(observations).states, actions)
     assert same(found, expected)
 
@@ -151,7 +151,8 @@ def test_self_play_in_the_simulator_with_a_teacher(way: Callable[[Any], Any]):
         network=MLPNetwork(observation_shape=(417,), num_actions=487, hidden_size=8),
         search=GumbelSearch(num_simulations=3, max_considered=2),
         seed=1,
-        model=partial(SimulatorPlanning, discount=0.9),
+        discount=0.9,
+        model=SimulatorPlanning,
         teacher=LookaheadTeacher(),
     )
     group.play(2, 1.0, taught=True)

@@ -32,6 +32,7 @@ from agents.files import sweep
 from agents.folders import only_writer
 from agents.folders import output_folder
 from agents.paths import as_argument
+from agents.saved_configs import with_networks_own_options
 from agents.saved_configs import with_present_names
 from agents.saved_configs import without_removed_options
 
@@ -148,7 +149,7 @@ class RunFolder:
             )
             raise ValueError(f"{path} is cut short: {what}. Copy it again from where it is whole.")
         try:
-            return without_removed_options(with_present_names(config))
+            return without_removed_options(with_networks_own_options(with_present_names(config)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

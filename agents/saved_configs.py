@@ -35,10 +35,24 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 
 # names in the configurations of older runs -> today's
-_RENAMED: Mapping[str, str] = {"agents.logging.": "agents.loggers."}
+_RENAMED: Mapping[str, str] = {
+    "agents.logging.": "agents.loggers.",
+    "agents.muzero.networks.flow.": "agents.power_grid.flow.",
+    "agents.muzero.teacher.LookaheadTeacher": "agents.power_grid.teacher.LookaheadTeacher",
+}
+
+# options that older runs saved elsewhere, below agent -> today's option of the flow network
+_NETWORKS_OWN: Mapping[tuple[str, str], str] = {
+    ("plan", "outlooks"): "lookaheads",
+    ("learning", "outlook_weight"): "lookahead_weight",
+}
 
 # options of the agent's parts that older runs saved and that are gone -> the value that means "off"
-_REMOVED: Mapping[str, object] = {"symlog_observations": False, "reuse_subtree": False}
+_REMOVED: Mapping[str, object] = {
+    "symlog_observations": False,
+    "reuse_subtree": False,
+    "sparse_policy_size": None,
+}
 
 _ABSENT = object()
 
@@ -66,6 +80,21 @@ def _present_name(target: str) -> str:
         if target.startswith(former):
             return present + target.removeprefix(former)
     return target
+
+
+def with_networks_own_options(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration in which the network has what is its own affair today."""
+    agent = saved.get("agent")
+    if not isinstance(agent, Mapping):
+        return dict(saved)
+    agent = {name: dict(p) if isinstance(p, Mapping) else p for name, p in agent.items()}
+    flow = str(agent.get("network", {}).get("_target_", "")).startswith("agents.power_grid.flow.")
+    for (part, former), present in _NETWORKS_OWN.items():
+        if former in agent.get(part, {}):
+            value = agent[part].pop(former)
+            if flow:
+                agent["network"][present] = value
+    return {**saved, "agent": agent}
 
 
 def without_removed_options(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,6 @@ from agents.muzero.search.record import TreeRecord
 from agents.muzero.search.record import last_tree
 from agents.muzero.search.record import record_tree
 from agents.muzero.self_play import SelfPlayGroup
-from agents.muzero.targets import CONTINUING
 from agents.muzero.teacher import Teacher
 from agents.muzero.trainer import LearningPlan
 from agents.muzero.trainer import MuZeroTrainer
@@ -160,21 +159,16 @@ class MuZeroAgent(Agent):
                 "observations, and the simulator cannot go back to those; set it to null, or take "
                 "agent/model=learned"
             )
-        if self.network.foresees and self._make_teacher is None:
-            raise ValueError(
-                f"{type(self.network).__name__} foresees what it has learned from a teacher that "
-                "looks ahead, and there is none; set agent/teacher=lookahead and "
-                "agent.plan.taught_decisions to the number of decisions to be taught, or take "
-                "network=residual"
-            )
+        teacher = None if self._make_teacher is None else self._make_teacher()
+        for target in self.network.auxiliary_targets:
+            target.check_teacher(teacher)
         self._make_learner(self.network)
-        replay = self._new_replay(settings)
-        self._check_budget(settings, replay)
+        self._check_budget(settings, self._new_replay(settings))
         env = make_environment(1)
         try:
-            if self._make_teacher is not None:
-                self._make_teacher().bind(env)
-            self._rehearse(env, replay)
+            if teacher is not None:
+                teacher.bind(env)
+            self._rehearse(env)
         finally:
             env.close()
 
@@ -237,11 +231,10 @@ class MuZeroAgent(Agent):
             )
 
     def _new_replay(self, settings: TrainerSettings) -> Replay:
-        outlooks = {}
-        if self.network.foresees:
-            outlooks["outlook_shape"] = (self._plan.outlooks, self.network.num_lines)
         try:
-            return self._make_replay(num_lanes=settings.num_envs, **outlooks)
+            return self._make_replay(
+                num_lanes=settings.num_envs, extras=self.network.recorded_fields
+            )
         except MemoryError as error:
             raise ValueError(f"agent.replay.capacity is beyond this machine: {error}") from error
 
@@ -258,29 +251,15 @@ class MuZeroAgent(Agent):
                     f"nothing would be learned; set it to {limit} or less"
                 )
 
-    def _rehearse(self, env: VectorEnvironment, replay: Replay) -> None:
-        """Take one decision, and keep it: parts that do not fit fail here, before a training."""
+    def _rehearse(self, env: VectorEnvironment) -> None:
+        """Take one decision: parts that do not fit fail here, before a training."""
         model = self._make_model(learned=self._learned)
         model.bind(env)
         observations, infos = env.reset(seed=self._seed)
         mask = full_masks(infos, 1, self._num_actions)
         with naming("agent.search", ()):
-            result = self._make_search().run(
+            self._make_search().run(
                 model.at(np.arange(1)), observations, mask, np.random.default_rng(self._seed)
-            )
-        nothing = np.zeros(1, np.float32)
-        with naming("agent.replay", ("sparse_policy_size",)):
-            replay.append(
-                np.zeros(1, np.int64),
-                observation=observations,
-                action=result.action,
-                reward=nothing,
-                policy=result.policy,
-                root_value=result.value,
-                duration=np.ones(1, np.int32),
-                end=np.full(1, CONTINUING),
-                final_value=nothing,
-                action_mask=mask,
             )
 
     def _model_of(self, network: MuZeroNetwork) -> LearnedModel:
@@ -296,7 +275,6 @@ class MuZeroAgent(Agent):
             make_search=self._make_search,
             make_model=self._make_model,
             make_teacher=self._make_teacher,
-            num_outlooks=self._plan.outlooks if self.network.foresees else 0,
             seed=run.seed,
             discount=self._discount,
             device=self._device if settings.num_workers == 0 else torch.device("cpu"),
@@ -349,7 +327,6 @@ def _make_group(
     make_search: Callable[[], Search],
     make_model: PlanningModelMaker,
     make_teacher: Callable[[], Teacher] | None,
-    num_outlooks: int,
     seed: int,
     discount: float,
     device: torch.device,
@@ -363,7 +340,6 @@ def _make_group(
         search=make_search(),
         model=make_model,
         teacher=None if make_teacher is None else make_teacher(),
-        num_outlooks=num_outlooks,
         seed=seed,
         discount=discount,
         device=device,
@@ -382,7 +358,7 @@ def _check_teaching(teacher: Callable[[], Teacher] | None, plan: LearningPlan) -
         if plan.taught_decisions:
             raise ValueError(
                 f"agent.plan.taught_decisions={plan.taught_decisions} needs a teacher: set "
-                "agent/teacher=lookahead, or agent.plan.taught_decisions=0"
+                "agent/teacher=NAME, of conf/agent/teacher, or agent.plan.taught_decisions=0"
             )
         return
     if not plan.taught_decisions:

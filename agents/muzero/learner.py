@@ -16,13 +16,12 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from agents.muzero.losses import Losses
-from agents.muzero.losses import TensorBatch
+from agents.muzero.decision import map_fields
 from agents.muzero.losses import muzero_losses
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.networks.base import Unrolled
-from agents.muzero.outlooks import OutlookTargets
-from agents.muzero.replay import ReplayBatch
+from agents.muzero.replay import Batch
+from agents.muzero.replay import Targets
 from agents.muzero.schedules import Schedule
 from agents.muzero.schedules import check_schedule
 from envs.copies import Copyable
@@ -37,9 +36,7 @@ class LearnerMetrics(NamedTuple):
     policy: float  # nats
     consistency: float
     discount: float  # nats, 0 where the network predicts none
-    loading: float  # of foreseen line loadings, 0 where the network foresees none
-    ending: float  # nats
-    choice: float  # nats
+    auxiliary: Mapping[str, float]  # of the network's auxiliary targets, by name
     l2: float  # ||theta||^2, without lambda
     grad_norm: float  # before clipping, L2 included
     policy_target_entropy: float  # nats, mean: the floor of the policy loss at one position
@@ -53,10 +50,9 @@ class Learner(Copyable):
     """Trains a network: the optimiser lives as long as the learner.
 
     The loss is ``value_weight L_v + reward_weight L_r + policy_weight L_p + consistency_weight
-    L_c + discount_weight L_d + outlook_weight (L_loading + L_ending + L_choice) + l2 ||theta||^2``,
-    the last three for a network that foresees; with weights of 1, ``scale_unroll=False`` and
-    scalar heads it is the specification's, averaged over the batch. On a CPU, equal batches give
-    equal weights.
+    L_c + discount_weight L_d + l2 ||theta||^2`` and what the network's auxiliary targets add, by
+    their own weights; with weights of 1, ``scale_unroll=False`` and scalar heads it is the
+    specification's, averaged over the batch. On a CPU, equal batches give equal weights.
 
     Args:
         network: what to train; moved to ``device``.
@@ -68,7 +64,6 @@ class Learner(Copyable):
         policy_weight: weight of the policy loss.
         consistency_weight: weight of the consistency loss; 0 leaves it out.
         discount_weight: weight of the loss of discounts, where the network predicts them.
-        outlook_weight: weight of the losses on what the network foresees, where it does.
         l2: lambda of the L2 term, over all parameters.
         max_grad_norm: longer gradients are scaled down to this norm; None for no limit.
         gradient_scale: factor on the gradient that enters each dynamics step.
@@ -94,7 +89,6 @@ class Learner(Copyable):
         policy_weight: float = 1.0,
         consistency_weight: float = 0.0,
         discount_weight: float = 1.0,
-        outlook_weight: float = 1.0,
         l2: float = 0.0,
         max_grad_norm: float | None = None,
         gradient_scale: float = 0.5,
@@ -109,7 +103,6 @@ class Learner(Copyable):
             "policy_weight": policy_weight,
             "consistency_weight": consistency_weight,
             "discount_weight": discount_weight,
-            "outlook_weight": outlook_weight,
             "l2": l2,
             "gradient_scale": gradient_scale,
         }
@@ -139,19 +132,18 @@ class Learner(Copyable):
         self.device = torch.device(device)
         self.network = network.to(self.device)
         self.unroll_steps = unroll_steps
-        self.loss_weights = Losses(
-            *(
-                torch.tensor(weight, device=self.device)
-                for weight in (
-                    value_weight,
-                    reward_weight,
-                    policy_weight,
-                    consistency_weight,
-                    discount_weight,
-                    *(outlook_weight,) * 3,
-                )
-            )
-        )
+        weights: dict[str, float] = {
+            "value": value_weight,
+            "reward": reward_weight,
+            "policy": policy_weight,
+            "consistency": consistency_weight,
+            "discount": discount_weight,
+        }
+        self._auxiliary = [name for one in network.auxiliary_targets for name in one.loss_weights]
+        for target in network.auxiliary_targets:
+            weights.update(target.loss_weights)
+        self._losses = list(weights)
+        self._loss_weights = torch.tensor(list(weights.values()), device=self.device)
         self.consistency = consistency_weight > 0.0
         self.l2 = l2
         self.max_grad_norm = max_grad_norm
@@ -174,7 +166,7 @@ class Learner(Copyable):
         """
         return (self.network if self._averaged is None else self._averaged.module).state_dict()
 
-    def update(self, batch: ReplayBatch, *, progress: float = 0.0) -> LearnerMetrics:
+    def update(self, batch: Batch[np.ndarray], *, progress: float = 0.0) -> LearnerMetrics:
         """Take one gradient step.
 
         Args:
@@ -186,18 +178,21 @@ class Learner(Copyable):
                 the update. The weights stay as they were.
             ValueError: the batch was made for another number of unroll steps.
         """
-        if batch.actions.shape[1] != self.unroll_steps:
+        num_steps = batch.targets.rewards.shape[1]
+        if num_steps != self.unroll_steps:
             raise ValueError(
-                f"the batch is unrolled {batch.actions.shape[1]} steps, the learner expects "
+                f"the batch is unrolled {num_steps} steps, the learner expects "
                 f"{self.unroll_steps}: give the replay and the learner the same unroll_steps"
             )
         if self.learning_rate is not None:
             for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = self.learning_rate(progress) * rate
         self.network.train()
-        tensors = self._tensors(batch)
+        tensors: Batch[torch.Tensor] = map_fields(self._tensor, batch)
         unrolled = self.network.unroll(
-            tensors.observations, tensors.actions, gradient_scale=self.gradient_scale
+            tensors.decisions.observation[:, 0],
+            tensors.decisions.action[:, :num_steps],
+            gradient_scale=self.gradient_scale,
         )
         losses = muzero_losses(
             self.network,
@@ -206,7 +201,8 @@ class Learner(Copyable):
             scale_unroll=self.scale_unroll,
             consistency=self.consistency,
         )
-        loss = torch.stack(losses) @ torch.stack(self.loss_weights)
+        unweighted = [losses[name] for name in self._losses]
+        loss = torch.stack(unweighted) @ self._loss_weights
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         with torch.no_grad():
@@ -214,9 +210,9 @@ class Learner(Copyable):
             gradients = [p.grad for p in self._parameters if p.grad is not None]
             grad_norm = nn.utils.get_total_norm(gradients)
             priorities = self._priorities(unrolled, tensors)
-            numbers = [*losses, loss + self.l2 * squared_norm, squared_norm, grad_norm]
+            numbers = [*unweighted, loss + self.l2 * squared_norm, squared_norm, grad_norm]
             *parts, total, l2, norm = torch.stack(numbers).tolist()  # one wait for the device
-            named = dict(zip(Losses._fields, parts, strict=True))
+            named = dict(zip(self._losses, parts, strict=True))
             self._require_finite({**named, "l2": l2, "total": total, "gradient": norm})
             if self.max_grad_norm is not None:
                 nn.utils.clip_grads_with_norm_(self._parameters, self.max_grad_norm, grad_norm)
@@ -224,14 +220,17 @@ class Learner(Copyable):
         if self._averaged is not None:
             self._averaged.update_parameters(self.network)
         self.num_updates += 1
+        known = batch.targets.value_mask.sum()
+        auxiliary = {name: named.pop(name) for name in self._auxiliary}
         return LearnerMetrics(
             **named,
+            auxiliary=auxiliary,
             total=total,
             l2=l2,
             grad_norm=norm,
             policy_target_entropy=_entropy(tensors),
-            value_target_mean=float(batch.values.sum() / max(int(batch.value_mask.sum()), 1)),
-            clipped_targets=self._clipped_targets(batch),
+            value_target_mean=float(batch.targets.values.sum() / max(int(known), 1)),
+            clipped_targets=self._clipped_targets(batch.targets),
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
             priorities=priorities.cpu().numpy(),
         )
@@ -273,21 +272,9 @@ class Learner(Copyable):
             group["lr"] *= rate
         return optimizer
 
-    def _tensors(self, batch: ReplayBatch) -> TensorBatch:
-        plain = (name for name in TensorBatch._fields if name != "outlooks")
-        outlooks = None
-        if batch.outlooks is not None:
-            outlooks = OutlookTargets(
-                _tensor(batch.outlooks.actions).to(self.device).long(),
-                _tensor(batch.outlooks.loading).to(self.device).float(),
-            )
-        return TensorBatch(
-            *(
-                None if array is None else _tensor(array).to(self.device)
-                for array in (getattr(batch, name) for name in plain)
-            ),  # pyright: ignore[reportArgumentType]
-            outlooks=outlooks,
-        )
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        """Return ``array`` there, copied if it is read-only, as what comes through Ray is."""
+        return torch.from_numpy(np.require(array, requirements="W")).to(self.device)
 
     def _add_l2_gradient(self) -> torch.Tensor:
         """Add 2 lambda theta, the gradient of the L2 term; return ||theta||^2.
@@ -301,18 +288,18 @@ class Learner(Copyable):
                 parameter.grad.add_(parameter, alpha=2.0 * self.l2)
         return nn.utils.get_total_norm(self._parameters).square()
 
-    def _priorities(self, unrolled: Unrolled, tensors: TensorBatch) -> torch.Tensor:
+    def _priorities(self, unrolled: Unrolled, tensors: Batch[torch.Tensor]) -> torch.Tensor:
         predicted = self.network.value_head_codec.decode(unrolled.values[:, 0])
-        return (predicted - tensors.values[:, 0]).abs()
+        return (predicted - tensors.targets.values[:, 0]).abs()
 
-    def _clipped_targets(self, batch: ReplayBatch) -> float:
+    def _clipped_targets(self, targets: Targets[np.ndarray]) -> float:
         value_limit = self.network.value_head_codec.limit
         reward_limit = self.network.reward_head_codec.limit
         if math.isinf(value_limit) and math.isinf(reward_limit):
             return 0.0
-        beyond = np.count_nonzero(np.abs(batch.values) > value_limit)
-        beyond += np.count_nonzero(np.abs(batch.rewards) > reward_limit)
-        return float(beyond / (batch.values.size + batch.rewards.size))
+        beyond = np.count_nonzero(np.abs(targets.values) > value_limit)
+        beyond += np.count_nonzero(np.abs(targets.rewards) > reward_limit)
+        return float(beyond / (targets.values.size + targets.rewards.size))
 
     def _require_finite(self, numbers: Mapping[str, float]) -> None:
         for name, number in numbers.items():
@@ -324,19 +311,15 @@ class Learner(Copyable):
                 )
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    """Return ``array`` as a tensor, a copy if it is read-only, as what comes through Ray is."""
-    return torch.from_numpy(np.require(array, requirements="W"))
-
-
 def _average(averaged: Any, present: Any, count: Any, *, keep: float) -> None:
     """Take the moving average of weights: torch's own, which is a closure, so that it pickles."""
     get_ema_multi_avg_fn(keep)(averaged, present, count)
 
 
 @torch.no_grad()
-def _entropy(tensors: TensorBatch) -> float:
+def _entropy(tensors: Batch[torch.Tensor]) -> float:
     """Return the mean entropy, in nats, of the policy targets that are trained."""
-    logarithm = tensors.policies.clamp_min(1e-30).log()
-    entropy_BT = -(tensors.policies * logarithm).sum(dim=-1)  # 0 in masked rows
-    return float(entropy_BT.sum() / tensors.policy_mask.sum().clamp_min(1))
+    policies = tensors.decisions.policy
+    logarithm = policies.clamp_min(1e-30).log()
+    entropy_BT = -(policies * logarithm).sum(dim=-1)  # 0 in masked rows
+    return float(entropy_BT.sum() / tensors.targets.policy_mask.sum().clamp_min(1))

@@ -45,8 +45,9 @@ class Meter(Copyable):
         """Count a round of a group."""
         self.episodes.extend(experience.episodes)
         self.search.append(experience.search)
-        self.action_counts += experience.action_counts
-        self.decisions += experience.action.size
+        actions = experience.decisions.action.ravel()
+        self.action_counts += np.bincount(actions, minlength=self.num_actions)
+        self.decisions += len(actions)
         self.env_steps += experience.env_steps
 
     def add_update(self, metrics: LearnerMetrics) -> None:
@@ -79,4 +80,7 @@ def _mean_of(rows: list[Mapping[str, float]], prefix: str) -> dict[str, float]:
 
 
 def _scalars(metrics: LearnerMetrics) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics._asdict().items() if name != "priorities"}
+    numbers = metrics._asdict()
+    del numbers["priorities"]
+    numbers.update(numbers.pop("auxiliary"))
+    return numbers

@@ -61,9 +61,7 @@ class LearnedModel:
             ValueError: the observations do not have the network's shape.
         """
         self._stepper = None  # weights may have moved since the last search
-        mask = None
-        if legal is not None and self.network.foresees:
-            mask = torch.from_numpy(legal.astype(np.bool_)).to(self.device)
+        mask = None if legal is None else torch.from_numpy(legal != 0).to(self.device)
         output = self.network.initial_inference(self._observations(observations), mask)
         return self._output(output, output.hidden.new_ones(len(output.hidden)))
 

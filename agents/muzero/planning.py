@@ -1,7 +1,7 @@
 """What searches plan in while environments are played, chosen by ``agent/model=...``.
 
 A search wants a ``Model`` whose roots are given observations. A learned model needs no more than
-those; the simulator needs to know which grids they were seen on.
+those; the simulator needs to know which environments they were seen in.
 """
 
 from __future__ import annotations

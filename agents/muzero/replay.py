@@ -12,16 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
+from typing import Generic
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from agents.muzero.decision_checks import check_decisions
-from agents.muzero.outlooks import Outlooks
-from agents.muzero.outlooks import OutlookStorage
-from agents.muzero.policy_storage import DensePolicies
-from agents.muzero.policy_storage import SparsePolicies
+from agents.muzero.decision import Decision
+from agents.muzero.decision import Field
+from agents.muzero.decision import Leaf
+from agents.muzero.decision import check_decisions
+from agents.muzero.decision import decision_fields
+from agents.muzero.decision import map_fields
+from agents.muzero.decision import named_fields
 from agents.muzero.sum_tree import SumTree
 from agents.muzero.targets import CONTINUING
 from agents.muzero.targets import CUT
@@ -34,23 +37,26 @@ from envs.copies import Copyable
 PRIORITY_FLOOR = 1e-6  # added to each priority, so that no decision is lost for ever
 
 
-class ReplayBatch(NamedTuple):
-    """B sampled decisions and the targets along K unrolled steps."""
+class Targets(NamedTuple, Generic[Leaf]):
+    """What is learned along K unrolled steps, besides the policies of the decisions."""
 
-    observations: np.ndarray  # [B, ...] float32
-    actions: np.ndarray  # [B, K] int64; random where the episode was over
-    rewards: np.ndarray  # [B, K] float32
-    discounts: np.ndarray  # [B, K] float32, on what follows; 0 where the episode ended or was over
-    values: np.ndarray  # [B, K+1] float32, n-step targets
-    policies: np.ndarray  # [B, K+1, A] float32, rows sum to 1 (0 where masked)
-    reward_mask: np.ndarray  # [B, K] bool, True = train
-    value_mask: np.ndarray  # [B, K+1] bool
-    policy_mask: np.ndarray  # [B, K+1] bool, True where there is a real decision
-    weights: np.ndarray  # [B] float32, importance weights, 1 unless prioritised
-    indices: np.ndarray  # [B] int64, for update_priorities
-    next_observations: np.ndarray | None = None  # [B, K, ...] float32, for the consistency loss
-    action_masks: np.ndarray | None = None  # [B, K+1, A] bool, True = legal
-    outlooks: Outlooks | None = None  # of the B decisions
+    values: Leaf  # [B, K+1] float32, n-step targets, 0 where masked
+    rewards: Leaf  # [B, K] float32
+    discounts: Leaf  # [B, K] float32, on what follows; 0 where the episode ended or was over
+    value_mask: Leaf  # [B, K+1] bool, True = train
+    reward_mask: Leaf  # [B, K] bool
+    policy_mask: Leaf  # [B, K+1] bool, True where there is a real decision
+
+
+class Batch(NamedTuple, Generic[Leaf]):
+    """B sampled decisions, the K after each, and what is learned from them: arrays, or tensors."""
+
+    decisions: Decision[Leaf]  # [B, K+1, ...] as they were recorded, but where policy_mask is not
+    # set policies are 0, actions random and all of them legal; observations of the first alone,
+    # [B, 1, ...], unless the replay has ``unroll_observations``
+    targets: Targets[Leaf]
+    weights: Leaf  # [B] float32, importance weights, 1 unless prioritised
+    indices: Leaf  # [B] int64, for update_priorities
 
 
 class ReplayChunk(NamedTuple):
@@ -58,7 +64,7 @@ class ReplayChunk(NamedTuple):
 
     slots: np.ndarray  # [n] int64, where they are, for Replay.rewrite
     observations: np.ndarray  # [n, ...] float32
-    action_masks: np.ndarray | None  # [n, A] uint8, 1 = legal; None if the replay keeps none
+    action_masks: np.ndarray | None  # [n, A] bool, True = legal; None if the replay keeps none
 
 
 class Replay(Copyable):
@@ -67,18 +73,15 @@ class Replay(Copyable):
     A lane's newest decision counts as cut: positions near it bootstrap with the furthest search
     value that is there, so nothing waits and n = min(td_steps, T - t) holds everywhere.
 
-    Memory in bytes a decision (``nbytes`` is the sum): the observation, 2 A for the policy (4 S
-    with ``sparse_policy_size=S``), 21 for action, reward, values, duration and end, A / 8 for the
-    mask if kept, 2 M (1 + L) for M look-aheads of L lines, 16 to 32 if prioritised.
+    Memory in bytes a decision (``nbytes`` is the sum): 4 a number of the observation, 2 A for the
+    policy, 21 for action, reward, values, duration and end, A / 8 for the mask if kept, what the
+    extra fields take, 16 to 32 if prioritised.
 
     Args:
         num_lanes: N, one per environment.
         capacity: decisions kept in all; each lane keeps ``capacity // num_lanes``.
         observation_shape: shape of one observation.
         num_actions: A.
-        observation_dtype: how observations are kept; batches have them in float32.
-        sparse_policy_size: keep only this many non-zero probabilities of each policy, for visit
-            counts of few simulations; None keeps all.
         unroll_steps: K; 0 for values and policies alone.
         td_steps: n of the n-step value target.
         discount: gamma, per decision.
@@ -88,7 +91,7 @@ class Replay(Copyable):
         priority_alpha: exponent of the priorities (Schaul et al. 2016); 0 samples uniformly.
         priority_beta: exponent of the importance weights.
         store_action_masks: keep each decision's legal actions, for a masked policy loss.
-        outlook_shape: (M, L): keep the look-aheads at M actions, L lines; None keeps none.
+        extras: fields that the network wants kept besides, by name.
         unroll_observations: give batches the observations that follow, for the consistency loss.
 
     Raises:
@@ -102,8 +105,6 @@ class Replay(Copyable):
         capacity: int,
         observation_shape: tuple[int, ...],
         num_actions: int,
-        observation_dtype: Any = np.float32,
-        sparse_policy_size: int | None = None,
         unroll_steps: int = 5,
         td_steps: int = 7,
         discount: float = 0.9,
@@ -111,7 +112,7 @@ class Replay(Copyable):
         priority_alpha: float = 0.0,
         priority_beta: float = 0.4,
         store_action_masks: bool = False,
-        outlook_shape: tuple[int, int] | None = None,
+        extras: Mapping[str, Field] | None = None,
         unroll_observations: bool = False,
     ) -> None:
         counts = {"num_lanes": (num_lanes, 1), "unroll_steps": (unroll_steps, 0)}
@@ -134,7 +135,6 @@ class Replay(Copyable):
             )
         self.num_lanes = num_lanes
         self.lane_capacity = capacity // num_lanes
-        self.observation_shape = tuple(int(size) for size in observation_shape)
         self.num_actions = num_actions
         self.unroll_steps = unroll_steps
         self.td_steps = td_steps
@@ -143,40 +143,20 @@ class Replay(Copyable):
         self.priority_alpha = priority_alpha
         self.priority_beta = priority_beta
         self.unroll_observations = unroll_observations
+        self.store_action_masks = store_action_masks
+        self.fields = decision_fields(
+            observation_shape=observation_shape,
+            num_actions=num_actions,
+            action_masks=store_action_masks,
+            extras=extras,
+        )
         # Slot of position p of a lane: (p % C) * N + lane. What is filled is a prefix, so a
         # checkpoint of a young replay is small without a copy.
         slots = num_lanes * self.lane_capacity
-        self._policies = (
-            DensePolicies(slots, num_actions)
-            if sparse_policy_size is None
-            else SparsePolicies(slots, num_actions, sparse_policy_size)
-        )
-        self._arrays: dict[str, np.ndarray] = {
-            "observation": np.zeros((slots, *self.observation_shape), np.dtype(observation_dtype)),
-            "action": np.zeros(slots, np.int32),
-            "reward": np.zeros(slots, np.float32),
-            "root_value": np.zeros(slots, np.float32),
-            "duration": np.ones(slots, np.int32),
-            "end": np.zeros(slots, np.uint8),
-            "final_value": np.zeros(slots, np.float32),
-            **self._policies.arrays,
-        }
-        self.store_action_masks = store_action_masks
-        if store_action_masks:
-            self._arrays["action_mask"] = np.zeros((slots, (num_actions + 7) // 8), np.uint8)
-        self._outlooks: OutlookStorage | None = None
-        if outlook_shape is not None:
-            self._outlooks = OutlookStorage(slots, outlook_shape)
-            self._arrays.update(self._outlooks.arrays)
+        self._held: Decision[np.ndarray] = map_fields(lambda field: field.slots(slots), self.fields)
         self._appended = np.zeros(num_lanes, np.int64)  # decisions ever written to each lane
         self._tree = SumTree(slots) if priority_alpha > 0.0 else None
         self._max_priority = 1.0
-
-    def _rebuild(self) -> None:
-        """See ``Copyable``: its parts write to the arrays that it has of them."""
-        for part in (self._policies, self._outlooks):
-            if part is not None:
-                self._arrays.update(part.arrays)
 
     @property
     def num_decisions(self) -> int:
@@ -184,94 +164,37 @@ class Replay(Copyable):
         return int(np.minimum(self._appended, self.lane_capacity).sum())
 
     @property
-    def total_appended(self) -> int:
-        """Decisions ever appended."""
-        return int(self._appended.sum())
-
-    @property
     def nbytes(self) -> int:
         """Memory of a full replay, bytes: all of it is reserved at the start."""
-        arrays = sum(array.nbytes for array in self._arrays.values())
+        arrays = sum(array.nbytes for array in named_fields(self._held).values())
         return arrays + (self._tree.nbytes if self._tree else 0)
 
-    def append(
-        self,
-        lane_ids: np.ndarray,
-        observation: np.ndarray,
-        action: np.ndarray,
-        reward: np.ndarray,
-        policy: np.ndarray,
-        root_value: np.ndarray,
-        duration: np.ndarray,
-        end: np.ndarray,
-        final_value: np.ndarray,
-        action_mask: np.ndarray | None = None,
-        *,
-        outlooks: Outlooks | None = None,
-    ) -> None:
+    def append(self, lane_ids: np.ndarray, decision: Decision[np.ndarray]) -> None:
         """Append one decision to each of n lanes.
 
         Args:
             lane_ids: ``[n]`` int, all different.
-            observation: ``[n, ...]``, what was decided on.
-            action: ``[n]`` int.
-            reward: ``[n]``, of the whole decision, the terminal one included.
-            policy: ``[n, A]``, the policy target, rows summing to 1.
-            root_value: ``[n]``, the search's value.
-            duration: ``[n]`` int, environment steps that the decision took.
-            end: ``[n]``, one of ``targets.END_CODES``.
-            final_value: ``[n]``, value of the final observation where truncated, else any.
-            action_mask: ``[n, A]``, 1 = legal; needed if the replay stores masks.
-            outlooks: of n decisions, if the replay keeps them; None where nobody looked ahead.
+            decision: ``[n, ...]``; fields that the replay does not keep are left out.
 
         Raises:
             ValueError: see ``check_decisions``; nothing was written.
         """
         lanes = np.asarray(lane_ids, dtype=np.int64)
-        numbers = {"reward": reward, "root_value": root_value, "final_value": final_value}
-        check_decisions(
-            lanes,
-            observation,
-            action,
-            policy,
-            end,
-            numbers,
-            num_lanes=self.num_lanes,
-            observation_shape=self.observation_shape,
-            num_actions=self.num_actions,
-        )
+        check_decisions(lanes, decision, self.fields, self.num_lanes)
         slots = self._slots(self._appended[lanes], lanes)
-        self._policies.write(slots, policy)  # may refuse: before anything else is written
-        if self.store_action_masks:
-            if action_mask is None:
-                raise ValueError("this replay stores action masks: append needs action_mask")
-            self._arrays["action_mask"][slots] = np.packbits(action_mask.astype(bool), axis=1)
-        if self._outlooks is not None:
-            self._outlooks.write(slots, outlooks)
-        for name, array in numbers.items():
-            self._arrays[name][slots] = array
-        self._arrays["observation"][slots] = observation
-        self._arrays["action"][slots] = action
-        self._arrays["duration"][slots] = duration
-        self._arrays["end"][slots] = end
+        map_fields(
+            lambda field, array, rows: field.write(array, slots, rows),
+            self.fields,
+            self._held,
+            decision,
+        )
         self._appended[lanes] += 1
         if self._tree is not None:
             self._tree.set(slots, self._max_priority**self.priority_alpha)
 
-    def cut(self, lanes: np.ndarray) -> None:
-        """Mark the newest decision of ``lanes [n]`` as cut: what follows is another episode.
-
-        Lanes that are empty, or whose newest decision ended its episode, stay as they are.
-        """
-        lanes = np.asarray(lanes, dtype=np.int64)
-        lanes = lanes[self._appended[lanes] > 0]
-        slots = self._slots(self._appended[lanes] - 1, lanes)
-        ends = self._arrays["end"]
-        ends[slots] = np.where(ends[slots] == CONTINUING, CUT, ends[slots])
-
     def sample(
         self, batch_size: int, rng: np.random.Generator, *, priority_beta: float | None = None
-    ) -> ReplayBatch:
+    ) -> Batch[np.ndarray]:
         """Draw decisions, with replacement, and their targets.
 
         Args:
@@ -290,25 +213,19 @@ class Replay(Copyable):
 
     def chunks(self, size: int) -> Iterator[ReplayChunk]:
         """Yield everything held, ``size`` decisions at a time, for ``rewrite``."""
-        held = np.flatnonzero(self._held())
+        held = np.flatnonzero(np.arange(self.lane_capacity)[:, None] < self._appended)
         for start in range(0, len(held), size):
             slots = held[start : start + size]
-            masks = None
-            if self.store_action_masks:
-                packed = self._arrays["action_mask"][slots]
-                masks = np.unpackbits(packed, axis=1, count=self.num_actions)
-            observations = self._arrays["observation"][slots].astype(np.float32, copy=False)
-            yield ReplayChunk(slots, observations, masks)
+            masks = None if self.fields.action_mask is None else self._read("action_mask", slots)
+            yield ReplayChunk(slots, self._read("observation", slots), masks)
 
     def rewrite(self, slots: np.ndarray, policy: np.ndarray, root_value: np.ndarray) -> None:
         """Replace policy ``[n, A]`` and search value ``[n]`` of decisions that ``chunks`` gave."""
-        self._policies.write(slots, policy)
-        self._arrays["root_value"][slots] = root_value
+        self.fields.policy.write(self._held.policy, slots, policy)
+        self.fields.root_value.write(self._held.root_value, slots, root_value)
 
-    def _held(self) -> np.ndarray:
-        """Return, per slot, whether it holds a decision: ``[slots]`` bool."""
-        rows = np.arange(self.lane_capacity)[:, None] < self._appended
-        return rows.ravel()
+    def _read(self, name: str, slots: np.ndarray) -> np.ndarray:
+        return getattr(self.fields, name).read(getattr(self._held, name), slots)
 
     def update_priorities(self, indices: np.ndarray, priorities: np.ndarray) -> None:
         """Give sampled decisions new priorities, such as |predicted value - target|.
@@ -332,7 +249,10 @@ class Replay(Copyable):
     def state_dict(self) -> dict[str, Any]:
         """Return everything held as tensors and plain Python; tensors share this memory."""
         filled = min(int(self._appended.max()), self.lane_capacity) * self.num_lanes
-        tensors = {name: torch.from_numpy(a[:filled]) for name, a in self._arrays.items()}
+        tensors = {
+            name: torch.from_numpy(array[:filled])
+            for name, array in named_fields(self._held).items()
+        }
         state: dict[str, Any] = {
             "layout": self._layout(),
             "appended": torch.from_numpy(self._appended),
@@ -357,10 +277,10 @@ class Replay(Copyable):
                     f"{name}={layout[name]}: resume with the configuration of the run"
                 )
         self._appended[:] = state["appended"].numpy()
-        filled = 0
+        filled, arrays = 0, named_fields(self._held)
         for name, tensor in state["arrays"].items():
             filled = len(tensor)
-            self._arrays[name][:filled] = tensor.numpy()
+            arrays[name][:filled] = tensor.numpy()
         self._max_priority = float(state["max_priority"])
         if self._tree is not None:
             self._tree.set(np.arange(filled), state["weights"].numpy())
@@ -370,11 +290,11 @@ class Replay(Copyable):
         return {
             "num_lanes": self.num_lanes,
             "lane_capacity": self.lane_capacity,
-            "observation_shape": list(self.observation_shape),
+            "observation_shape": list(self.fields.observation.shape),
             "num_actions": self.num_actions,
             "arrays": {
                 name: [str(array.dtype), list(array.shape[1:])]
-                for name, array in sorted(self._arrays.items())
+                for name, array in sorted(named_fields(self._held).items())
             },
             "prioritized": self._tree is not None,
         }
@@ -407,61 +327,56 @@ class Replay(Copyable):
         positions: np.ndarray,
         weights: np.ndarray,
         rng: np.random.Generator,
-    ) -> ReplayBatch:
+    ) -> Batch[np.ndarray]:
         places = self.unroll_steps + 1
         newest = self._appended[lanes] - 1
         window = np.minimum(positions[:, None] + np.arange(self._window), newest[:, None])
         slots = self._slots(window, lanes[:, None])
-        arrays = self._arrays
-        ends = arrays["end"][slots]
+        ends = self._read("end", slots)
         ends[(window == newest[:, None]) & (ends == CONTINUING)] = CUT
-        rewards = arrays["reward"][slots]
-        durations = arrays["duration"][slots] if self.discount_per_step else None
+        rewards = self._read("reward", slots)
+        durations = self._read("duration", slots) if self.discount_per_step else None
         if durations is not None:
             rewards = spread_rewards(rewards, durations, self.discount)
         values = n_step_values(
             rewards,
-            arrays["root_value"][slots],
+            self._read("root_value", slots),
             ends,
-            arrays["final_value"][slots],
+            self._read("final_value", slots),
             discount=self.discount,
             td_steps=self.td_steps,
             num_positions=places,
             durations=durations,
         )
-        real, absorbing = unroll_masks(ends, places)
-        known = real | absorbing
-        unroll = slots[:, :places]
-        policies = self._policies.read(unroll.ravel()).numpy()
-        policies = policies.reshape(*unroll.shape, self.num_actions)
-        policies[~real] = 0.0
         discounts = edge_discounts(
             ends, discount=self.discount, num_steps=places - 1, durations=durations
         )
-        # After the end any action leads to the absorbing state; the next episode's would not do.
-        actions = arrays["action"][unroll[:, :-1]].astype(np.int64)
-        over = ~real[:, :-1]
-        actions[over] = rng.integers(self.num_actions, size=int(over.sum()))
-        observations, masks = arrays["observation"], None
-        if self.store_action_masks:
-            packed = arrays["action_mask"][unroll]
-            masks = np.unpackbits(packed, axis=-1, count=self.num_actions).astype(bool)
-            masks[~real] = True
-        return ReplayBatch(
-            observations=observations[unroll[:, 0]].astype(np.float32, copy=False),
-            actions=actions,
-            rewards=np.where(real[:, :-1], rewards[:, : places - 1], np.float32(0.0)),
-            discounts=np.where(real[:, :-1], discounts, np.float32(0.0)),
-            values=np.where(real, values, np.float32(0.0)),
-            policies=policies,
-            reward_mask=known[:, :-1],
+        real, absorbing = unroll_masks(ends, places)
+        known, before, nothing = real | absorbing, real[:, :-1], np.float32(0.0)
+        targets = Targets(
+            values=np.where(real, values, nothing),
+            rewards=np.where(before, rewards[:, : places - 1], nothing),
+            discounts=np.where(before, discounts, nothing),
             value_mask=known,
+            reward_mask=known[:, :-1],
             policy_mask=real,
-            weights=weights,
-            indices=positions * self.num_lanes + lanes,
-            next_observations=observations[unroll[:, 1:]].astype(np.float32, copy=False)
-            if self.unroll_observations
-            else None,
-            action_masks=masks,
-            outlooks=None if self._outlooks is None else self._outlooks.read(slots[:, 0]),
         )
+        unroll = slots[:, :places]
+        seen = unroll if self.unroll_observations else unroll[:, :1]
+        decisions: Decision[np.ndarray] = map_fields(
+            lambda field, array: field.read(
+                array, seen if array is self._held.observation else unroll
+            ),
+            self.fields,
+            self._held,
+        )
+        # in place: what was read is a copy
+        policies = torch.from_numpy(decisions.policy)  # float16 does not sum to 1
+        policies.div_(policies.sum(dim=-1, keepdim=True).clamp_min_(1e-6))
+        decisions.policy[~real] = 0.0
+        # After the end any action leads to the absorbing state; the next episode's would not do.
+        over = ~before
+        decisions.action[:, :-1][over] = rng.integers(self.num_actions, size=int(over.sum()))
+        if decisions.action_mask is not None:
+            decisions.action_mask[~real] = True
+        return Batch(decisions, targets, weights, positions * self.num_lanes + lanes)

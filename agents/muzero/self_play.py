@@ -19,17 +19,18 @@ from agents.base import full_masks
 from agents.environments import EnvironmentFactory
 from agents.environments import final_observations
 from agents.environments import final_values
+from agents.muzero.auxiliary import Moment
+from agents.muzero.decision import Decision
+from agents.muzero.decision import decision_fields
+from agents.muzero.decision import empty_decisions
+from agents.muzero.decision import write_row
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.outlooks import Outlooks
-from agents.muzero.outlooks import keep
 from agents.muzero.planning import LearnedPlanning
 from agents.muzero.planning import PlanningModelMaker
 from agents.muzero.search.base import Search
-from agents.muzero.targets import CONTINUING
 from agents.muzero.targets import TERMINATED
 from agents.muzero.targets import TRUNCATED
-from agents.muzero.teacher import Advice
 from agents.muzero.teacher import Teacher
 from envs.copies import Copyable
 
@@ -48,20 +49,10 @@ class Experience:
     """What one group played in one round: T decisions in each of its G environments."""
 
     group: int  # index of the group
-    observation: np.ndarray  # [T, G, ...] float32
-    action: np.ndarray  # [T, G] int64
-    reward: np.ndarray  # [T, G] float32
-    action_mask: np.ndarray  # [T, G, A] int8, 1 = legal
-    policy: np.ndarray  # [T, G, A] float32, to learn: the search's improved one, or the teacher's
-    root_value: np.ndarray  # [T, G] float32, the search's value
-    duration: np.ndarray  # [T, G] int32, environment steps that the decision covered
-    end: np.ndarray  # [T, G] uint8, one of targets.END_CODES
-    final_value: np.ndarray  # [T, G] float32, model value where an episode was truncated, else 0
-    outlooks: Outlooks | None  # of [T, G] decisions, where taught and a network learns from them
+    decisions: Decision[np.ndarray]  # [T, G, ...]
     env_steps: int  # steps played in the round, those of resets (idle gate) included
     episodes: tuple[EpisodeSummary, ...]  # finished in this round
     search: Mapping[str, float]  # means over the round: depth, width, entropy, value
-    action_counts: np.ndarray  # [A] int64
     state: dict[str, Any] = field(repr=False)  # of the group after the round, to resume from
 
 
@@ -79,7 +70,6 @@ class SelfPlayGroup(Copyable):
         device: where the network runs.
         model: makes what the search plans in, from ``learned``.
         teacher: names the policies of rounds that are taught; None where none is.
-        num_outlooks: actions of each taught decision whose look-ahead is kept.
 
     Raises:
         ValueError: no plans can be made in these environments, or nothing taught.
@@ -98,7 +88,6 @@ class SelfPlayGroup(Copyable):
         device: torch.device | str = "cpu",
         model: PlanningModelMaker = LearnedPlanning,
         teacher: Teacher | None = None,
-        num_outlooks: int = 0,
     ) -> None:
         self.group = group
         self._env = make_environment(num_envs)
@@ -106,7 +95,12 @@ class SelfPlayGroup(Copyable):
         self._learned = LearnedModel(network, discount=discount, device=device)
         self._planning = model(learned=self._learned)
         self._teacher = teacher
-        self._num_outlooks = num_outlooks
+        self._auxiliary_targets = network.auxiliary_targets
+        self._fields = decision_fields(
+            observation_shape=network.observation_shape,
+            num_actions=network.num_actions,
+            extras=network.recorded_fields,
+        )
         self._rebuild()
         self._rows = np.arange(num_envs)
         self._seed = seed
@@ -146,55 +140,52 @@ class SelfPlayGroup(Copyable):
         if self._observations is None:
             skipped = self._start()
         num_envs, num_actions = self.num_envs, self._env.num_actions
-        shape = (num_decisions, num_envs)
-        assert self._observations is not None
-        observation = np.empty((*shape, *self._observations.shape[1:]), np.float32)
-        action = np.empty(shape, np.int64)
-        reward = np.empty(shape, np.float32)
-        action_mask = np.empty((*shape, num_actions), np.int8)
-        policy = np.empty((*shape, num_actions), np.float32)
-        root_value = np.empty(shape, np.float32)
-        duration = np.empty(shape, np.int32)
-        end = np.empty(shape, np.uint8)
-        final_value = np.zeros(shape, np.float32)
-        outlooks: list[Outlooks] = []
+        decisions = empty_decisions(self._fields, (num_decisions, num_envs))
         statistics = np.zeros((num_decisions, 4))
         episodes: list[EpisodeSummary] = []
 
         for t in range(num_decisions):
-            assert self._observations is not None
-            action_mask[t] = full_masks(self._infos, num_envs, num_actions)
+            assert self._observations is not None and decisions.action_mask is not None
+            legal = decisions.action_mask[t]
+            legal[:] = full_masks(self._infos, num_envs, num_actions)
             result = self._search.run(
                 self._planning.at(self._rows),
                 self._observations,
-                action_mask[t],
+                legal,
                 self._generators,
                 temperature=temperature,
             )
-            chosen, improved = result.action, result.policy
+            chosen, improved, advice = result.action, result.policy, None
             if taught:
                 assert self._teacher is not None
-                advice = self._teacher.advise(action_mask[t])
+                advice = self._teacher.advise(legal)
                 chosen, improved = self._follow(advice.policy, chosen), advice.policy
-                if self._num_outlooks:
-                    outlooks.append(self._keep(advice, result.policy))
+            moment = Moment(self._observations, legal, result, advice, self._generators)
+            extras: dict[str, np.ndarray] = {}
+            for target in self._auxiliary_targets:
+                extras.update(target.collect(moment))
             stepped = self._env.step(chosen)
             next_observations, rewards, terminations, truncations, infos = stepped
             played = final_values(infos, "duration")
-            observation[t] = self._observations
-            action[t] = chosen
-            reward[t] = rewards
-            policy[t] = improved
-            root_value[t] = result.value
-            duration[t] = 1 if played is None else played
-            end[t] = np.where(
-                terminations, TERMINATED, np.where(truncations, TRUNCATED, CONTINUING)
-            )
             cut_short = truncations & ~terminations
+            finals = np.zeros(num_envs, np.float32)
             if cut_short.any():
                 # The whole batch, so that the shapes, and with them the bits, never vary.
-                finals = final_observations(next_observations, infos)
-                final_value[t] = np.where(cut_short, self._learned.policy_value(finals).value, 0.0)
+                last = final_observations(next_observations, infos)
+                finals = np.where(cut_short, self._learned.policy_value(last).value, 0.0)
+            decision = Decision(
+                observation=self._observations,
+                action=chosen,
+                reward=rewards,
+                policy=improved,
+                root_value=result.value,
+                duration=np.ones(num_envs) if played is None else played,
+                end=np.where(terminations, TERMINATED, truncations * TRUNCATED),
+                final_value=finals,
+                action_mask=legal,
+                extras=extras,
+            )
+            write_row(decisions, t, decision)
             statistics[t] = (
                 result.statistics.depth.mean(),
                 result.statistics.width.mean(),
@@ -202,7 +193,7 @@ class SelfPlayGroup(Copyable):
                 result.value.mean(),
             )
             self._rewards += rewards
-            self._env_steps += duration[t]
+            self._env_steps += decisions.duration[t]
             self._decisions += 1
             ended = np.flatnonzero(terminations | truncations)
             for index in ended:
@@ -213,22 +204,10 @@ class SelfPlayGroup(Copyable):
         means = statistics.mean(axis=0)
         return Experience(
             group=self.group,
-            observation=observation,
-            action=action,
-            reward=reward,
-            action_mask=action_mask,
-            policy=policy,
-            root_value=root_value,
-            duration=duration,
-            end=end,
-            final_value=final_value,
-            outlooks=Outlooks(*(np.stack(parts) for parts in zip(*outlooks, strict=True)))
-            if outlooks
-            else None,
-            env_steps=int(duration.sum()) + skipped,
+            decisions=decisions,
+            env_steps=int(decisions.duration.sum()) + skipped,
             episodes=tuple(episodes),
             search=dict(zip(("depth", "width", "visit_entropy", "root_value"), means, strict=True)),
-            action_counts=np.bincount(action.ravel(), minlength=num_actions),
             state=self.state_dict(),
         )
 
@@ -241,18 +220,6 @@ class SelfPlayGroup(Copyable):
             draw = self._generators[index].random() * share[-1]
             actions[index] = np.searchsorted(share, draw, side="right")
         return actions
-
-    def _keep(self, advice: Advice, preference: np.ndarray) -> Outlooks:
-        """Return some of the look-aheads; ``preference [G, A]`` is the agent's own policy."""
-        if advice.loadings is None:
-            raise ValueError(
-                f"{type(self._teacher).__name__} does not look ahead, and the network foresees by "
-                "what look-aheads tell; set agent/teacher=lookahead, or take network=residual"
-            )
-        noise = np.stack(
-            [generator.gumbel(size=preference.shape[1]) for generator in self._generators]
-        )
-        return keep(advice.loadings, advice.policy, preference, noise, self._num_outlooks)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what ``load_state_dict`` needs to go on exactly here."""

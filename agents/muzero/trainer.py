@@ -24,9 +24,9 @@ from agents.checkpoints import check_entries
 from agents.devices import torch_threads
 from agents.interrupt import Interrupt
 from agents.interrupt import deferred_interrupt
+from agents.muzero.decision import read_row
 from agents.muzero.learner import Learner
 from agents.muzero.meter import Meter
-from agents.muzero.outlooks import Outlooks
 from agents.muzero.replay import Replay
 from agents.muzero.schedules import Schedule
 from agents.muzero.schedules import check_schedule
@@ -50,13 +50,12 @@ class LearningPlan:
     decisions_per_round: int  # decisions in each environment between two exchanges of weights
     learning_starts: int  # decisions in the replay before the first update
     temperature: Schedule  # of the choice of action, by the fraction of training done
-    outlooks: int = 16  # look-aheads kept of each decision, where the network foresees
     taught_decisions: int = 0  # first ones, over all environments, whose policies a teacher names
     reanalyse_every: int | None = None  # updates between two reanalyses of the replay; None: never.
     # Not while decisions are taught: a young search would replace what the teacher said.
 
     def __post_init__(self) -> None:
-        counts = ["batch_size", "decisions_per_round", "learning_starts", "outlooks"]
+        counts = ["batch_size", "decisions_per_round", "learning_starts"]
         if self.reanalyse_every is not None:
             counts.append("reanalyse_every")
         for name in counts:
@@ -232,38 +231,26 @@ class MuZeroTrainer:
         return self._progress.decisions < self._plan.taught_decisions
 
     def _take_in(self, experience: Experience) -> None:
+        decisions = experience.decisions
+        assert decisions.action_mask is not None
         if (
             self._plan.reanalyse_every is not None
             and not self._replay.store_action_masks
-            and not experience.action_mask.all()
+            and not decisions.action_mask.all()
         ):
             raise ValueError(
                 "agent.plan.reanalyse_every would search illegal actions: the environment has "
                 "some, and the replay keeps no masks; set agent.replay.store_action_masks=true"
             )
-        num_envs = experience.action.shape[1]
+        num_decisions, num_envs = decisions.action.shape
         lanes = experience.group * num_envs + np.arange(num_envs)
-        for t in range(len(experience.action)):
-            self._replay.append(
-                lanes,
-                observation=experience.observation[t],
-                action=experience.action[t],
-                reward=experience.reward[t],
-                policy=experience.policy[t],
-                root_value=experience.root_value[t],
-                duration=experience.duration[t],
-                end=experience.end[t],
-                final_value=experience.final_value[t],
-                action_mask=experience.action_mask[t],
-                outlooks=None
-                if experience.outlooks is None
-                else Outlooks(*(part[t] for part in experience.outlooks)),
-            )
+        for t in range(num_decisions):
+            self._replay.append(lanes, read_row(decisions, t))
         self._meter.add_experience(experience)
         self._progress.env_steps += experience.env_steps
-        self._progress.decisions += experience.action.size
+        self._progress.decisions += decisions.action.size
         if self._replay.num_decisions >= self._plan.learning_starts:
-            self._progress.owed_updates += experience.action.size * self._plan.updates_per_decision
+            self._progress.owed_updates += decisions.action.size * self._plan.updates_per_decision
 
     def _learn(self) -> None:
         """Make the updates that the decisions played so far entitle to."""
@@ -313,7 +300,7 @@ class MuZeroTrainer:
         return False
 
     def _schedule_next(self) -> None:
-        """Move every due date past the present step, on the grid of its interval."""
+        """Move every due date past the present step, to the next multiple of its interval."""
         progress, settings = self._progress, self._run.settings
         now = progress.env_steps
         progress.next_log = _next(progress.next_log, settings.log_interval, now)

@@ -102,6 +102,27 @@ def test_a_configuration_of_an_older_release_loses_what_is_gone(tmp_path: Path) 
         run.load_config()
 
 
+@pytest.mark.parametrize("flow", [True, False])
+def test_options_that_became_the_networks_own_move_there(tmp_path: Path, flow: bool) -> None:
+    former = "agents.muzero.networks." + ("flow.FlowNetwork" if flow else "mlp.MLPNetwork")
+    agent = {
+        "network": {"_target_": former, "hidden_size": 8},
+        "plan": {"outlooks": 8, "batch_size": 4},
+        "learning": {"outlook_weight": 0.5, "l2": 0.0},
+        "teacher": {"_target_": "agents.muzero.teacher.LookaheadTeacher", "lead": 0.5},
+    }
+    moved = {"lookaheads": 8, "lookahead_weight": 0.5} if flow else {}
+    present = "agents.power_grid.flow.FlowNetwork" if flow else former
+    config = {"name": "old", "seed": 0, "trainer": {}, "evaluation": {}, "env": {}, "logger": {}}
+    with RunFolder.create(tmp_path / "old", {**config, "agent": agent}) as run:
+        assert run.load_config()["agent"] == {
+            "network": {"_target_": present, "hidden_size": 8, **moved},
+            "plan": {"batch_size": 4},
+            "learning": {"l2": 0.0},
+            "teacher": {"_target_": "agents.power_grid.teacher.LookaheadTeacher", "lead": 0.5},
+        }
+
+
 def test_csv_columns_grow_and_a_resume_cuts(tmp_path: Path) -> None:
     logger = CsvLogger(run=info(tmp_path))
     logger.log({"a": 1.5}, env_steps=10)

@@ -13,18 +13,18 @@ import pytest
 import torch
 
 from agents.environments import EnvironmentFactory
+from agents.muzero.decision import Field
 from agents.muzero.learner import Learner
 from agents.muzero.meter import Meter
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks import MLPNetwork
-from agents.muzero.outlooks import Outlooks
 from agents.muzero.search import GumbelSearch
 from agents.muzero.search import PUCTSearch
 from agents.muzero.self_play import SelfPlayGroup
 from agents.muzero.simulator_model import SimulatorPlanning
-from agents.muzero.teacher import LookaheadTeacher
 from agents.muzero.workers import LocalPool
 from agents.muzero.workers import Round
+from agents.power_grid.teacher import LookaheadTeacher
 from tests.copies import WAYS
 from tests.copies import by_shared_memory
 from tests.copies import same
@@ -78,13 +78,12 @@ def test_a_model_reads_the_weights_of_its_own_network(way: Callable[[Any], Any])
     "options",
     [
         {"priority_alpha": 1.0, "store_action_masks": True},
-        {"sparse_policy_size": 3, "outlook_shape": (2, 4)},
+        {"extras": {"cost": Field((2, 4), np.float16)}},
     ],
-    ids=["dense", "sparse"],
+    ids=["prioritised", "extras"],
 )
 def test_replays(way: Callable[[Any], Any], options: dict[str, Any]):
-    outlooks = Outlooks(np.array([[1, 2]], np.int16), np.ones((1, 2, 4), np.float16))
-    more: dict[str, Any] = {"outlooks": outlooks} if "outlook_shape" in options else {}
+    more: dict[str, Any] = {"extras": {"cost": np.ones((1, 2, 4), np.float16)}}
     more["action_mask"] = np.ones((1, ACTIONS), np.int8)
     replay = make(**options)
     for number in range(8):
@@ -93,7 +92,6 @@ def test_replays(way: Callable[[Any], Any], options: dict[str, Any]):
     for one in (twin, replay):  # what is appended comes as Ray delivers it
         put(one, 1, 0, **by_shared_memory(more))
         one.update_priorities(np.array([2, 4]), np.array([3.0, 0.5]))
-        one.cut(np.array([1]))
     put(twin, 1, 1, **more)  # of which the original knows nothing
     assert replay.num_decisions == 9 and twin.num_decisions == 10
     put(replay, 1, 1, **more)

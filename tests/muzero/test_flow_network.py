@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from agents.muzero.auxiliary import Moment
+from agents.muzero.decision import map_fields
 from agents.muzero.learner import Learner
 from agents.muzero.model import LearnedModel
-from agents.muzero.networks import FlowNetwork
-from agents.muzero.networks.grid_tables import GridTables
-from agents.muzero.networks.potentials import Potentials
-from agents.muzero.outlooks import NO_ACTION
-from agents.muzero.outlooks import OutlookTargets
-from agents.muzero.outlooks import keep
-from agents.muzero.outlooks import outlook_losses
+from agents.muzero.replay import Batch
+from agents.power_grid.flow import FlowNetwork
+from agents.power_grid.grid_tables import GridTables
+from agents.power_grid.lookaheads import ACTION
+from agents.power_grid.lookaheads import LOADING
+from agents.power_grid.lookaheads import NO_ACTION
+from agents.power_grid.lookaheads import LookaheadTarget
+from agents.power_grid.lookaheads import choose_lookaheads
+from agents.power_grid.potentials import Potentials
 from envs import grid_blueprint
 from envs.vector import PowerGridVectorEnv
 from tests.muzero.test_learner import random_batch
@@ -160,9 +165,11 @@ def test_kept_look_aheads_are_known_ones_and_hold_the_favourites() -> None:
     loadings[4, 6:] = np.nan  # fewer than are wanted
     policy, preference = np.zeros((2, 5, 30))
     policy[:, 5], preference[:, [3, 7]] = 1.0, 0.5
-    kept = keep(loadings, policy, preference, np.zeros((5, 30)), 9)
-    assert kept.actions.shape == (5, 9) and kept.loading.shape == (5, 9, 4)
-    for row, (actions, found) in enumerate(zip(*kept, strict=True)):
+    kept = choose_lookaheads(loadings, policy, preference, np.zeros((5, 30)), 9)
+    target = LookaheadTarget(num_lines=4, size=9, weight=1.0)
+    for name, field in target.fields.items():
+        assert kept[name].shape == (5, *field.shape) and kept[name].dtype == field.dtype
+    for row, (actions, found) in enumerate(zip(kept[ACTION], kept[LOADING], strict=True)):
         there = actions != NO_ACTION
         chosen = actions[there]
         assert len(chosen) == len(set(chosen.tolist())) == (6 if row == 4 else 9)
@@ -175,15 +182,21 @@ def test_kept_look_aheads_are_known_ones_and_hold_the_favourites() -> None:
 # ------------------------------------------------------------------------------- the network
 
 
-def targets(walk: Walk, rows: np.ndarray, count: int) -> OutlookTargets:
+def recorded(walk: Walk, rows: np.ndarray, count: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(len(rows))
     shape = (len(rows), 487)
     even = np.full(shape, 1 / 487)
-    kept = keep(walk.loadings[rows], even, even, rng.gumbel(size=shape), count)
-    return OutlookTargets(
-        torch.from_numpy(kept.actions.astype(np.int64)),
-        torch.from_numpy(kept.loading.astype(np.float32)),
-    )
+    return choose_lookaheads(walk.loadings[rows], even, even, rng.gumbel(size=shape), count)
+
+
+def make_batch(walk: Walk, rows: np.ndarray, extras: Mapping[str, np.ndarray]) -> Batch[np.ndarray]:
+    """Return states of a walk, each with one unrolled step and what was recorded of both."""
+    twice = {name: np.stack([field, field], axis=1) for name, field in extras.items()}
+    batch = random_batch(size=len(rows), steps=1, extras=twice)
+    policy = np.full((len(rows), 2, 487), 1 / 487, np.float32)
+    observation = walk.observations[rows, None].numpy()
+    decisions = batch.decisions._replace(observation=observation, policy=policy)
+    return batch._replace(decisions=decisions)
 
 
 def test_the_root_policy_weighs_what_is_foreseen(walk: Walk) -> None:
@@ -195,9 +208,9 @@ def test_the_root_policy_weighs_what_is_foreseen(walk: Walk) -> None:
         output = network.initial_inference(observations, torch.from_numpy(legal))
         own = network.prediction(network.representation(observations))[1]
         rows, actions = map(torch.from_numpy, legal.nonzero())
-        outlook = network.outlook(observations, rows, actions)
-        shunned = 5.0 * torch.log1p(outlook.end_logit.exp())
-        expected = 0.5 * own[rows, actions] + outlook.score - shunned
+        outcomes = network.outcomes(observations, rows, actions)
+        shunned = 5.0 * torch.log1p(outcomes.end_logit.exp())
+        expected = 0.5 * own[rows, actions] + outcomes.score - shunned
     torch.testing.assert_close(output.policy_logits[rows, actions], expected)
     torch.testing.assert_close(output.policy_logits[~torch.from_numpy(legal)], own[~legal])
     # a search asks for the legal ones only; a row does not depend on the others
@@ -218,19 +231,18 @@ def test_it_learns_to_foresee_loadings_and_endings(walk: Walk) -> None:
     )
     rng = np.random.default_rng(0)
     train, unseen = np.arange(560), np.arange(560, len(walk.observations))
-    policies = torch.full((len(walk.observations), 487), 1 / 487)
+    (target,) = network.auxiliary_targets
 
-    def losses(rows: np.ndarray, count: int) -> tuple[torch.Tensor, ...]:
-        observations = walk.observations[rows]
-        own = network.prediction(network.representation(observations))[1]
-        return outlook_losses(
-            network, observations, own, policies[rows], targets(walk, rows, count)
-        )
+    def losses(rows: np.ndarray, count: int) -> list[torch.Tensor]:
+        arrays = make_batch(walk, rows, recorded(walk, rows, count))
+        batch: Batch[torch.Tensor] = map_fields(torch.from_numpy, arrays)
+        unrolled = network.unroll(walk.observations[rows], batch.decisions.action[:, :1])
+        return [target.losses(network, batch, unrolled)[name] for name in ("loading", "ending")]
 
     with torch.no_grad():
         before = losses(unseen, 24)
     for _ in range(600):
-        loss = sum(losses(rng.choice(train, 32), 12)[:2])
+        loss = sum(losses(rng.choice(train, 32), 12))
         optimizer.zero_grad()
         loss.backward()  # pyright: ignore
         optimizer.step()
@@ -239,11 +251,12 @@ def test_it_learns_to_foresee_loadings_and_endings(walk: Walk) -> None:
     assert after[0] < 0.3 * before[0]  # loadings
     assert after[1] < 0.5 * before[1]  # endings
 
-    known = targets(walk, unseen, 48)
-    rows, places = (known.actions >= 0).nonzero(as_tuple=True)
+    known = recorded(walk, unseen, 48)
+    actions, loading = (torch.from_numpy(known[name]) for name in (ACTION, LOADING))
+    rows, places = (actions >= 0).nonzero(as_tuple=True)
     with torch.no_grad():
-        foreseen = network.outlook(walk.observations[unseen], rows, known.actions[rows, places])
-    true = known.loading[rows, places].amax(dim=1)
+        foreseen = network.outcomes(walk.observations[unseen], rows, actions[rows, places].long())
+    true = loading[rows, places].float().amax(dim=1)
     usual = (true < 1.1) & (true > 0.6)
     errors = (foreseen.loading.amax(dim=1) - true).abs()[usual]
     assert errors.median() < 0.05 and usual.sum() > 500
@@ -257,7 +270,7 @@ def test_open_lines_carry_nothing(walk: Walk, tables: GridTables) -> None:
     row = int(np.flatnonzero((walk.topologies > 0).all(axis=1))[0])
     rows = torch.full((20,), row)
     with torch.no_grad():
-        loading = network.outlook(walk.observations, rows, opens).loading
+        loading = network.outcomes(walk.observations, rows, opens).loading
     line = torch.from_numpy(switched[opens.numpy()].argmax(axis=1))
     assert (loading[torch.arange(20), line] == 0).all()
     assert (loading > 0).sum() == 20 * 19
@@ -280,18 +293,16 @@ def test_what_foresees_learns_faster_and_does_not_decay() -> None:
     assert not any("policy_output" in names[id(parameter)] for parameter in fast["params"])
 
 
-def test_an_update_without_look_aheads_leaves_the_balance_alone() -> None:
+def test_an_update_without_look_aheads_leaves_the_balance_alone(walk: Walk) -> None:
     """As after the last taught decision: nothing is known of what actions lead to."""
     network = make_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     learner = Learner(network, partial(torch.optim.Adam, lr=1e-3), unroll_steps=1)
-    small = random_batch(size=4, steps=1)
-    policies = np.zeros((4, 2, 487), np.float32)
-    policies[:, :, 3] = 1.0
-    observations = np.zeros((4, 417), np.float32)
-    batch = small._replace(observations=observations, policies=policies)
-    metrics = learner.update(batch)
-    assert metrics.loading == metrics.ending == metrics.choice == 0.0
+    (target,) = network.auxiliary_targets
+    mask = np.ones((4, 487), np.int8)
+    untaught = Moment(np.zeros((4, 417)), mask, None, None, [])  # pyright: ignore[reportArgumentType]
+    metrics = learner.update(make_batch(walk, np.arange(4), target.collect(untaught)))
+    assert metrics.auxiliary == {"loading": 0.0, "ending": 0.0, "choice": 0.0}
     after = network.state_dict()
     assert torch.equal(after["loadings.inner"], before["loadings.inner"])
     assert not torch.equal(after["policy_output.weight"], before["policy_output.weight"])

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from agents.muzero.decision import Decision
+from agents.muzero.decision import map_fields
 from agents.muzero.learner import Learner
 from agents.muzero.networks import CategoricalCodec
 from agents.muzero.networks import MLPNetwork
 from agents.muzero.networks import MuZeroNetwork
 from agents.muzero.networks import ResidualNetwork
+from agents.muzero.replay import Batch
 from agents.muzero.replay import Replay
-from agents.muzero.replay import ReplayBatch
+from agents.muzero.replay import Targets
 from agents.muzero.schedules import Linear
 
 SGD = functools.partial(torch.optim.SGD, lr=0.01)
@@ -29,50 +32,69 @@ def network(**options: Any) -> MuZeroNetwork:
     return kind(observation_shape=(3,), num_actions=4, hidden_size=16, **options)
 
 
-def random_batch(size: int = 6, steps: int = 2, seed: int = 0) -> ReplayBatch:
+def random_batch(
+    size: int = 6, steps: int = 2, seed: int = 0, *, extras: dict[str, np.ndarray] | None = None
+) -> Batch[np.ndarray]:
     rng = np.random.default_rng(seed)
-    return ReplayBatch(
-        observations=rng.normal(size=(size, 3)).astype(np.float32),
-        actions=rng.integers(0, 4, (size, steps)),
+    positions = (size, steps + 1)
+    zeros = np.zeros(positions, np.float32)
+    observation = rng.normal(size=(size, 3)).astype(np.float32)[:, None]
+    action = np.zeros(positions, np.int64)
+    action[:, :-1] = rng.integers(0, 4, (size, steps))
+    targets = Targets(
         rewards=rng.normal(size=(size, steps)).astype(np.float32),
         discounts=np.random.default_rng([seed, 1]).random((size, steps)).astype(np.float32),
-        values=rng.normal(size=(size, steps + 1)).astype(np.float32),
-        policies=rng.dirichlet(np.ones(4), (size, steps + 1)).astype(np.float32),
+        values=rng.normal(size=positions).astype(np.float32),
         reward_mask=np.ones((size, steps), bool),
-        value_mask=np.ones((size, steps + 1), bool),
-        policy_mask=np.ones((size, steps + 1), bool),
-        weights=np.ones(size, np.float32),
-        indices=np.arange(size),
+        value_mask=np.ones(positions, bool),
+        policy_mask=np.ones(positions, bool),
     )
+    decisions = Decision(
+        observation=observation,
+        action=action,
+        policy=rng.dirichlet(np.ones(4), positions).astype(np.float32),
+        reward=zeros,  # of these there is nothing to learn but by the targets
+        root_value=zeros,
+        duration=zeros,
+        end=zeros,
+        final_value=zeros,
+        action_mask=None,
+        extras=extras or {},
+    )
+    return Batch(decisions, targets, np.ones(size, np.float32), np.arange(size))
+
+
+def observed(batch: Batch[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(batch.decisions.observation[:, 0])
 
 
 def loss_by_hand(
-    net: MuZeroNetwork, batch: ReplayBatch, scale: float, l2: float, discount_weight: float = 0.0
+    net: MuZeroNetwork, batch: Batch, scale: float, l2: float, discount_weight: float = 0.0
 ) -> torch.Tensor:
     """The specification's sum, one row, one position and one action at a time."""
     total = torch.zeros(())
-    size, steps = batch.actions.shape
+    size, steps = batch.targets.rewards.shape
     for b in range(size):
-        output = net.initial_inference(torch.from_numpy(batch.observations[b : b + 1]))
+        output = net.initial_inference(observed(batch)[b : b + 1])
         for u in range(steps + 1):
             factor = 1.0 if u == 0 else scale
-            value, z = output.value[0, 0], float(batch.values[b, u])
-            if batch.value_mask[b, u]:
+            value, z = output.value[0, 0], float(batch.targets.values[b, u])
+            if batch.targets.value_mask[b, u]:
                 total = total + factor * batch.weights[b] * (value - z) ** 2
-            if u > 0 and batch.reward_mask[b, u - 1]:
-                reward, r = output.reward[0, 0], float(batch.rewards[b, u - 1])
+            if u > 0 and batch.targets.reward_mask[b, u - 1]:
+                reward, r = output.reward[0, 0], float(batch.targets.rewards[b, u - 1])
                 total = total + factor * batch.weights[b] * (reward - r) ** 2
-            if u > 0 and batch.policy_mask[b, u - 1] and discount_weight:
-                p, d = torch.sigmoid(output.reward[0, 1]), float(batch.discounts[b, u - 1])
+            if u > 0 and batch.targets.policy_mask[b, u - 1] and discount_weight:
+                p, d = torch.sigmoid(output.reward[0, 1]), float(batch.targets.discounts[b, u - 1])
                 entropy = -(d * torch.log(p) + (1.0 - d) * torch.log(1.0 - p))
                 total = total + discount_weight * factor * batch.weights[b] * entropy
-            if batch.policy_mask[b, u]:
+            if batch.targets.policy_mask[b, u]:
                 probability = torch.softmax(output.policy_logits[0], dim=0)
                 for a in range(4):
-                    pi = float(batch.policies[b, u, a])
+                    pi = float(batch.decisions.policy[b, u, a])
                     total = total - factor * batch.weights[b] * pi * torch.log(probability[a])
             if u < steps:
-                action = torch.from_numpy(batch.actions[b : b + 1, u])
+                action = torch.from_numpy(batch.decisions.action[b : b + 1, u])
                 output = net.recurrent_inference(output.hidden, action)
     theta = sum((parameter**2).sum() for parameter in net.parameters())
     return total / size + l2 * theta
@@ -84,9 +106,9 @@ def test_loss_and_gradient_are_the_specification_s(
     scale_unroll: bool, scale: float, discount_weight: float
 ) -> None:
     batch = random_batch()
-    batch.value_mask[1, 1:] = False
-    batch.reward_mask[2, 1] = False
-    batch.policy_mask[3, 0] = False
+    batch.targets.value_mask[1, 1:] = False
+    batch.targets.reward_mask[2, 1] = False
+    batch.targets.policy_mask[3, 0] = False
     batch.weights[:] = [1.0, 0.5, 1.0, 0.25, 1.0, 1.0]
     net, reference = (network(predict_discount=discount_weight > 0.0) for _ in range(2))
     learner = Learner(
@@ -114,11 +136,11 @@ def test_without_unrolling_values_and_policies_alone_are_trained(
     net, reference = (network(kind=kind, predict_discount=predict_discount) for _ in range(2))
     metrics = Learner(net, SGD, unroll_steps=0).update(batch)
     assert metrics.reward == metrics.discount == 0.0 and metrics.clipped_targets >= 0.0
-    tensors = [torch.from_numpy(rows) for rows in (batch.observations, batch.values)]
-    output = reference.initial_inference(tensors[0])
-    value = reference.value_head_codec.loss(output.value, tensors[1][:, 0]).mean()
+    output = reference.initial_inference(observed(batch))
+    target = torch.from_numpy(batch.targets.values[:, 0])
+    value = reference.value_head_codec.loss(output.value, target).mean()
     log_probability = output.policy_logits.log_softmax(dim=1)
-    policy = -(torch.from_numpy(batch.policies[:, 0]) * log_probability).sum(dim=1).mean()
+    policy = -(torch.from_numpy(batch.decisions.policy[:, 0]) * log_probability).sum(dim=1).mean()
     assert metrics.value == pytest.approx(value.item(), rel=1e-5)
     assert metrics.policy == pytest.approx(policy.item(), rel=1e-5)
     (value + policy).backward()
@@ -137,12 +159,12 @@ def test_weights_of_the_losses_and_their_sum() -> None:
     metrics = learner.update(batch)
     total = 0.25 * metrics.value + 2.0 * metrics.reward + 3.0 * metrics.policy + 0.1 * metrics.l2
     assert metrics.total == pytest.approx(total, rel=1e-5)
-    probability = batch.policies.astype(np.float64)
+    probability = batch.decisions.policy.astype(np.float64)
     entropy = -(probability * np.log(probability)).sum(-1).mean()
     assert metrics.policy_target_entropy == pytest.approx(entropy, rel=1e-5)
     with torch.no_grad():
-        fresh = network().initial_inference(torch.from_numpy(batch.observations))
-    expected = np.abs(fresh.value[:, 0].numpy() - batch.values[:, 0])
+        fresh = network().initial_inference(observed(batch))
+    expected = np.abs(fresh.value[:, 0].numpy() - batch.targets.values[:, 0])
     np.testing.assert_allclose(metrics.priorities, expected, rtol=1e-5)
 
 
@@ -160,10 +182,11 @@ def test_masked_policy_loss_ignores_illegal_logits() -> None:
     batch = random_batch()
     masks = np.ones((6, 3, 4), bool)
     masks[:, :, 3] = False
-    policies = batch.policies.copy()
+    policies = batch.decisions.policy.copy()
     policies[..., 3] = 0.0
     policies /= policies.sum(-1, keepdims=True)
-    batch = batch._replace(policies=policies, action_masks=masks)
+    decisions = batch.decisions._replace(policy=policies, action_mask=masks)
+    batch = batch._replace(decisions=decisions)
     net = network()
     Learner(net, SGD, unroll_steps=2, value_weight=0.0, reward_weight=0.0).update(batch)
     bias = net.get_parameter("policy_output.0.bias").grad
@@ -174,26 +197,28 @@ def test_masked_policy_loss_ignores_illegal_logits() -> None:
 def test_consistency_loss_by_hand() -> None:
     batch = random_batch()
     following = np.random.default_rng(1).normal(size=(6, 2, 3)).astype(np.float32)
-    batch = batch._replace(next_observations=following)
-    batch.policy_mask[0, 1:] = False
+    without = batch
+    seen = np.concatenate([batch.decisions.observation, following], axis=1)
+    batch = batch._replace(decisions=batch.decisions._replace(observation=seen))
+    batch.targets.policy_mask[0, 1:] = False
     net = network(consistency_size=8)
     learner = Learner(net, SGD, unroll_steps=2, consistency_weight=2.0)
     reference = network(consistency_size=8)
     with torch.no_grad():
         unrolled = reference.unroll(
-            torch.from_numpy(batch.observations), torch.from_numpy(batch.actions)
+            observed(batch), torch.from_numpy(batch.decisions.action[:, :2])
         )
         expected = 0.0
         for b in range(1, 6):
             for k in range(2):
-                observed = reference.representation(torch.from_numpy(following[b : b + 1, k]))
-                target = reference.project(observed, with_grad=False)[0]
+                there = reference.representation(torch.from_numpy(following[b : b + 1, k]))
+                target = reference.project(there, with_grad=False)[0]
                 predicted = reference.project(unrolled.hidden[b : b + 1, k + 1], with_grad=True)[0]
                 cosine = (predicted @ target) / (predicted.norm() * target.norm())
                 expected += 0.5 * (1.0 - cosine.item()) / 6
     assert learner.update(batch).consistency == pytest.approx(expected, rel=1e-4)
     with pytest.raises(ValueError, match="unroll_observations"):
-        learner.update(batch._replace(next_observations=None))
+        learner.update(without)
     with pytest.raises(ValueError, match="consistency_size"):
         Learner(network(), SGD, consistency_weight=1.0)
 
@@ -205,11 +230,11 @@ def test_not_finite_is_named_and_leaves_the_weights(name: str) -> None:
     learner = Learner(net, SGD, unroll_steps=2)
     learner.update(batch)
     if name == "value":
-        batch.values[0, 0] = np.nan
+        batch.targets.values[0, 0] = np.nan
     elif name == "reward":
-        batch.rewards[0, 0] = np.inf
+        batch.targets.rewards[0, 0] = np.inf
     else:
-        batch.policies[0, 0] = np.nan
+        batch.decisions.policy[0, 0] = np.nan
     before = [parameter.detach().clone() for parameter in net.parameters()]
     with pytest.raises(FloatingPointError, match=rf"the {name} .* in update 2"):
         learner.update(batch)
@@ -220,7 +245,7 @@ def test_not_finite_is_named_and_leaves_the_weights(name: str) -> None:
 @pytest.mark.parametrize(("weight", "name"), [(1e25, "gradient"), (3e38, "total")])
 def test_overflow_behind_finite_losses_is_named(weight: float, name: str) -> None:
     batch = random_batch()
-    batch.values[:] = 10.0
+    batch.targets.values[:] = 10.0
     learner = Learner(network(), SGD, unroll_steps=2, value_weight=weight)
     with pytest.raises(FloatingPointError, match=rf"the {name} .* is inf in update 1"):
         learner.update(batch)
@@ -234,7 +259,9 @@ def test_learning_rate_schedule_and_clipped_targets() -> None:
     batch = random_batch()
     metrics = learner.update(batch, progress=0.75)
     assert metrics.learning_rate == pytest.approx(0.025)
-    assert metrics.clipped_targets == pytest.approx((np.abs(batch.values) > 1).sum() / (18 + 12))
+    assert metrics.clipped_targets == pytest.approx(
+        (np.abs(batch.targets.values) > 1).sum() / (18 + 12)
+    )
 
 
 def test_same_seed_same_weights_and_resume_is_exact() -> None:
@@ -338,11 +365,12 @@ def test_learns_the_values_of_a_two_state_problem(kind: type, predict_discount: 
     states = np.eye(3, dtype=np.float32)
     for number in range(60):
         state = number % 2
-        replay.append(
-            np.array([0]), states[None, state], np.array([1 + state]), np.array([1.0 + state]),
-            np.eye(4)[None, 1 + state], np.array([7.0]), np.array([1]), np.array([state]),
-            np.array([0.0]),
+        decision = Decision(
+            observation=states[state], action=1 + state, reward=1.0 + state,
+            policy=np.eye(4)[1 + state], root_value=7.0, duration=1, end=state, final_value=0.0,
+            action_mask=None, extras={},
         )  # fmt: skip
+        replay.append(np.array([0]), map_fields(lambda leaf: np.array([leaf]), decision))
     rng = np.random.default_rng(0)
     net = network(kind=kind, predict_discount=predict_discount)
     learner = Learner(net, ADAM, unroll_steps=2)

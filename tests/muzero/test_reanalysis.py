@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from agents.muzero.decision import Decision
 from agents.muzero.reanalysis import reanalyse
 from agents.muzero.replay import Replay
 from agents.muzero.search import ModelOutput
@@ -52,15 +53,18 @@ def test_every_decision_gets_the_new_search(num_appended):
     for step in range(num_appended):
         replay.append(
             np.arange(2),
-            observation=np.array([[step], [100 + step]], np.float32),
-            action=np.array([0, 1]),
-            reward=np.zeros(2),
-            policy=np.array([[1, 0, 0], [0, 1, 0]], np.float32),
-            root_value=np.full(2, -1.0),
-            duration=np.ones(2, np.int32),
-            end=np.full(2, CONTINUING, np.uint8),
-            final_value=np.zeros(2),
-            action_mask=mask,
+            Decision(
+                observation=np.array([[step], [100 + step]], np.float32),
+                action=np.array([0, 1]),
+                reward=np.zeros(2),
+                policy=np.array([[1, 0, 0], [0, 1, 0]], np.float32),
+                root_value=np.full(2, -1.0),
+                duration=np.ones(2, np.int32),
+                end=np.full(2, CONTINUING, np.uint8),
+                final_value=np.zeros(2),
+                action_mask=mask,
+                extras={},
+            ),
         )
     search = PUCTSearch(num_simulations=4, first_play="parent")
     reanalyse(ObservationIsValue(), search, replay, np.random.default_rng(0))
@@ -68,13 +72,13 @@ def test_every_decision_gets_the_new_search(num_appended):
     held = {}
     for chunk in replay.chunks(7):
         for slot, observation in zip(chunk.slots, chunk.observations[:, 0], strict=True):
-            held[observation] = replay._arrays["root_value"][slot]
+            held[observation] = replay._held.root_value[slot]
     kept = min(num_appended, 10)
     steps = range(num_appended - kept, num_appended)
     assert sorted(held) == [*steps, *(100 + step for step in steps)]
     assert all(value == pytest.approx(observation) for observation, value in held.items())
 
-    batch = replay.sample(64, np.random.default_rng(1))
-    first_lane = batch.observations[:, 0] < 100
-    assert (batch.policies[first_lane, 0, 1] == 0).all()  # the mask was kept
-    assert (batch.policies[first_lane, 0, 2] > 0).all()  # and legal actions were searched anew
+    decisions = replay.sample(64, np.random.default_rng(1)).decisions
+    first_lane = decisions.observation[:, 0, 0] < 100
+    assert (decisions.policy[first_lane, 0, 1] == 0).all()  # the mask was kept
+    assert (decisions.policy[first_lane, 0, 2] > 0).all()  # and legal actions were searched anew

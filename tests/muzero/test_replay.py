@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents.muzero.outlooks import NO_ACTION
-from agents.muzero.outlooks import Outlooks
-from agents.muzero.policy_storage import SparsePolicies
+from agents.muzero.decision import Decision
+from agents.muzero.decision import Field
+from agents.muzero.decision import empty_decisions
+from agents.muzero.decision import map_fields
+from agents.muzero.replay import Batch
 from agents.muzero.replay import Replay
-from agents.muzero.replay import ReplayBatch
 from agents.muzero.sum_tree import SumTree
 from agents.muzero.targets import CUT
 from agents.muzero.targets import TERMINATED
@@ -51,19 +52,25 @@ def put(
         "duration": np.array([1]),
         "end": np.array([end]),
         "final_value": np.array([final]),
+        "action_mask": np.ones((1, ACTIONS), np.int8),
+        "extras": {},
     }
-    replay.append(np.array([lane]), **{**fields, **changes})
+    replay.append(np.array([lane]), Decision(**{**fields, **changes}))
 
 
 def row_of(replay: Replay, number: int, lane: int = 0, size: int = 2000) -> Any:
     """Sample until decision ``number`` is met; return its row as a namespace of arrays."""
     batch = replay.sample(size, np.random.default_rng(0))
     matches = np.flatnonzero(
-        (batch.observations[:, 0] == lane) & (batch.observations[:, 1] == number)
+        (batch.decisions.observation[:, 0, 0] == lane)
+        & (batch.decisions.observation[:, 0, 1] == number)
     )
     assert len(matches), f"decision {number} of lane {lane} was never sampled"
-    arrays: Any = [None if array is None else array[matches[0]] for array in batch]
-    return ReplayBatch(*arrays)
+    return map_fields(lambda array: array[matches[0]], batch)
+
+
+def assert_same(left: Batch[np.ndarray], right: Batch[np.ndarray]) -> None:
+    map_fields(np.testing.assert_array_equal, left, right)
 
 
 def test_targets_along_the_unroll_by_hand() -> None:
@@ -71,12 +78,16 @@ def test_targets_along_the_unroll_by_hand() -> None:
     for number in range(10):
         put(replay, 0, number)
     row = row_of(replay, 2)
-    assert row.actions.tolist() == [2, 3, 4]
-    assert row.rewards.tolist() == [2.5, 3.5, 4.5]
+    assert row.decisions.action[:-1].tolist() == [2, 3, 4]
+    assert row.targets.rewards.tolist() == [2.5, 3.5, 4.5]
     # z_2 = 2.5 + 0.5 * 3.5 + 0.25 * 400, and so on
-    assert row.values.tolist() == [104.25, 130.75, 157.25, 183.75]
-    np.testing.assert_allclose(row.policies[1], [0, 0, 0, 0.75, 0.25, 0])
-    assert row.reward_mask.all() and row.value_mask.all() and row.policy_mask.all()
+    assert row.targets.values.tolist() == [104.25, 130.75, 157.25, 183.75]
+    np.testing.assert_allclose(row.decisions.policy[1], [0, 0, 0, 0.75, 0.25, 0])
+    assert (
+        row.targets.reward_mask.all()
+        and row.targets.value_mask.all()
+        and row.targets.policy_mask.all()
+    )
     assert row.weights == 1.0
 
 
@@ -85,10 +96,14 @@ def test_newest_decisions_bootstrap_with_the_furthest_value_there() -> None:
     for number in range(10):
         put(replay, 0, number)
     row = row_of(replay, 8)  # 9 is the newest
-    assert row.values[:2].tolist() == [8.5 + 0.5 * 900, 900.0]
-    assert row.value_mask.tolist() == row.policy_mask.tolist() == [True, True, False, False]
-    assert row.reward_mask.tolist() == [True, True, False]  # the reward of 9 is known
-    assert not row.policies[2:].any() and not row.values[2:].any()
+    assert row.targets.values[:2].tolist() == [8.5 + 0.5 * 900, 900.0]
+    assert (
+        row.targets.value_mask.tolist()
+        == row.targets.policy_mask.tolist()
+        == [True, True, False, False]
+    )
+    assert row.targets.reward_mask.tolist() == [True, True, False]  # the reward of 9 is known
+    assert not row.decisions.policy[2:].any() and not row.targets.values[2:].any()
 
 
 def test_termination_is_absorbing_and_never_leads_into_the_next_episode() -> None:
@@ -96,13 +111,13 @@ def test_termination_is_absorbing_and_never_leads_into_the_next_episode() -> Non
     for number in range(10):
         put(replay, 0, number, end=TERMINATED if number == 4 else 0)
     row = row_of(replay, 3)
-    assert row.values.tolist() == [3.5 + 0.5 * 4.5, 4.5, 0.0, 0.0]
-    assert row.rewards.tolist() == [3.5, 4.5, 0.0]
-    assert row.value_mask.all() and row.reward_mask.all()
-    assert row.policy_mask.tolist() == [True, True, False, False]
+    assert row.targets.values.tolist() == [3.5 + 0.5 * 4.5, 4.5, 0.0, 0.0]
+    assert row.targets.rewards.tolist() == [3.5, 4.5, 0.0]
+    assert row.targets.value_mask.all() and row.targets.reward_mask.all()
+    assert row.targets.policy_mask.tolist() == [True, True, False, False]
     # The action after the end is drawn, not that of the next episode (5) each time.
     batch = replay.sample(4000, np.random.default_rng(1))
-    drawn = batch.actions[batch.observations[:, 1] == 3, 2]
+    drawn = batch.decisions.action[batch.decisions.observation[:, 0, 1] == 3, 2]
     assert set(drawn.tolist()) == set(range(ACTIONS))
 
 
@@ -111,23 +126,9 @@ def test_truncation_bootstraps_and_masks_the_rest() -> None:
     for number in range(10):
         put(replay, 0, number, end=TRUNCATED if number == 4 else 0, final=40.0)
     row = row_of(replay, 3)
-    assert row.values[:2].tolist() == [3.5 + 0.5 * 4.5 + 0.25 * 40, 4.5 + 0.5 * 40]
-    assert row.value_mask.tolist() == [True, True, False, False]
-    assert row.reward_mask.tolist() == [True, True, False]
-
-
-def test_cut_marks_the_newest_decision_only_where_the_episode_went_on() -> None:
-    replay = make(num_lanes=3, capacity=60)
-    for number in range(5):
-        put(replay, 0, number)
-        put(replay, 1, number, end=TERMINATED if number == 4 else 0)
-    replay.cut(np.array([0, 1, 2]))  # lane 2 is empty
-    for number in range(5, 9):
-        put(replay, 0, number)
-        put(replay, 1, number)
-    assert row_of(replay, 4, lane=0).values[0] == 400.0  # its own search's value
-    assert row_of(replay, 3, lane=0).value_mask.tolist() == [True, True, False, False]
-    assert row_of(replay, 4, lane=1).values[0] == 4.5  # the termination stays
+    assert row.targets.values[:2].tolist() == [3.5 + 0.5 * 4.5 + 0.25 * 40, 4.5 + 0.5 * 40]
+    assert row.targets.value_mask.tolist() == [True, True, False, False]
+    assert row.targets.reward_mask.tolist() == [True, True, False]
 
 
 def test_rings_overwrite_the_oldest_and_stay_bounded() -> None:
@@ -138,26 +139,26 @@ def test_rings_overwrite_the_oldest_and_stay_bounded() -> None:
     for number in range(3):
         put(replay, 1, number)
     assert replay.nbytes == reserved
-    assert replay.num_decisions == 13 and replay.total_appended == 40
+    assert replay.num_decisions == 13
     batch = replay.sample(3000, np.random.default_rng(0))
-    numbers = batch.observations[:, 1].astype(int)
-    lanes = batch.observations[:, 0].astype(int)
+    numbers = batch.decisions.observation[:, 0, 1].astype(int)
+    lanes = batch.decisions.observation[:, 0, 0].astype(int)
     assert set(numbers[lanes == 0]) == set(range(27, 37))
     assert set(numbers[lanes == 1]) == {0, 1, 2}
     # Uniform over decisions: 10 of 13 lie in lane 0.
     assert np.mean(lanes == 0) == pytest.approx(10 / 13, abs=0.03)
     # Across the ring's seam the order holds.
-    assert row_of(replay, 28).actions.tolist() == [28 % 6, 29 % 6, 30 % 6]
-    assert row_of(replay, 28).rewards.tolist() == [28.5, 29.5, 30.5]
+    assert row_of(replay, 28).decisions.action[:-1].tolist() == [28 % 6, 29 % 6, 30 % 6]
+    assert row_of(replay, 28).targets.rewards.tolist() == [28.5, 29.5, 30.5]
 
 
 def test_memory_is_what_the_docstring_says() -> None:
     dense = make(capacity=200, num_lanes=2)
     assert dense.nbytes == 200 * (2 * 4 + 2 * ACTIONS + 21)
-    sparse = make(capacity=200, sparse_policy_size=2, store_action_masks=True)
-    assert sparse.nbytes == 200 * (2 * 4 + 4 * 2 + 21 + 1)
-    small = make(capacity=200, observation_dtype="float16", priority_alpha=1.0)
-    assert small.nbytes == 200 * (2 * 2 + 2 * ACTIONS + 21) + 2 * 256 * 8
+    masked = make(capacity=200, store_action_masks=True)
+    assert masked.nbytes == dense.nbytes + 200
+    prioritized = make(capacity=200, priority_alpha=1.0)
+    assert prioritized.nbytes == dense.nbytes + 2 * 256 * 8
 
 
 def test_many_lanes_in_one_append_match_one_by_one() -> None:
@@ -166,38 +167,25 @@ def test_many_lanes_in_one_append_match_one_by_one() -> None:
     for _ in range(30):
         lanes = rng.permutation(5)[: rng.integers(1, 6)]
         rows = len(lanes)
-        fields = (
-            rng.normal(size=(rows, 2)),
-            rng.integers(0, ACTIONS, rows),
-            rng.normal(size=rows),
-            rng.dirichlet(np.ones(ACTIONS), rows),
-            rng.normal(size=rows),
-            rng.integers(1, 9, rows),
-            rng.integers(0, 4, rows),
-            rng.normal(size=rows),
+        decisions = Decision(
+            observation=rng.normal(size=(rows, 2)),
+            action=rng.integers(0, ACTIONS, rows),
+            reward=rng.normal(size=rows),
+            policy=rng.dirichlet(np.ones(ACTIONS), rows),
+            root_value=rng.normal(size=rows),
+            duration=rng.integers(1, 9, rows),
+            end=rng.integers(0, 4, rows),
+            final_value=rng.normal(size=rows),
+            action_mask=None,
+            extras={},
         )
-        together.append(lanes, *fields)
+        together.append(lanes, decisions)
         for row in range(rows):
-            apart.append(lanes[row : row + 1], *(field[row : row + 1] for field in fields))
+            one = slice(row, row + 1)
+            apart.append(lanes[one], map_fields(lambda field, one=one: field[one], decisions))
     left = together.sample(64, np.random.default_rng(7))
     right = apart.sample(64, np.random.default_rng(7))
-    for first, second in zip(left, right, strict=True):
-        np.testing.assert_array_equal(first, second)
-
-
-def test_sparse_policies_are_exact_for_few_visits() -> None:
-    dense, sparse = make(), make(sparse_policy_size=2)
-    for number in range(10):
-        put(dense, 0, number)
-        put(sparse, 0, number)
-    left = dense.sample(50, np.random.default_rng(0))
-    right = sparse.sample(50, np.random.default_rng(0))
-    np.testing.assert_array_equal(left.policies, right.policies)
-    with pytest.raises(ValueError, match="6 non-zero.*sparse_policy_size is 2"):
-        put(sparse, 0, 10, policy=np.full((1, ACTIONS), 1 / ACTIONS))
-    assert sparse.total_appended == 10
-    with pytest.raises(ValueError, match="sparse_policy_size"):
-        SparsePolicies(10, 5, 6)
+    assert_same(left, right)
 
 
 def test_policy_rows_sum_to_one_in_spite_of_float16() -> None:
@@ -206,8 +194,10 @@ def test_policy_rows_sum_to_one_in_spite_of_float16() -> None:
     for number in range(10):
         put(replay, 0, number, policy=policy)
     batch = replay.sample(20, np.random.default_rng(0))
-    np.testing.assert_allclose(batch.policies[batch.policy_mask].sum(-1), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(batch.policies[0, 0], policy[0], rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        batch.decisions.policy[batch.targets.policy_mask].sum(-1), 1.0, rtol=1e-6
+    )
+    np.testing.assert_allclose(batch.decisions.policy[0, 0], policy[0], rtol=2e-3, atol=1e-6)
 
 
 def test_action_masks_and_following_observations() -> None:
@@ -217,11 +207,11 @@ def test_action_masks_and_following_observations() -> None:
         mask[0, number % ACTIONS - 1] = 0
         put(replay, 0, number, action_mask=mask)
     row = row_of(replay, 4)
-    assert row.action_masks[0].tolist() == [True, True, True, False, True, True]
-    assert row.action_masks[2].tolist() == [True, True, True, True, True, False]
-    assert row.next_observations[:, 1].tolist() == [5, 6, 7]
-    with pytest.raises(ValueError, match="action_mask"):
-        put(replay, 0, 10)
+    assert row.decisions.action_mask[0].tolist() == [True, True, True, False, True, True]
+    assert row.decisions.action_mask[2].tolist() == [True, True, True, True, True, False]
+    assert row.decisions.observation[1:, 1].tolist() == [5, 6, 7]
+    with pytest.raises(ValueError, match="this replay keeps action_mask"):
+        put(replay, 0, 10, action_mask=None)
 
 
 def test_discount_per_environment_step() -> None:
@@ -230,8 +220,10 @@ def test_discount_per_environment_step() -> None:
         put(replay, 0, number, duration=np.array([3]))
     row = row_of(replay, 2)
     shares = (1 + 0.5 + 0.25) / 3  # of a reward that is paid over three steps
-    assert row.rewards[0] == pytest.approx(2.5 * shares)
-    assert row.values[0] == pytest.approx(2.5 * shares + 0.5**3 * 3.5 * shares + 0.5**6 * 400)
+    assert row.targets.rewards[0] == pytest.approx(2.5 * shares)
+    assert row.targets.values[0] == pytest.approx(
+        2.5 * shares + 0.5**3 * 3.5 * shares + 0.5**6 * 400
+    )
 
 
 @pytest.mark.parametrize("per_step", [False, True])
@@ -252,13 +244,15 @@ def test_discounts_of_the_edges_by_hand(per_step: bool) -> None:
     }
     for lane, discounts in expected.items():
         row = row_of(replay, 4, lane)
-        assert row.discounts.dtype == np.float32
-        assert row.discounts.tolist() == discounts
-        assert row.policy_mask.tolist() == [True, True, lane == 3, lane == 3]
+        assert row.targets.discounts.dtype == np.float32
+        assert row.targets.discounts.tolist() == discounts
+        assert row.targets.policy_mask.tolist() == [True, True, lane == 3, lane == 3]
     # The newest decision, 9, is known to have gone on.
     newest = row_of(replay, 8, lane=3)
-    assert newest.discounts.tolist() == [0.5**9, 0.5**10, 0.0] if per_step else [0.5, 0.5, 0.0]
-    assert newest.policy_mask.tolist() == [True, True, False, False]
+    assert (
+        newest.targets.discounts.tolist() == [0.5**9, 0.5**10, 0.0] if per_step else [0.5, 0.5, 0.0]
+    )
+    assert newest.targets.policy_mask.tolist() == [True, True, False, False]
 
 
 def test_without_unrolling_there_are_values_and_policies_alone() -> None:
@@ -268,10 +262,15 @@ def test_without_unrolling_there_are_values_and_policies_alone() -> None:
     row, unrolled = row_of(replay, 4), make()
     for number in range(10):
         put(unrolled, 0, number)
-    assert row.actions.shape == row.rewards.shape == row.reward_mask.shape == (0,)
-    assert row.discounts.shape == (0,)
-    assert row.values.tolist() == row_of(unrolled, 4).values[:1].tolist()
-    assert row.policies.shape == (1, ACTIONS) and row.policy_mask.all()
+    assert (
+        row.decisions.action[:-1].shape
+        == row.targets.rewards.shape
+        == row.targets.reward_mask.shape
+        == (0,)
+    )
+    assert row.targets.discounts.shape == (0,)
+    assert row.targets.values.tolist() == row_of(unrolled, 4).targets.values[:1].tolist()
+    assert row.decisions.policy.shape == (1, ACTIONS) and row.targets.policy_mask.all()
 
 
 def test_prioritised_sampling_follows_the_priorities() -> None:
@@ -280,12 +279,12 @@ def test_prioritised_sampling_follows_the_priorities() -> None:
         put(replay, 0, number)
     batch = replay.sample(2000, np.random.default_rng(0))
     np.testing.assert_allclose(batch.weights, 1.0)  # all new: equal
-    numbers = batch.observations[:, 1].astype(int)
+    numbers = batch.decisions.observation[:, 0, 1].astype(int)
     # Priority 16 for decision 7, 4 for 3, 0 for the rest: chances 4 to 2, and a trace.
     priority = np.where(numbers == 7, 16.0, np.where(numbers == 3, 4.0, 0.0))
     replay.update_priorities(batch.indices, priority)
     batch = replay.sample(6000, np.random.default_rng(1))
-    numbers = batch.observations[:, 1].astype(int)
+    numbers = batch.decisions.observation[:, 0, 1].astype(int)
     assert np.mean(numbers == 7) == pytest.approx(4 / 6, abs=0.02)
     assert np.mean(numbers == 3) == pytest.approx(2 / 6, abs=0.02)
     # Importance weights with beta 1 undo it: half the chance, twice the weight.
@@ -295,7 +294,7 @@ def test_prioritised_sampling_follows_the_priorities() -> None:
     # A newcomer gets the highest priority so far.
     put(replay, 1, 0)
     batch = replay.sample(6000, np.random.default_rng(2))
-    assert np.mean(batch.observations[:, 0] == 1) == pytest.approx(0.4, abs=0.02)
+    assert np.mean(batch.decisions.observation[:, 0, 0] == 1) == pytest.approx(0.4, abs=0.02)
 
 
 def test_priorities_of_overwritten_decisions_are_skipped() -> None:
@@ -307,12 +306,12 @@ def test_priorities_of_overwritten_decisions_are_skipped() -> None:
         put(replay, 0, number)
     replay.update_priorities(old.indices, np.full(50, 1e6))
     batch = replay.sample(500, np.random.default_rng(0))
-    assert len(set(batch.observations[:, 1])) == 10
+    assert len(set(batch.decisions.observation[:, 0, 1])) == 10
     with pytest.raises(ValueError, match="finite"):
         replay.update_priorities(old.indices, np.full(50, np.nan))
 
 
-@pytest.mark.parametrize("options", [{}, {"sparse_policy_size": 3, "priority_alpha": 1.0}])
+@pytest.mark.parametrize("options", [{}, {"store_action_masks": True, "priority_alpha": 1.0}])
 @pytest.mark.parametrize("decisions", [3, 33])
 def test_state_survives_a_weights_only_file(options: dict, decisions: int) -> None:
     replay, restored = make(**options), make(**options)
@@ -328,12 +327,7 @@ def test_state_survives_a_weights_only_file(options: dict, decisions: int) -> No
     restored.load_state_dict(torch.load(file, weights_only=True))
     for one in (replay, restored):
         put(one, 0, decisions)
-    for left, right in zip(
-        replay.sample(64, np.random.default_rng(5)),
-        restored.sample(64, np.random.default_rng(5)),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(left, right)
+    assert_same(*(one.sample(64, np.random.default_rng(5)) for one in (replay, restored)))
     with pytest.raises(ValueError, match="lane_capacity=20.*lane_capacity=30"):
         make(capacity=60, **options).load_state_dict(replay.state_dict())
 
@@ -342,9 +336,7 @@ def test_same_generator_same_batch() -> None:
     replay = make()
     for number in range(10):
         put(replay, 0, number, end=CUT if number == 5 else 0)
-    batches = [replay.sample(32, np.random.default_rng(3)) for _ in range(2)]
-    for left, right in zip(*batches, strict=True):
-        np.testing.assert_array_equal(left, right)
+    assert_same(*(replay.sample(32, np.random.default_rng(3)) for _ in range(2)))
 
 
 @pytest.mark.parametrize(
@@ -362,7 +354,7 @@ def test_bad_decisions_are_refused_whole(changes: dict, message: str) -> None:
     replay = make()
     with pytest.raises(ValueError, match=message):
         put(replay, 1, 0, **changes)
-    assert replay.total_appended == 0
+    assert replay.num_decisions == 0
 
 
 @pytest.mark.parametrize(
@@ -386,9 +378,8 @@ def test_lanes_out_of_range_or_named_twice_and_empty_replays_are_refused() -> No
         replay.sample(1, np.random.default_rng(0))
     with pytest.raises(ValueError, match="lanes must be 0 to 1"):
         put(replay, 2, 0)
-    fields = (np.zeros((2, 2)), np.zeros(2), np.zeros(2), np.full((2, ACTIONS), 1 / ACTIONS))
     with pytest.raises(ValueError, match="one decision an append"):
-        replay.append(np.array([1, 1]), *fields, np.zeros(2), np.ones(2), np.zeros(2), np.zeros(2))
+        replay.append(np.array([1, 1]), empty_decisions(replay.fields, (2,)))
 
 
 def test_sum_tree_draws_by_weight() -> None:
@@ -401,25 +392,30 @@ def test_sum_tree_draws_by_weight() -> None:
     assert set(tree.draw(np.linspace(0.0, 1.0, 50))) == {1}
 
 
-def test_look_aheads_come_back_with_their_decisions() -> None:
-    """Also through a checkpoint, and of a decision without any there are none."""
-    replay = make(outlook_shape=(3, 2))
-    for number in range(6):
-        found = np.full((1, 3, 2), number + 0.5, np.float16)
-        found[0, 1] = np.inf
-        seen = Outlooks(np.array([[number, 1, NO_ACTION]], np.int16), found)
-        put(replay, 0, number, outlooks=None if number == 4 else seen)
-    saved = make(outlook_shape=(3, 2))
-    saved.load_state_dict(replay.state_dict())
-    for one in (replay, saved):
-        batch = one.sample(50, np.random.default_rng(0))
-        assert batch.outlooks is not None
-        for observation, actions, loading in zip(batch.observations, *batch.outlooks, strict=True):
-            number = int(observation[1])
-            if number == 4:
-                assert (actions == NO_ACTION).all()
-                continue
-            assert actions.tolist() == [number, 1, NO_ACTION]
-            assert loading[0].tolist() == [number + 0.5] * 2 and np.isinf(loading[1]).all()
-    with pytest.raises(ValueError, match="outlook"):
+def test_extra_fields_come_back_with_their_decisions() -> None:
+    """As they were declared, at every position, and through a checkpoint."""
+    extras = {"cost": Field((3, 2), np.float16), "seen": Field((5,), np.bool_)}
+    replay, saved = make(extras=extras), make(extras=extras)
+    assert replay.nbytes - make().nbytes == 40 * (3 * 2 * 2 + 1)
+
+    def cost(number: int) -> np.ndarray:
+        return np.array([[number, 0.5], [np.inf, -1.0], [0.25, number + 0.5]], np.float16)
+
+    for number in range(8):
+        seen = np.arange(5) < number
+        put(replay, 0, number, extras={"cost": cost(number)[None], "seen": seen[None]})
+    file = io.BytesIO()
+    torch.save(replay.state_dict(), file)
+    file.seek(0)
+    saved.load_state_dict(torch.load(file, weights_only=True))
+    assert_same(*(one.sample(50, np.random.default_rng(0)) for one in (replay, saved)))
+    row = row_of(saved, 2).decisions
+    assert row.extras["cost"].dtype == np.float16 and row.extras["seen"].dtype == bool
+    np.testing.assert_array_equal(row.extras["cost"], [cost(number) for number in range(2, 6)])
+    assert row.extras["seen"].sum(axis=1).tolist() == [2, 3, 4, 5]
+    with pytest.raises(ValueError, match="cost"):
         make().load_state_dict(replay.state_dict())
+    with pytest.raises(ValueError, match="this replay keeps cost, which the decisions do not have"):
+        put(replay, 0, 8)
+    with pytest.raises(ValueError, match="decisions have a field 'reward' already"):
+        make(extras={"reward": Field((), np.float32)})

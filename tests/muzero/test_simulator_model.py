@@ -341,16 +341,16 @@ def test_truncation_bootstraps_from_the_network(env: PowerGridVectorEnv):
         discount=0.9,
         model=SimulatorPlanning,
     )
-    experience = group.play(1, temperature=1.0)
+    decisions = group.play(1, temperature=1.0).decisions
     group.close()
     again = factory(2)
     again.reset(seed=[int(seed) for seed in np.random.SeedSequence([0, 0]).generate_state(2)])
-    observations, *_, infos = again.step(experience.action[0])
+    observations, *_, infos = again.step(decisions.action[0])
     finals = final_observations(observations, infos)
-    truncated = experience.end[0] == TRUNCATED
+    truncated = decisions.end[0] == TRUNCATED
     expected = LearnedModel(network, discount=0.9).policy_value(finals).value
     assert truncated.any() and expected.all()
-    assert np.allclose(experience.final_value[0], np.where(truncated, expected, 0))
+    assert np.allclose(decisions.final_value[0], np.where(truncated, expected, 0))
 
 
 # ------------------------------------------------------------------------------- configuration

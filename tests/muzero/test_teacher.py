@@ -32,7 +32,8 @@ from agents.muzero.search import SearchResult
 from agents.muzero.self_play import Experience
 from agents.muzero.self_play import SelfPlayGroup
 from agents.muzero.teacher import Advice
-from agents.muzero.teacher import LookaheadTeacher
+from agents.power_grid.teacher import LOADINGS
+from agents.power_grid.teacher import LookaheadTeacher
 from agents.resumable import ResumableVectorEnv
 from envs.vector import PowerGridVectorEnv
 from tests.muzero.cartpole import FACTORY
@@ -193,6 +194,8 @@ def test_wrong_options_are_named(options: dict[str, float], message: str) -> Non
 class Balance:
     """Teaches CartPole: push to the side that the pole falls to."""
 
+    findings: tuple[str, ...] = ()
+
     def __init__(self, lead: float = 0.5, certainty: float = 1.0) -> None:
         self.lead = lead
         self._certainty = certainty
@@ -207,7 +210,7 @@ class Balance:
         """``certainty`` for that side; it does not look ahead."""
         assert self._env is not None
         states = np.array([one.unwrapped.state for one in self._env.envs])  # pyright: ignore
-        return Advice(balance(states, self._certainty), None)
+        return Advice(balance(states, self._certainty))
 
 
 def balance(states: np.ndarray, certainty: float = 1.0) -> np.ndarray:
@@ -245,21 +248,20 @@ def play(teacher: Balance | None, *, taught: bool) -> tuple[Experience, Watched]
 
 def test_a_taught_round_learns_the_teachers_policies_and_is_led_in_its_share() -> None:
     experience, search = play(Balance(lead=0.5), taught=True)
-    expected = balance(experience.observation.reshape(-1, 4)).reshape(30, 4, 2)
-    np.testing.assert_array_equal(experience.policy, expected)
+    expected = balance(experience.decisions.observation.reshape(-1, 4)).reshape(30, 4, 2)
+    np.testing.assert_array_equal(experience.decisions.policy, expected)
     searched = np.stack([result.action for result in search.results])
     taught = expected.argmax(axis=2)
-    np.testing.assert_array_equal(experience.action[:, :2], taught[:, :2])
-    np.testing.assert_array_equal(experience.action[:, 2:], searched[:, 2:])
+    np.testing.assert_array_equal(experience.decisions.action[:, :2], taught[:, :2])
+    np.testing.assert_array_equal(experience.decisions.action[:, 2:], searched[:, 2:])
     assert (searched[:, :2] != taught[:, :2]).any() and (searched[:, 2:] != taught[:, 2:]).any()
     values = np.stack([result.value for result in search.results])
-    np.testing.assert_array_equal(experience.root_value, values)  # still the search's own
-    np.testing.assert_array_equal(experience.action_counts, np.bincount(experience.action.ravel()))
+    np.testing.assert_array_equal(experience.decisions.root_value, values)  # still the search's own
 
 
 def test_the_teachers_actions_are_draws_from_its_policy() -> None:
     experience, _ = play(Balance(lead=1.0, certainty=0.8), taught=True)
-    likely = experience.policy.argmax(axis=2) == experience.action
+    likely = experience.decisions.policy.argmax(axis=2) == experience.decisions.action
     assert 0.7 < likely.mean() < 0.9  # of 120 draws with 0.8
 
 
@@ -269,9 +271,11 @@ def test_a_teacher_is_silent_in_other_rounds_and_where_it_leads_nothing() -> Non
     listening, _ = play(Balance(lead=0.0), taught=True)
     for other in (silent, listening):
         for name in ("observation", "action", "reward", "root_value", "end"):
-            np.testing.assert_array_equal(getattr(other, name), getattr(alone, name))
-    np.testing.assert_array_equal(silent.policy, alone.policy)
-    assert (listening.policy != alone.policy).any()
+            np.testing.assert_array_equal(
+                getattr(other.decisions, name), getattr(alone.decisions, name)
+            )
+    np.testing.assert_array_equal(silent.decisions.policy, alone.decisions.policy)
+    assert (listening.decisions.policy != alone.decisions.policy).any()
 
 
 # ----------------------------------------------------------------------------------- training
@@ -408,34 +412,27 @@ def test_the_look_ahead_teaches_alike_in_processes_and_across_resumes(
     assert_same_weights(whole, resumed)
 
 
-def test_what_foresees_wants_a_teacher_that_looks_ahead() -> None:
+def test_the_flow_network_wants_a_teacher_that_looks_ahead() -> None:
     agent, factory = grid_agent("network=flow", "agent/teacher=none")
-    with pytest.raises(ValueError, match="FlowNetwork foresees .* set agent/teacher=lookahead"):
+    with pytest.raises(ValueError, match="and there is none; set agent/teacher=lookahead"):
         agent.preflight(factory, TrainerSettings(total_env_steps=1000))
-
-
-def test_a_teacher_that_does_not_look_ahead_cannot_teach_foresight() -> None:
-    torch.manual_seed(0)
-    network = MLPNetwork(observation_shape=(4,), num_actions=2, hidden_size=8, state_size=8)
-    group = SelfPlayGroup(
-        group=0, make_environment=FACTORY, num_envs=2, network=network, seed=0, discount=0.99,
-        search=GumbelSearch(num_simulations=2, max_considered=2), teacher=Balance(),
-        num_outlooks=2,
-    )  # fmt: skip
-    with pytest.raises(ValueError, match="Balance does not look ahead"):
-        group.play(1, temperature=1.0, taught=True)
-    group.close()
+    (target,) = agent.network.auxiliary_targets
+    with pytest.raises(ValueError, match="and Balance does not; set agent/teacher=lookahead"):
+        target.check_teacher(Balance())
+    target.check_teacher(LookaheadTeacher())
 
 
 def test_advice_tells_the_loadings_that_were_looked_at(env: PowerGridVectorEnv) -> None:
     _, infos = env.reset(seed=4)
     mask = infos["action_mask"]
     advice = bound(env).advise(mask)
-    assert advice.loadings is not None and advice.loadings.shape == (*mask.shape, 20)
-    assert np.isnan(advice.loadings[mask == 0]).all()
+    assert LookaheadTeacher.findings == (LOADINGS,) == tuple(advice.findings)
+    loadings = advice.findings[LOADINGS]
+    assert loadings.shape == (*mask.shape, 20)
+    assert np.isnan(loadings[mask == 0]).all()
     for row, look in enumerate(env.simulate([np.flatnonzero(legal) for legal in mask])):
         assert look is not None and look.game_over.any() and not look.game_over.all()
-        np.testing.assert_array_equal(advice.loadings[row, mask[row] != 0], look.rho)
+        np.testing.assert_array_equal(loadings[row, mask[row] != 0], look.rho)
         assert np.isinf(look.rho[look.game_over]).all()
         assert np.isfinite(look.rho[~look.game_over]).all()
         np.testing.assert_array_equal(look.rho.max(axis=1), look.rho_max)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from agents.environments import EnvironmentFactory
+from agents.muzero.decision import map_fields
 from agents.muzero.networks.mlp import MLPNetwork
 from agents.muzero.search import GumbelSearch
 from agents.muzero.self_play import SelfPlayGroup
@@ -67,18 +68,17 @@ def play(pool, work, rounds, between=lambda index: None):
 def assert_same(first, second):
     assert len(first) == len(second)
     for one, other in zip(first, second, strict=True):
-        for name in ("observation", "action", "reward", "policy", "root_value", "end"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        map_fields(np.testing.assert_array_equal, one.decisions, other.decisions)
         assert one.episodes == other.episodes
 
 
 def test_episodes_and_steps_are_counted(work):
     (experience,) = play(LocalPool(make_group, 1), work, 1)
     assert experience.env_steps == 80
-    assert experience.action_counts.sum() == 80
-    assert len(experience.episodes) == (experience.end > 0).sum() > 0
+    assert experience.decisions.action.size == 80
+    assert len(experience.episodes) == (experience.decisions.end > 0).sum() > 0
     assert all(episode.reward == episode.env_steps for episode in experience.episodes)
-    np.testing.assert_allclose(experience.policy.sum(axis=-1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(experience.decisions.policy.sum(axis=-1), 1.0, rtol=1e-5)
 
 
 def test_a_killed_process_is_replaced_and_changes_nothing(work, caplog):

@@ -6,7 +6,6 @@ from agents.muzero.networks.base import StateActionLinear
 from agents.muzero.networks.base import Transition
 from agents.muzero.networks.base import Unrolled
 from agents.muzero.networks.base import min_max_normalize
-from agents.muzero.networks.flow import FlowNetwork
 from agents.muzero.networks.heads import CategoricalCodec
 from agents.muzero.networks.heads import Codec
 from agents.muzero.networks.heads import ScalarCodec
@@ -18,7 +17,6 @@ from agents.muzero.networks.residual import ResidualNetwork
 __all__ = [
     "CategoricalCodec",
     "Codec",
-    "FlowNetwork",
     "MLPNetwork",
     "MuZeroNetwork",
     "NetworkOutput",

@@ -13,12 +13,15 @@ import math
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from agents.muzero.auxiliary import AuxiliaryTarget
+from agents.muzero.decision import Field
 from agents.muzero.networks.heads import Codec
 
 STATE_SPREAD_FLOOR = 1e-5  # least range that a state is divided by when it is scaled to [0, 1]
@@ -49,14 +52,6 @@ class Unrolled(NamedTuple):
     hidden: torch.Tensor  # [B, K+1, H]
 
 
-class Outlook(NamedTuple):
-    """What a network foresees of M actions, a step ahead."""
-
-    loading: torch.Tensor  # [M, L], of each line of the grid
-    end_logit: torch.Tensor  # [M], that the game would end
-    score: torch.Tensor  # [M], what the foreseen loading adds to the policy's logit
-
-
 class ParameterGroup(NamedTuple):
     """Parameters that are learned alike."""
 
@@ -67,9 +62,6 @@ class ParameterGroup(NamedTuple):
 
 class MuZeroNetwork(nn.Module, ABC):
     """Representation, dynamics and prediction.
-
-    A network with ``foresees`` also says what single actions lead to, learned from a simulator's
-    look-aheads: it has ``num_lines``, ``outlook`` and ``choice_logits``.
 
     Args:
         observation_shape: shape of one observation.
@@ -87,8 +79,7 @@ class MuZeroNetwork(nn.Module, ABC):
         ValueError: a size is not positive.
     """
 
-    foresees = False
-    num_lines = 0  # L, where it foresees
+    auxiliary_targets: Sequence[AuxiliaryTarget] = ()  # what it learns besides
 
     def __init__(
         self,
@@ -124,6 +115,15 @@ class MuZeroNetwork(nn.Module, ABC):
         """Numbers in one observation."""
         return math.prod(self.observation_shape)
 
+    @property
+    def recorded_fields(self) -> dict[str, Field]:
+        """Fields that are recorded with each decision for its auxiliary targets."""
+        return {
+            name: field
+            for target in self.auxiliary_targets
+            for name, field in target.fields.items()
+        }
+
     @abstractmethod
     def representation(self, observations: torch.Tensor) -> torch.Tensor:
         """Return states ``[B, H]`` of ``observations [B, ...]``."""
@@ -141,22 +141,6 @@ class MuZeroNetwork(nn.Module, ABC):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return all parameters, by how they are learned."""
         return [ParameterGroup(list(self.parameters()))]
-
-    def outlook(
-        self, observations: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor
-    ) -> Outlook:
-        """Return what it foresees of ``actions [M]`` int64 in ``observations[rows]``.
-
-        Args:
-            observations: ``[B, ...]``.
-            rows: ``[M]`` int64.
-            actions: ``[M]`` int64.
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not foresee")
-
-    def choice_logits(self, policy_logits: torch.Tensor, outlook: Outlook) -> torch.Tensor:
-        """Return the root policy's logits ``[M]`` of ``policy_logits [M]`` and what is foreseen."""
-        raise NotImplementedError(f"{type(self).__name__} does not foresee")
 
     def initial_inference(
         self, observations: torch.Tensor, legal: torch.Tensor | None = None

@@ -22,9 +22,9 @@ from agents.muzero.quality.errors import errors_by_depth
 from agents.muzero.quality.errors import look_along
 from agents.muzero.quality.errors import observed_returns
 from agents.muzero.quality.predictions import Predictions
-from agents.muzero.quality.predictions import foresee
 from agents.muzero.quality.predictions import predict_actions
 from agents.muzero.quality.predictions import predict_along
+from agents.muzero.quality.predictions import predict_loadings
 from agents.muzero.quality.predictions import predict_roots
 from agents.muzero.quality.ranking import Choices
 from agents.muzero.quality.ranking import best_actions
@@ -36,6 +36,7 @@ from agents.muzero.targets import TERMINATED
 from agents.muzero.targets import TRUNCATED
 from agents.muzero.targets import edge_discounts
 from agents.muzero.targets import spread_rewards
+from agents.power_grid.flow import FlowNetwork
 from envs.actions import DO_NOTHING
 
 MOST_UNSEEN = 0.1  # weight of the model's own estimate in a return that counts as observed
@@ -201,8 +202,8 @@ def _rank(
 ) -> tuple[Ranked, ...]:
     candidates = ~np.isnan(rho)
     scores = {"prior": predict_roots(network, decisions.observation, candidates).policy_logits}
-    if network.foresees:
-        scores["foreseen"] = -foresee(network, decisions.observation, candidates)
+    if isinstance(network, FlowNetwork):
+        scores["foreseen"] = -predict_loadings(network, decisions.observation, candidates)
     if with_model:
         scores["model"] = predict_actions(
             network, decisions.observation, candidates, discount=discount

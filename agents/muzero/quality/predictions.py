@@ -14,6 +14,7 @@ import torch
 from agents.muzero.model import LearnedModel
 from agents.muzero.model import PolicyValue
 from agents.muzero.networks.base import MuZeroNetwork
+from agents.power_grid.flow import FlowNetwork
 
 ROWS = 1024  # decisions unrolled at once
 STEPS = 4096  # actions tried at once
@@ -35,15 +36,15 @@ def predict_roots(
     Args:
         network: on any device; left in evaluation mode, as by the functions below.
         observations: ``[N, ...]``.
-        candidates: ``[N, A]`` bool, the actions whose priors are those of a search's root, where
-            the network foresees; None: its own policy.
+        candidates: ``[N, A]`` bool, the actions whose priors are those of a search's root; None:
+            the network's own policy, as below the root.
     """
     model = LearnedModel(network, discount=1.0, device=_device(network))  # roots have no edge
     parts = []
     for start in range(0, len(observations), ROWS):
         rows = slice(start, start + ROWS)
         judged = model.policy_value(observations[rows])
-        if candidates is not None and network.foresees:
+        if candidates is not None:
             priors = model.root(observations[rows], candidates[rows]).policy_logits
             judged = judged._replace(policy_logits=priors)
         parts.append(judged)
@@ -111,17 +112,19 @@ def predict_actions(
 
 
 @torch.inference_mode()
-def foresee(network: MuZeroNetwork, observations: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Return the highest line loading foreseen, ``[N, A]`` float32, NaN for no candidates.
+def predict_loadings(
+    network: FlowNetwork, observations: np.ndarray, candidates: np.ndarray
+) -> np.ndarray:
+    """Return the highest line loading predicted, ``[N, A]`` float32, NaN for no candidates.
 
     Args:
-        network: one that foresees.
+        network: one that predicts loadings.
         observations: ``[N, ...]``.
         candidates: ``[N, A]`` bool.
     """
 
     def score(seen: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        return network.outlook(seen, rows, actions).loading.amax(dim=1)
+        return network.outcomes(seen, rows, actions).loading.amax(dim=1)
 
     return _score_actions(network, observations, candidates, score)
 

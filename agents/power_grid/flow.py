@@ -17,19 +17,20 @@ from __future__ import annotations
 import math
 from typing import Annotated
 from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from agents.muzero.networks.base import NetworkOutput
-from agents.muzero.networks.base import Outlook
 from agents.muzero.networks.base import ParameterGroup
 from agents.muzero.networks.base import require_positive
-from agents.muzero.networks.grid_tables import GridTables
-from agents.muzero.networks.potentials import Potentials
-from agents.muzero.networks.potentials import Wiring
 from agents.muzero.networks.residual import ResidualNetwork
+from agents.power_grid.grid_tables import GridTables
+from agents.power_grid.lookaheads import LookaheadTarget
+from agents.power_grid.potentials import Potentials
+from agents.power_grid.potentials import Wiring
 from agents.signatures import KeywordsOf
 
 _CHANNELS = 2  # of active and of reactive power: angles and voltages, so to speak
@@ -39,6 +40,14 @@ _STRAIN = 50.0  # how sharply a line just above its limit is told from one just 
 _LEAST_LEAK = 1e-4  # grounds every part of a graph
 _RATE = 30.0  # the few numbers that mean something learn this many times as fast as weights
 _ENDING_RATE = 5.0
+
+
+class Outcomes(NamedTuple):
+    """What is predicted of M actions, a step ahead."""
+
+    loading: torch.Tensor  # [M, L], of each line of the grid
+    end_logit: torch.Tensor  # [M], that the game would end
+    score: torch.Tensor  # [M], what the predicted loading adds to the policy's logit
 
 
 class FlowNetwork(ResidualNetwork):
@@ -63,14 +72,14 @@ class FlowNetwork(ResidualNetwork):
             the teacher best (0.7) chooses worse: in rare states it overrules what is foreseen.
         caution: how much the policy shuns what may end the game; 1 takes its probabilities as they
             are, more is for whom one ending costs more than many good choices win.
+        lookaheads: actions of each taught decision whose look-ahead is learned from.
+        lookahead_weight: of the losses on those, see ``LookaheadTarget``.
         residual: of ``ResidualNetwork``.
 
     Raises:
         ValueError: a size is not positive, a weight is negative or not finite, or these are not the
             sizes of the grid's features and actions.
     """
-
-    foresees = True
 
     def __init__(
         self,
@@ -82,6 +91,8 @@ class FlowNetwork(ResidualNetwork):
         end_size: int = 64,
         habit: float = 0.25,
         caution: float = 30.0,
+        lookaheads: int = 16,
+        lookahead_weight: float = 1.0,
         **residual: Annotated[Any, KeywordsOf(ResidualNetwork)],
     ) -> None:
         super().__init__(observation_shape=observation_shape, num_actions=num_actions, **residual)
@@ -94,7 +105,11 @@ class FlowNetwork(ResidualNetwork):
         self.tables = GridTables(
             grid, observation_size=self.observation_size, num_actions=num_actions
         )
-        self.num_lines = self.tables.num_lines
+        self.auxiliary_targets = (
+            LookaheadTarget(
+                num_lines=self.tables.num_lines, size=lookaheads, weight=lookahead_weight
+            ),
+        )
         self.loadings = _Loadings(self.tables, readout_size)
         self.endings = _Endings(self.tables, self.observation_size, end_size)
         knots = torch.tensor(_KNOTS)
@@ -129,15 +144,21 @@ class FlowNetwork(ResidualNetwork):
         if legal is None:
             legal = torch.ones_like(output.policy_logits, dtype=torch.bool)
         rows, actions = legal.nonzero(as_tuple=True)
-        outlook = self.outlook(observations, rows, actions)
-        choice = self.choice_logits(output.policy_logits[rows, actions], outlook)
+        outcomes = self.outcomes(observations, rows, actions)
+        choice = self.choice_logits(output.policy_logits[rows, actions], outcomes)
         logits = output.policy_logits.index_put((rows, actions), choice)
         return output._replace(policy_logits=logits)
 
-    def outlook(
+    def outcomes(
         self, observations: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor
-    ) -> Outlook:
-        """See ``MuZeroNetwork.outlook``."""
+    ) -> Outcomes:
+        """Return what it predicts of ``actions [M]`` int64 in ``observations[rows]``.
+
+        Args:
+            observations: ``[B, ...]``.
+            rows: ``[M]`` int64.
+            actions: ``[M]`` int64.
+        """
         flat = observations.flatten(1)
         present = self.tables.busbars(flat)
         foreseen = self.tables.after(present[rows], actions)
@@ -150,13 +171,13 @@ class FlowNetwork(ResidualNetwork):
         beyond = (highest[:, None] - self.knots).relu()
         departures = tables.departures(foreseen)
         score = beyond @ self.slopes * _STEEPNESS + departures * self.departure_slope
-        return Outlook(loading.t(), end_logit, score)
+        return Outcomes(loading.t(), end_logit, score)
 
-    def choice_logits(self, policy_logits: torch.Tensor, outlook: Outlook) -> torch.Tensor:
-        """See ``MuZeroNetwork.choice_logits``."""
+    def choice_logits(self, policy_logits: torch.Tensor, outcomes: Outcomes) -> torch.Tensor:
+        """Return the root policy's logits ``[M]``, of ``policy_logits [M]`` and outcomes."""
         # what ends the game is learned from endings alone
-        shunned = functional.softplus(outlook.end_logit.detach()) * self.caution
-        return self.habit * policy_logits + outlook.score - shunned
+        shunned = functional.softplus(outcomes.end_logit.detach()) * self.caution
+        return self.habit * policy_logits + outcomes.score - shunned
 
 
 class _Balance(nn.Module):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from agents.muzero.networks.potentials import Wiring
+from agents.power_grid.potentials import Wiring
 from envs import GridLayout
 from envs import grid_blueprint
 from envs.observations import FeaturesEncoder

@@ -178,11 +178,14 @@ class ResumableVectorEnv(Copyable, SyncVectorEnv):
             infos,
         )
 
-    def simulate(self, action_ids: Sequence[np.ndarray | None]) -> list[Lookahead | None]:
+    def simulate(
+        self, action_ids: Sequence[np.ndarray | None], outages: np.ndarray | None = None
+    ) -> list[Lookahead | None]:
         """Look ahead on the forecast in each environment, changing nothing.
 
         Args:
             action_ids: B entries: ``[K_i]`` integers, or None to leave an environment out.
+            outages: what each environment's own ``simulate`` is told may be lost, if anything.
 
         Returns:
             B ``Lookahead`` of ``K_i`` actions, None where none was asked for.
@@ -207,8 +210,9 @@ class ResumableVectorEnv(Copyable, SyncVectorEnv):
                     "PowerGrid-v0 has."
                 )
             ids = np.asarray(ids, dtype=np.int64)
-            self.simulator_calls[index] += ids.size
-            results.append(env.get_wrapper_attr("simulate")(ids))
+            found = env.get_wrapper_attr("simulate")(ids, *(() if outages is None else (outages,)))
+            self.simulator_calls[index] += found.game_over.size
+            results.append(found)
         return results
 
     def info_texts(self) -> dict[str, np.ndarray]:

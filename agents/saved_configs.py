@@ -23,7 +23,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "observation": ("env.kwargs.observation", "env.simulator", "env.wrappers"),
     "reward": ("env.kwargs.reward",),
-    "wrappers": ("env.kwargs.idle_gate", "env.kwargs.reconnect_lines"),
+    "opponent": ("env.kwargs.opponent",),
+    "wrappers": (
+        *("env.kwargs.idle_gate", "env.kwargs.ask_every", "env.kwargs.ask_at_attacks"),
+        *("env.kwargs.n1_gate", "env.kwargs.reconnect_lines"),
+    ),
     "agent": ("agent",),
     "agent/model": ("agent.model",),
     "agent/teacher": ("agent.teacher",),

@@ -23,11 +23,19 @@ import numpy as np
 
 import envs  # noqa: F401  (registers PowerGrid-v0)
 from benchmarks.profiling import functions_by_time
+from envs.opponents import OPPONENTS
 from envs.power_grid import PowerGridEnv
 from envs.vector import PowerGridVectorEnv
 
 GRIDS = (1, 16, 64, 256)
 GATE = 0.95  # rho from which on the agent decides
+# lines whose loss a grid survives for some days with nothing done, so that resets do not count
+MILD = {"lines": ["11_12_13", "12_13_14"], "duration": 48, "period": 144, "budget_per_step": 0.34}
+ATTACKED: dict[str, dict[str, Any]] = {
+    "asked hourly": {"ask_every": 12},
+    "asked at attacks": {"ask_at_attacks": True},
+    "N-1 gate": {"n1_gate": 2.0},
+}
 BURST = 10  # steps between two looks at the clock, which takes its time too
 SHARE = 0.1  # of decisions that are a random legal action, where not all do nothing
 
@@ -109,6 +117,20 @@ def lookahead_ms(seconds: float) -> tuple[float, float, int]:
     reference.close()
     env.close()
     return float(np.median(fast)), float(np.median(slow)), len(actions)
+
+
+def losses_ms(seconds: float) -> tuple[float, int, int]:
+    """Return milliseconds for all distinct actions, each with each loss; their numbers."""
+    env = PowerGridVectorEnv(1)
+    env.reset(seed=0)
+    lines = OPPONENTS["rte_case14"].number_lines(env.layout.line_names)
+    actions = np.flatnonzero(env.catalogue.distinct(env.state)[0])
+    spent: list[float] = []
+    while 1000 * seconds > sum(spent) or len(spent) < 5:
+        env.step([0])
+        spent.append(_ms(lambda: env.simulate([actions], lines)))
+    env.close()
+    return float(np.median(spent)), len(actions), len(lines)
 
 
 def _ms(function: Callable[[], Any]) -> float:
@@ -196,6 +218,11 @@ def main() -> None:
         for reward in ("survival", "l2rpn")
     }
     print(f"gated at {GATE}, 16 grids:", {key: round(rate) for key, rate in gated.items()})
+    attacked = {
+        name: vector_rate(16, pick_nothing, seconds, reward="survival", opponent=MILD, **options)
+        for name, options in ATTACKED.items()
+    }
+    print("under an opponent, 16 grids:", {key: round(rate) for key, rate in attacked.items()})
 
     clock = time.perf_counter
     reference = _apart(reference_rate, 2, pick_nothing, seconds, clock=clock)
@@ -216,6 +243,8 @@ def main() -> None:
         f"looking ahead at {count} actions: {fast_ms:.1f} ms, reference {slow_ms:.0f} ms, "
         f"{slow_ms / fast_ms:.1f} x"
     )
+    loss_ms, count, lines = losses_ms(seconds)
+    print(f"looking ahead at {count} actions and the loss of {lines} lines: {loss_ms:.1f} ms")
     decision_ms = greedy_ms(seconds)
     print(f"greedy look-ahead: {decision_ms:.1f} ms a decision")
     mb_per_grid = _apart(_memory, 1, 256) / 256
@@ -244,6 +273,8 @@ def main() -> None:
         "lookahead_ms": round(fast_ms, 1),
         "reference_lookahead_ms": round(slow_ms, 1),
         "lookahead_ratio": round(slow_ms / fast_ms, 1),
+        "lookahead_losses_ms": round(loss_ms, 1),
+        "attacked_steps_per_s": {key: round(rate) for key, rate in attacked.items()},
         "greedy_ms": round(decision_ms, 1),
         "mb_per_grid": round(mb_per_grid, 3),
     }

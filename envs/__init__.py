@@ -4,7 +4,8 @@
 - ``vector``: many of it at once, on lightsim2grid's C++ power flow (``lightsim``); the fast one.
 - ``actions``, ``observations``, ``rewards``: what an agent does, sees and earns.
 - ``scenarios``: where load and generation come from.
-- ``wrappers``: the idle gate, putting lines back.
+- ``opponents``: who takes lines out.
+- ``wrappers``: the idle gate, putting lines back; ``asking``: when an agent is asked.
 - ``state``: the records that simulators fill and all else reads.
 - ``blueprints``: what is fixed of a grid, without an environment.
 - ``process_setup``: folders for numba and matplotlib where the usual ones cannot be written.

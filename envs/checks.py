@@ -36,6 +36,39 @@ def check_action(action: Any, num_actions: int) -> int:
     return number
 
 
+def check_attack_seed(value: Any) -> int:
+    """Return the seed of an episode's attacks as an int.
+
+    Raises:
+        ValueError: it is not an integer in [0, 2^31 - 1).
+    """
+    if not is_integer(value) or not 0 <= value < 2**31 - 1:
+        raise ValueError(
+            f"the reset option 'attack_seed' must be an integer from 0 to {2**31 - 2}, but is "
+            f"{value!r}"
+        )
+    return int(value)
+
+
+def check_outages(outages: Any, num_lines: int) -> np.ndarray:
+    """Return the lines whose loss is looked at, ``[C]`` int64.
+
+    Raises:
+        ValueError: they are not integers in [0, num_lines).
+    """
+    given = np.asarray(outages)
+    if given.size == 0:
+        given = given.astype(np.int64)
+    if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(f"outages must be a list of lines, by number, but is {outages!r}")
+    wrong = given[(given < 0) | (given >= num_lines)]
+    if len(wrong):
+        raise ValueError(
+            f"outages are lines from 0 to {num_lines - 1}, by number, but one is {wrong[0]}"
+        )
+    return given.astype(np.int64)
+
+
 def check_count(name: str, value: Any, *, least: int = 1) -> int:
     """Return ``value`` as an int.
 

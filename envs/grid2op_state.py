@@ -85,6 +85,7 @@ def grid_state(
     step: int,
     max_step: int,
     minutes: np.datetime64,
+    attack_steps: np.ndarray | None = None,
 ) -> GridState:
     """Return the state of one grid, with a batch axis of 1.
 
@@ -96,11 +97,15 @@ def grid_state(
         step: steps since the scenario's start.
         max_step: steps of the whole scenario.
         minutes: wall clock of the series.
+        attack_steps: ``[L]`` int32, see ``GridState``; None where no line is attacked, or where
+            nobody can tell.
     """
     obs: Any = observation
     load_p, load_q = obs.load_p, obs.load_q
     gen_p, gen_v = obs.gen_p, obs.gen_v
     forecast = obs._forecasted_inj
+    if attack_steps is None:
+        attack_steps = np.zeros(len(obs.rho), dtype=np.int32)
     injection = forecast[1][1].get("injection", {}) if len(forecast) > 1 else {}
     return GridState(
         rho=obs.rho[None],
@@ -136,6 +141,7 @@ def grid_state(
         clock=np.array([minutes], dtype="datetime64[m]"),
         step=np.array([step], dtype=np.int32),
         max_step=np.array([max_step], dtype=np.int32),
+        attack_steps=attack_steps[None],
         last_busbar=last_busbar.astype(np.int8)[None],
     )
 

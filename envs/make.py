@@ -6,8 +6,9 @@ from typing import Any
 
 import gymnasium as gym
 
+from envs.asking import UNGATED
+from envs.asking import make_asking
 from envs.checks import check_flag
-from envs.checks import check_gate
 from envs.names import choose
 from envs.names import keywords_of
 from envs.power_grid import PowerGridEnv
@@ -21,6 +22,9 @@ ENV_ID = "PowerGrid-v0"
 def make_power_grid(
     *,
     idle_gate: float | None = None,
+    ask_every: int | None = None,
+    ask_at_attacks: bool = False,
+    n1_gate: float | None = None,
     reset_reward: str = "first_step",
     reconnect_lines: bool = False,
     **options: Any,
@@ -28,7 +32,11 @@ def make_power_grid(
     """Make a ``PowerGridEnv`` with the wrappers asked for.
 
     Args:
-        idle_gate: rho from which on the agent decides (``IdleGate``); None for every step.
+        idle_gate: rho from which on the agent decides (``IdleGate``).
+        ask_every: steps after which it decides in any case.
+        ask_at_attacks: whether it decides when an attack begins or ends.
+        n1_gate: rho after the worst foreseen loss of a line, from which on it decides. Without any
+            of these four, it decides at every step.
         reset_reward: where the gate pays what was earned before the first decision: "first_step",
             with the first step's reward, or "info", in ``info["reset_reward"]`` alone.
         reconnect_lines: close lines that are out where the agent does nothing
@@ -40,19 +48,33 @@ def make_power_grid(
     """
     for name in options:
         choose("keyword argument", name, _KEYWORDS)
-    gate = check_gate(idle_gate)
     choose("reset_reward", reset_reward, RESET_REWARDS)
     reconnect_lines = check_flag("reconnect_lines", reconnect_lines)
-    env: gym.Env[Any, Any] = PowerGridEnv(**options)
+    grid = PowerGridEnv(**options)
+    env: gym.Env[Any, Any] = grid
     if reconnect_lines:
         env = ReconnectLines(env)
-    if gate is not None:
-        env = IdleGate(env, gate, reset_reward=reset_reward)
+    asking = make_asking(
+        idle_gate=idle_gate,
+        ask_every=ask_every,
+        ask_at_attacks=ask_at_attacks,
+        n1_gate=n1_gate,
+        opponent=grid.opponent,
+    )
+    if asking is not None:
+        env = IdleGate(
+            env,
+            idle_gate,
+            every=ask_every,
+            attacks=ask_at_attacks,
+            n1=n1_gate,
+            reset_reward=reset_reward,
+        )
     return env
 
 
 _KEYWORDS = (
     *keywords_of(PowerGridEnv.__init__),
-    *("idle_gate", "reset_reward", "reconnect_lines"),
+    *(*UNGATED, "reset_reward", "reconnect_lines"),
 )
 make_power_grid.metadata = PowerGridEnv.metadata  # gymnasium reads the render modes here

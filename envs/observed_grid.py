@@ -124,7 +124,11 @@ class ObservedPowerGrid(PowerGridEnv):
         }
         return self.complete({**info, **more})
 
-    def simulate(self, action_ids: Sequence[int] | np.ndarray) -> Lookahead:
+    def simulate(
+        self,
+        action_ids: Sequence[int] | np.ndarray,
+        outages: Sequence[int] | np.ndarray | None = None,
+    ) -> Lookahead:
         """See ``PowerGridEnv.simulate``.
 
         Raises:
@@ -135,7 +139,7 @@ class ObservedPowerGrid(PowerGridEnv):
                 "this grid2op environment has no forecasts to look ahead on: play series that "
                 "have some, such as envs.scenarios.export writes"
             )
-        return super().simulate(action_ids)
+        return super().simulate(action_ids, outages)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -19,15 +19,19 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
 
+from envs.actions import DO_NOTHING
 from envs.actions import MASKS
 from envs.actions import ActionCatalogue
+from envs.asking import lines_at_risk
 from envs.blackout_text import after_cascade
 from envs.blackout_text import what_it_says
 from envs.checks import check_action
 from envs.checks import check_action_list
+from envs.checks import check_attack_seed
 from envs.checks import check_count
 from envs.checks import check_flag
 from envs.checks import check_options
+from envs.checks import check_outages
 from envs.copies import Copyable
 from envs.grid2op_options import check_grid2op_env
 from envs.grid2op_options import check_grid2op_options
@@ -36,7 +40,12 @@ from envs.grid2op_state import grid_state
 from envs.names import choose
 from envs.names import named_keywords
 from envs.observations import make_encoder
+from envs.opponents import Opponent
+from envs.opponents import grid2op_opponent
+from envs.opponents import losing
+from envs.opponents import make_opponent
 from envs.prototypes import new_grid2op
+from envs.rewards import N1Reward
 from envs.rewards import StepOutcome
 from envs.rewards import find_grid2op_reward
 from envs.rewards import make_reward
@@ -48,13 +57,14 @@ from envs.scenarios import check_parameters
 from envs.scenarios import find_source
 from envs.scenarios import make_grid2op
 from envs.scenarios import set_scenario
+from envs.scenarios.grids import grid_columns
 from envs.state import GridLayout
 from envs.state import GridState
 from envs.state import Lookahead
 
 STARTS = ("beginning", "random")
 LEAST_STEPS = 288  # a random start leaves at least a day to play
-RESET_OPTIONS = ("scenario", "first_step")
+RESET_OPTIONS = ("scenario", "first_step", "attack_seed")
 # one substation or one line at a time, as in the field's benchmarks on this grid
 PARAMETERS: Mapping[str, Any] = {"MAX_SUB_CHANGED": 1, "MAX_LINE_STATUS_CHANGED": 1}
 
@@ -86,13 +96,14 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     ## Rewards
     By name: "l2rpn" (default; sum over lines of 1 - min(loading, 1)^2, 0 in a blackout and, as in
     grid2op, at the completing step), "survival", "blackout", "near_reference", "margin",
-    "redispatch_cost" (see ``envs.rewards``), a reward class of grid2op's by its own name, such as
-    "EpisodeDurationReward", or "module:Class" of an ``envs.rewards.Reward`` of one's own.
+    "n1", "redispatch_cost" (see ``envs.rewards``), a reward class of grid2op's by its own name,
+    such as "EpisodeDurationReward", or "module:Class" of an ``envs.rewards.Reward`` of one's own.
 
     ## Starting State
     All elements on busbar 1, all lines in service, at the first row of a scenario drawn from the
     split, or (start="random") at a random row that leaves at least 288 steps.
-    ``reset(options={"scenario": name, "first_step": row})`` picks both.
+    ``reset(options={"scenario": name, "first_step": row})`` picks both, and ``"attack_seed"`` what
+    the opponent draws from.
 
     ## Episode End
     Blackout (a load or generator cut off, an island, no power-flow solution) is ``terminated``.
@@ -102,7 +113,9 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     From ``reset`` and ``step``, numbers only: ``action_mask`` int8 [A], 1 = legal now; ``step``
     int, row of the scenario now on the grid; ``rho_max`` float, highest line loading (0 after a
     blackout); ``illegal`` bool; ``duration`` int, grid steps played by this call. Under an idle
-    gate, ``reset`` adds ``reset_reward`` float, see ``envs.wrappers.IdleGate``.
+    gate, ``reset`` adds ``reset_reward`` float, see ``envs.wrappers.IdleGate``. With an opponent
+    also ``attack_steps`` int32 [L], steps that each line is held out still, at least, and
+    ``attacks`` int, those that began so far.
 
     In words, from ``info_texts()`` at any time, or in every info with ``text_infos=True``:
     ``scenario``, its name; ``illegal_reason``, "" if legal; ``end``: "", "blackout: ..." with the
@@ -119,15 +132,18 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     - ``start``: "beginning" or "random".
     - ``action_mask``: "legal"; "distinct": of the legal actions that lead to the same topology,
       only the first; "connected": of those, the ones that cut nothing off from the grid.
+    - ``opponent``: who takes lines out: "none", "rl4pnc", "rte_case14", "grid" (the one in the
+      grid's own configuration), an ``envs.opponents.Opponent``, or a mapping of what it is made of.
     - ``parameters``: grid2op ``Parameters`` that differ from the grid's, such as
       ``{"NB_TIMESTEP_COOLDOWN_SUB": 3}``.
-    - ``grid2op_options``: what else ``grid2op.make`` should get, such as an opponent; see
+    - ``grid2op_options``: what else ``grid2op.make`` should get, such as an opponent of yours; see
       ``envs.grid2op_options`` for what is covered.
     - ``text_infos``: put the words into infos, too. Tools that make tensors of infos take none.
     - ``render_mode``: None or "rgb_array".
 
-    ``gymnasium.make`` also takes ``idle_gate``, ``reset_reward`` and ``reconnect_lines``, which
-    wrap the environment in ``envs.wrappers.IdleGate`` and ``ReconnectLines``.
+    ``gymnasium.make`` also takes ``idle_gate``, ``ask_every``, ``ask_at_attacks``, ``n1_gate``,
+    ``reset_reward`` and ``reconnect_lines``, which wrap the environment in
+    ``envs.wrappers.IdleGate`` and ``ReconnectLines``.
 
     ## Copies
     Copied or pickled, also in mid-episode, it goes on as it would have, generators included. Since
@@ -158,6 +174,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         max_steps: int | None = None,
         start: str = "beginning",
         action_mask: str = "legal",
+        opponent: str | Mapping[str, Any] | Opponent | None = "none",
         parameters: Mapping[str, Any] | None = None,
         grid2op_options: Mapping[str, Any] | None = None,
         text_infos: bool = False,
@@ -179,6 +196,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             max_steps=max_steps,
             start=start,
             action_mask=action_mask,
+            opponent=opponent,
             parameters=parameters,
             grid2op_options=grid2op_options,
             text_infos=text_infos,
@@ -198,8 +216,13 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         their_reward = find_grid2op_reward(reward)
         rules = {**PARAMETERS, **check_parameters(parameters)}
         options = check_grid2op_options(grid2op_options)
+        self.opponent: Opponent | None = make_opponent(opponent, grid)
+        if self.opponent is not None:
+            self.opponent.number_lines(grid_columns(grid).line_names)
         self._open = partial(
-            partial(make_grid2op, **options) if options else new_grid2op,
+            partial(make_grid2op, **_with_opponent(options, self.opponent))
+            if options
+            else partial(new_grid2op, opponent=self.opponent),
             grid,
             parameters=rules,
             reward_class=their_reward or ConstantReward,
@@ -208,6 +231,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         check_grid2op_env(self._grid2op, grid)
         self.layout: GridLayout = grid_layout(self._grid2op, name=grid)
         self._reward = None if their_reward else make_reward(reward, self.layout)
+        self._at_risk = lines_at_risk(self.layout, self.opponent)
         self.encoder = make_encoder(observation, self.layout)
         self.catalogue = ActionCatalogue(
             self._grid2op.action_space,
@@ -226,6 +250,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         self._observation: Any = None  # grid2op's
         self._mask: np.ndarray | None = None  # [A] int8
         self._texts: dict[str, str] = {}
+        self.attack_steps = np.zeros(self.layout.num_lines, dtype=np.int32)  # see GridState
+        self.attacks = 0  # that began in this episode
         self._over = True
         self._plotter: Any = None
         self._closed = False
@@ -250,6 +276,13 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         assert self._state is not None
         return self._state
 
+    @property
+    def attack_seed(self) -> int:
+        """What the attacks of this episode follow from."""
+        self._need_reset(self._grid_seed is None)
+        assert self._grid_seed is not None
+        return self._grid_seed
+
     def info_texts(self) -> dict[str, str]:
         """Return what the latest info says in words: "scenario", "illegal_reason" and "end"."""
         self._need_reset(not self._texts)
@@ -269,8 +302,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
 
         Args:
             seed: of everything random, None to go on with the present generator.
-            options: "scenario", a name that the source knows, and "first_step", the row of it to
-                start at; what is left out is drawn.
+            options: "scenario", a name that the source knows, "first_step", the row of it to
+                start at, and "attack_seed", of the opponent; what is left out is drawn.
 
         Raises:
             ValueError: an unknown option, scenario, or row; or there is no solution at that row.
@@ -298,7 +331,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         set_scenario(self._grid2op, scenario, first_step)
         self._grid_seed, self._over = None, True
         self._scenario, self._first_step = scenario, first_step
-        grid_seed = int(self.np_random.integers(2**31 - 1))  # opponents, random maintenance
+        drawn = int(self.np_random.integers(2**31 - 1))
+        grid_seed = check_attack_seed(options.get("attack_seed", drawn))
         try:
             observation = self._grid2op.reset(seed=grid_seed)
         except Grid2OpException as error:
@@ -306,6 +340,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
                 f"scenario {scenario.name!r} cannot start at row {first_step}: "
                 f"{what_it_says(error)}"
             ) from None
+        self.attack_steps, self.attacks = np.zeros_like(self.attack_steps), 0
         self._observe(observation)
         self._grid_seed, self._actions, self._over = grid_seed, [], False
         return self.complete(self._info())
@@ -347,6 +382,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         reason = self._refusal(number, before, their_info) if illegal else ""
         blackout = bool(done and observation._is_done)  # grid2op marks a lost game so
         complete = bool(done and not blackout)
+        self._note_attack(their_info, blackout=blackout)
         self._observe(observation)
         played = self._grid2op.nb_time_step
         out_of_time = self.max_steps is not None and played >= self.max_steps
@@ -363,43 +399,74 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         if self._reward is None:
             reward = float(their_reward)
         else:
+            worst = None
+            if isinstance(self._reward, N1Reward):
+                looked = not self._over or end == "time limit"
+                worst = np.array([self.worst_loss(self._at_risk) if looked else np.inf])
             outcome = StepOutcome(
                 action=np.array([number]),
                 illegal=np.array([illegal]),
                 blackout=np.array([blackout]),
                 complete=np.array([complete]),
+                worst_loss=worst,
             )
             reward = float(self._reward(self.state, outcome)[0])
         info = self._info(illegal=illegal, illegal_reason=reason, duration=1, end=end)
         return reward, blackout, self._over and not blackout, info
 
-    def simulate(self, action_ids: Sequence[int] | np.ndarray) -> Lookahead:
+    def simulate(
+        self,
+        action_ids: Sequence[int] | np.ndarray,
+        outages: Sequence[int] | np.ndarray | None = None,
+    ) -> Lookahead:
         """Play each action on the five-minute forecast; the grid itself stays as it is.
 
         An illegal action is looked ahead at as what it does: nothing.
 
         Args:
             action_ids: ``[K]`` actions.
+            outages: ``[C]`` lines, by number, whose loss in the same step is looked at, too: after
+                the action, before the power flow, as an opponent strikes.
 
         Returns:
             Loadings ``[K, L]``, the highest of them and whether the game is over, ``[K]`` each.
+            With ``outages`` ``[K, 1 + C, L]`` and ``[K, 1 + C]``, first without a loss.
 
         Raises:
-            ValueError: they are no list of integers in [0, A).
+            ValueError: they are no list of integers in [0, A), or a line is not one in [0, L).
             gymnasium.error.ResetNeeded: the episode is over, or none was started.
         """
         self._need_open()
         self._need_reset(self._over)
         numbers = check_action_list(action_ids, self.catalogue.num_actions).tolist()
-        rho = np.full((len(numbers), self.layout.num_lines), np.inf, dtype=np.float32)
-        game_over = np.zeros(len(numbers), dtype=np.bool_)
-        for place, number in enumerate(numbers):
-            foreseen, _, game_over[place], _ = self._observation.simulate(
-                self.catalogue.grid2op_actions[number]
-            )
-            if not game_over[place]:
-                rho[place] = foreseen.rho
-        return Lookahead(rho=rho, rho_max=rho.max(axis=1), game_over=game_over)
+        if outages is None:
+            found = self._look(numbers, [None])
+            return Lookahead(found.rho[:, 0], found.rho_max[:, 0], found.game_over[:, 0])
+        return self._look(numbers, [None, *check_outages(outages, self.layout.num_lines).tolist()])
+
+    def _look(self, numbers: Sequence[int], losses: Sequence[int | None]) -> Lookahead:
+        """Play actions on the forecast, each with the loss of each line, None for no loss."""
+        shape = (len(numbers), len(losses))
+        rho = np.full((*shape, self.layout.num_lines), np.inf, dtype=np.float32)
+        game_over = np.zeros(shape, dtype=np.bool_)
+        for column, line in enumerate(losses):
+            with losing(self._observation, self._grid2op, line):
+                for place, number in enumerate(numbers):
+                    foreseen, _, over, _ = self._observation.simulate(
+                        self.catalogue.grid2op_actions[number]
+                    )
+                    game_over[place, column] = over
+                    if not over:
+                        rho[place, column] = foreseen.rho
+        return Lookahead(rho=rho, rho_max=rho.max(axis=-1), game_over=game_over)
+
+    def worst_loss(self, lines: np.ndarray) -> float:
+        """Return the highest loading foreseen after the worst loss of one of ``lines``, ``[C]``.
+
+        Nothing is done in that step. It is inf where a loss would end the game.
+        """
+        found = self._look([DO_NOTHING], [None, *lines.tolist()])
+        return float(found.rho_max[0, 1:].max(initial=0))
 
     def render(self) -> np.ndarray | None:
         """Return the grid as grid2op draws it, ``[height, width, 3]`` uint8; None without mode."""
@@ -502,7 +569,19 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             step=self._first_step + self._grid2op.nb_time_step,
             max_step=self._scenario.num_steps,
             minutes=np.datetime64(self._grid2op.time_stamp, "m"),
+            attack_steps=self.attack_steps,
         )
+
+    def _note_attack(self, their_info: Mapping[str, Any], *, blackout: bool) -> None:
+        """Keep what the opponent did in the step just played."""
+        before = self.attack_steps
+        self.attack_steps = np.zeros_like(before)
+        held = their_info["opponent_attack_line"]
+        if held is None:
+            return
+        self.attacks += bool((held & self.state.line_status[0]).any())
+        if not blackout:
+            self.attack_steps[held] = their_info["opponent_attack_duration"] - 1
 
     def _encode(self) -> Any:
         batch = self.encoder.encode(self.state)
@@ -537,7 +616,26 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             "illegal": illegal,
             "duration": duration,
         }
+        if self.opponent is not None:
+            numbers |= {"attack_steps": self.attack_steps.copy(), "attacks": self.attacks}
         return {**numbers, **texts} if self.text_infos else numbers
+
+
+def _with_opponent(options: Mapping[str, Any], opponent: Opponent | None) -> dict[str, Any]:
+    """Return ``grid2op_options`` with the opponent's.
+
+    Raises:
+        ValueError: both say who attacks.
+    """
+    theirs = [name for name in options if "opponent" in name]
+    if not theirs:
+        return {**grid2op_opponent(opponent), **options}
+    if opponent is not None:
+        raise ValueError(
+            f"grid2op_options say who attacks ({', '.join(theirs)}), and so does opponent; leave "
+            "one of them out"
+        )
+    return dict(options)
 
 
 def _cause(their_info: Mapping[str, Any]) -> str:

@@ -29,6 +29,9 @@ class StepOutcome(NamedTuple):
     illegal: np.ndarray  # [B] bool, the action was refused and nothing was done
     blackout: np.ndarray  # [B] bool, the game is over
     complete: np.ndarray  # [B] bool, the scenario has no more rows
+    # [B] float64, highest loading foreseen after the worst loss of a line, inf where that would end
+    # the game; only N1Reward needs it
+    worst_loss: np.ndarray | None = None
 
 
 class Reward(Protocol):
@@ -139,6 +142,30 @@ class MarginReward:
         return reward
 
 
+class N1Reward:
+    """1 - the highest loading foreseen after the worst loss of a line, from -1 to 1.
+
+    A loading of 2 or more, an ending, and a blackout count as 2; the step that completes the
+    scenario pays 0. Which lines, see ``envs.asking.lines_at_risk``; nothing is done in the step
+    that is foreseen. grid2op's ``N1Reward`` and lightsim2grid's look at the present step, one line
+    or the number of lines that are not safe.
+    """
+
+    range = (-1.0, 1.0)
+
+    def __init__(self, layout: GridLayout):
+        del layout
+
+    def __call__(self, state: GridState, outcome: StepOutcome) -> np.ndarray:
+        """Return ``[B]`` float32."""
+        del state
+        assert outcome.worst_loss is not None
+        reward = (1 - np.minimum(outcome.worst_loss, 2)).astype(np.float32)
+        reward[outcome.complete] = 0
+        reward[outcome.blackout] = -1
+        return reward
+
+
 class RedispatchCostReward:
     """``grid2op.Reward.RedispReward``, nobody redispatching: losses at the marginal cost.
 
@@ -182,6 +209,7 @@ REWARDS: dict[str, type[Reward]] = {
     "blackout": BlackoutReward,
     "l2rpn": L2RPNReward,
     "margin": MarginReward,
+    "n1": N1Reward,
     "near_reference": NearReferenceReward,
     "redispatch_cost": RedispatchCostReward,
     "survival": SurvivalReward,

@@ -3,7 +3,8 @@
 Encoders and rewards read only these, so a second simulator cannot drift away from the first.
 
 Shape letters: B grids, L lines, G generators, D loads (demands), S substations, E element ends
-(grid2op's ``topo_vect``), K actions looked ahead at. Units: MW, MVAr, kV, A, degrees.
+(grid2op's ``topo_vect``), K actions looked ahead at, C lines looked at as lost.
+Units: MW, MVAr, kV, A, degrees.
 """
 
 from __future__ import annotations
@@ -104,6 +105,9 @@ class GridState(NamedTuple):
     clock: np.ndarray  # [B] datetime64[m], the wall clock of the series
     step: np.ndarray  # [B] int32, steps played since the scenario's start
     max_step: np.ndarray  # [B] int32, steps of the whole scenario
+    attack_steps: (
+        np.ndarray
+    )  # [B, L] int32, steps that an opponent holds the line out still, at least
     last_busbar: np.ndarray  # [B, E] int8, topo_vect, but where last connected for what is out now
 
 
@@ -116,8 +120,12 @@ class LegalityState(NamedTuple):
 
 
 class Lookahead(NamedTuple):
-    """What the five-minute forecast says of K actions, without changing the state."""
+    """What the five-minute forecast says of K actions, without changing the state.
 
-    rho: np.ndarray  # [K, L] float32, loading of each line, inf where the game would end
-    rho_max: np.ndarray  # [K] float32, the highest of them
-    game_over: np.ndarray  # [K] bool
+    With C lines that may be lost, all have one more axis of size 1 + C: first without a loss, then
+    with each of the lines being lost in the same step, after the action and before the power flow.
+    """
+
+    rho: np.ndarray  # [K, L] or [K, 1 + C, L] float32, loadings, inf where the game would end
+    rho_max: np.ndarray  # [K] or [K, 1 + C] float32, the highest of them
+    game_over: np.ndarray  # [K] or [K, 1 + C] bool

@@ -15,12 +15,14 @@ from gymnasium.vector.utils import batch_space
 
 from envs.actions import MASKS
 from envs.actions import ActionCatalogue
+from envs.asking import lines_at_risk
+from envs.asking import make_asking
 from envs.checks import check_action_list
 from envs.checks import check_actions
 from envs.checks import check_count
 from envs.checks import check_flag
-from envs.checks import check_gate
 from envs.checks import check_options
+from envs.checks import check_outages
 from envs.copies import Copyable
 from envs.grid2op_options import check_grid2op_options
 from envs.lightsim.planning import ForecastPlanner
@@ -29,6 +31,8 @@ from envs.lightsim.template import grid_template
 from envs.names import choose
 from envs.names import named_keywords
 from envs.observations import ObservationEncoder
+from envs.opponents import Opponent
+from envs.opponents import make_opponent
 from envs.power_grid import PARAMETERS
 from envs.power_grid import STARTS
 from envs.rewards import find_grid2op_reward
@@ -63,10 +67,11 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
     The task, its actions, observations, rewards, infos and arguments are those of
     ``envs.power_grid.PowerGridEnv``, and the trajectories are the same: the same legality, topology
     and ending step, flows within 1e-4, rewards and observations within float32 rounding.
-    ``idle_gate`` and ``reconnect_lines`` do what ``envs.wrappers.IdleGate`` and ``ReconnectLines``
-    do. With the same seed, grid i plays what a single environment with that seed plays.
+    ``idle_gate``, the other options that say when to ask, and ``reconnect_lines`` do what
+    ``envs.wrappers.IdleGate`` and ``ReconnectLines`` do. With the same seed, grid i plays what a
+    single environment with that seed plays.
 
-    What the fast rules do not cover (opponents, storage units, planned outages, grid2op's own
+    What the fast rules do not cover (storage units, planned outages, grid2op's own
     reward classes, rendering) is refused with a message that names the reference environment.
 
     ## Autoreset
@@ -121,11 +126,15 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         reward: str = "l2rpn",
         planning_reward: str | None = None,
         idle_gate: float | None = None,
+        ask_every: int | None = None,
+        ask_at_attacks: bool = False,
+        n1_gate: float | None = None,
         reset_reward: str = "first_step",
         reconnect_lines: bool = False,
         max_steps: int | None = None,
         start: str = "beginning",
         action_mask: str = "legal",
+        opponent: str | Mapping[str, Any] | Opponent | None = "none",
         parameters: Mapping[str, Any] | None = None,
         grid2op_options: Mapping[str, Any] | None = None,
         text_infos: bool = False,
@@ -156,6 +165,8 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         grid = check_grid_name(grid)
         self.scenarios = find_source(scenarios, grid=grid, folder=scenario_folder)
 
+        self.opponent: Opponent | None = make_opponent(opponent, grid)
+
         recipe = Recipe(
             grid=grid,
             parameters={**PARAMETERS, **check_parameters(parameters)},
@@ -165,7 +176,14 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             observation=observation,
             reward=reward,
             action_mask=self.mask_kind,
-            idle_gate=check_gate(idle_gate),
+            opponent=self.opponent,
+            asking=make_asking(
+                idle_gate=idle_gate,
+                ask_every=ask_every,
+                ask_at_attacks=ask_at_attacks,
+                n1_gate=n1_gate,
+                opponent=self.opponent,
+            ),
             pays_resets=choose("reset_reward", reset_reward, RESET_REWARDS) == "first_step",
             reconnect_lines=check_flag("reconnect_lines", reconnect_lines),
             max_steps=self.max_steps,
@@ -248,8 +266,8 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
 
         Args:
             seed: None, one integer s (grid i gets s + i), or B of them.
-            options: "scenario" and "first_step" as in ``PowerGridEnv.reset``. A list, tuple or
-                array of length B gives each grid its own, None leaving the option out.
+            options: "scenario", "first_step" and "attack_seed" as in ``PowerGridEnv.reset``. A
+                list, tuple or array of length B gives each grid its own, None leaving it out.
                 ``"reset_mask"`` (``[B]`` bool) resets only some.
 
         Returns:
@@ -289,17 +307,21 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         rewards, terminations, truncations, shown = self._grids.step(actions)
         return shown.observations, rewards, terminations, truncations, shown.infos
 
-    def simulate(self, action_ids: Sequence[Any]) -> list[Lookahead | None]:
+    def simulate(
+        self, action_ids: Sequence[Any], outages: Sequence[int] | np.ndarray | None = None
+    ) -> list[Lookahead | None]:
         """Play each action on the five-minute forecast; the grids themselves stay as they are.
 
         Args:
             action_ids: B entries: ``[K_i]`` integers, or None to leave a grid out.
+            outages: ``[C]`` lines, by number, whose loss in the same step is looked at, too, on
+                all grids; see ``PowerGridEnv.simulate``.
 
         Returns:
             B ``Lookahead`` of ``K_i`` actions, None where none was asked for.
 
         Raises:
-            ValueError: not B entries, or an action that does not exist.
+            ValueError: not B entries, or an action or a line that does not exist.
             gymnasium.error.ResetNeeded: an episode is over, or none was started.
         """
         self._need_open()
@@ -320,8 +342,10 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
                 raise gym.error.ResetNeeded(
                     f"environment {grid}: no episode is running: call reset() first"
                 )
-        self.simulator_calls += [0 if actions is None else actions.size for actions in asked]
-        return self._grids.simulate(asked)
+        lines = None if outages is None else check_outages(outages, self.layout.num_lines)
+        each = 1 if lines is None else 1 + len(lines)
+        self.simulator_calls += [0 if some is None else some.size * each for some in asked]
+        return self._grids.simulate(asked, lines)
 
     def planner(self) -> ForecastPlanner:
         """Return what plays copies of the grids on, many steps ahead, on what is foreseen now.
@@ -337,7 +361,8 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             reward=self._planning_reward,
             reconnect_lines=recipe.reconnect_lines,
             max_steps=recipe.max_steps,
-            idle_gate=recipe.idle_gate,
+            asking=recipe.asking,
+            at_risk=lines_at_risk(self.layout, recipe.opponent),
         )
 
     def close_extras(self, **kwargs: Any) -> None:

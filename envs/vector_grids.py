@@ -18,12 +18,15 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from envs.actions import ActionCatalogue
+from envs.asking import Asking
+from envs.asking import lines_at_risk
 from envs.lightsim import Simulator
 from envs.lightsim import grid_template
 from envs.lightsim.lookahead import Forecaster
 from envs.lightsim.player import Player
 from envs.lightsim.player import PlayerSnapshot
 from envs.observations import make_encoder
+from envs.opponents import Opponent
 from envs.rewards import make_reward
 from envs.scenarios import ScenarioSource
 from envs.state import GridLayout
@@ -51,7 +54,8 @@ class Recipe:
     observation: str
     reward: str
     action_mask: str
-    idle_gate: float | None
+    opponent: Opponent | None
+    asking: Asking | None
     pays_resets: bool  # the first step also pays what was earned before the first decision
     reconnect_lines: bool
     max_steps: int | None
@@ -107,12 +111,13 @@ class Grids:
     def __init__(self, recipe: Recipe, num_grids: int, *, first: int = 0):
         template = grid_template(recipe.grid, recipe.parameters)
         self.num_grids = num_grids
-        self.simulator = Simulator(template, num_grids)
+        self.simulator = Simulator(template, num_grids, recipe.opponent)
         self.encoder = make_encoder(recipe.observation, self.layout)
         self.player = Player(
             self.simulator,
             make_reward(recipe.reward, self.layout),
-            idle_gate=recipe.idle_gate,
+            asking=recipe.asking,
+            at_risk=lines_at_risk(self.layout, recipe.opponent),
             reconnect_lines=recipe.reconnect_lines,
             max_steps=recipe.max_steps,
             threads=recipe.threads,
@@ -157,7 +162,7 @@ class Grids:
         self._refresh_masks()
         records = self._records
         extras: dict[str, Any] = {}
-        if self.player.idle_gate is not None and records.just_reset.any():
+        if self._recipe.asking is not None and records.just_reset.any():
             rewards = np.where(records.just_reset, records.reset_reward, 0.0)
             extras = as_infos({"reset_reward": rewards}, records.just_reset)
         return Shown(self._observe(), self._values(slice(None)), self.started, extras)
@@ -175,7 +180,7 @@ class Grids:
 
     def _values(self, grids: np.ndarray | slice) -> dict[str, np.ndarray]:
         simulator, records = self.simulator, self._records
-        return {
+        values = {
             "action_mask": records.action_mask[grids].copy(),
             "step": simulator.row[grids].astype(np.int64),
             "rho_max": simulator.rho[grids].max(axis=1).astype(np.float64),
@@ -183,6 +188,10 @@ class Grids:
             "duration": records.duration[grids].copy(),
             **(self.info_texts(grids) if self._recipe.text_infos else {}),
         }
+        if self._recipe.opponent is not None:
+            values["attack_steps"] = simulator.attack_steps[grids].copy()
+            values["attacks"] = simulator.attacks[grids].copy()
+        return values
 
     def info_texts(self, grids: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
         """Return what infos say in words; ``[B]`` of str each."""
@@ -252,10 +261,17 @@ class Grids:
         shown = shown._replace(extras=ending | shown.extras)
         return Stepped(rewards, terminations, truncations, shown)
 
-    def simulate(self, action_ids: Sequence[np.ndarray | None]) -> list[Lookahead | None]:
-        """Look ahead at ``[K_i]`` actions of each grid, None where there is nothing to look at."""
+    def simulate(
+        self, action_ids: Sequence[np.ndarray | None], outages: np.ndarray | None = None
+    ) -> list[Lookahead | None]:
+        """Look ahead at ``[K_i]`` actions of each grid, None where there is nothing to look at.
+
+        Args:
+            action_ids: B.
+            outages: ``[C]`` lines, see ``PowerGridEnv.simulate``.
+        """
         return [
-            None if actions is None else self._forecaster.look(grid, actions)
+            None if actions is None else self._forecaster.look(grid, actions, outages)
             for grid, actions in enumerate(action_ids)
         ]
 
@@ -268,29 +284,30 @@ class Grids:
         before = None if seed is not None else self._starts.random_state(grid)
         if seed is not None:
             self._starts.seed(grid, seed)
-        name, first_step = self._begin(grid, options)
+        name, first_step, attack_seed = self._begin(grid, options)
         self._episodes[grid] = Episode(before, seed, options, started=True)
         duration, reward = 0, 0.0
-        if self.player.idle_gate is not None:
+        if self._recipe.asking is not None:
             one = np.array([grid])
             rewards, steps = self.player.coast(one)
             if self.player.over[grid]:  # nothing to decide: once more, up to the step before
                 most = int(steps[0]) - 1
-                self._begin(grid, {"scenario": name, "first_step": first_step})
+                again = {"scenario": name, "first_step": first_step, "attack_seed": attack_seed}
+                self._begin(grid, again)
                 rewards, steps = self.player.coast(one, most=most)
             duration, reward = int(steps[0]), float(rewards[0])
         self._records.note_reset(grid, scenario=name, duration=duration, reward=reward)
 
-    def _begin(self, grid: int, options: Mapping[str, Any] | None) -> tuple[str, int]:
-        """Put a scenario on a grid; return its name and first step."""
+    def _begin(self, grid: int, options: Mapping[str, Any] | None) -> tuple[str, int, int]:
+        """Put a scenario on a grid; return its name, its first step and the seed of attacks."""
         scenario, first_step = self._starts.draw(grid, options)
-        self.player.start(grid, scenario, first_step)
-        self._starts.draw_grid_seed(grid)
-        return scenario.name, first_step
+        attack_seed = self._starts.draw_attack_seed(grid, options)
+        self.player.start(grid, scenario, first_step, attack_seed)
+        return scenario.name, first_step, attack_seed
 
     def _decide(self, grids: np.ndarray, actions: np.ndarray) -> np.ndarray:
         rewards, durations, illegal, reasons = self.player.decide(grids, actions)
-        if self._recipe.pays_resets and self.player.idle_gate is not None:
+        if self._recipe.pays_resets and self._recipe.asking is not None:
             records = self._records
             rewards += np.where(records.just_reset[grids], records.reset_reward[grids], 0.0)
         self._records.note_decisions(grids, durations, illegal, reasons)

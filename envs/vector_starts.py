@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium.utils import seeding
 
+from envs.checks import check_attack_seed
 from envs.checks import check_count
 from envs.names import choose
 from envs.power_grid import LEAST_STEPS
@@ -80,6 +81,11 @@ class Starts:
         random = self._start == "random" and latest > 0
         return scenario, int(generator.integers(latest + 1)) if random else 0
 
-    def draw_grid_seed(self, grid: int) -> None:
-        """Draw what the reference draws after these for grid2op's own generators."""
-        self._generator(grid).integers(2**31 - 1)
+    def draw_attack_seed(self, grid: int, options: Mapping[str, Any] | None) -> int:
+        """Return what the attacks of the episode follow from; the reference seeds grid2op with it.
+
+        Raises:
+            ValueError: the option of that name is no seed.
+        """
+        drawn = int(self._generator(grid).integers(2**31 - 1))
+        return check_attack_seed((options or {}).get("attack_seed", drawn))

@@ -9,8 +9,9 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from envs.actions import DO_NOTHING
+from envs.asking import lines_at_risk
+from envs.asking import make_asking
 from envs.checks import check_action
-from envs.checks import check_gate
 from envs.copies import Copyable
 from envs.names import choose
 from envs.power_grid import PowerGridEnv
@@ -29,10 +30,10 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
     """Leaves the agent the decisions that matter: calm steps are played with "do nothing".
 
     After ``reset`` and after each action of the agent, "do nothing" is played until the highest
-    rho reaches ``threshold`` or the episode ends. ``step`` returns the sum of the rewards of all
-    steps played and ``info["duration"]`` their number; ``illegal`` and ``illegal_reason`` are about
-    the agent's own action. ``reset`` reports what it played in ``info["duration"]`` and what that
-    earned in ``info["reset_reward"]``.
+    rho reaches ``threshold``, another reason to ask is there, or the episode ends. ``step`` returns
+    the sum of the rewards of all steps played and ``info["duration"]`` their number; ``illegal``
+    and ``illegal_reason`` are about the agent's own action. ``reset`` reports what it played in
+    ``info["duration"]`` and what that earned in ``info["reset_reward"]``.
 
     A reset pays nothing in Gymnasium. So that the rewards of an episode's steps sum to what the
     grid earned in all of it, which is what tools such as ``RecordEpisodeStatistics`` report, its
@@ -45,24 +46,55 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
 
     Args:
         env: a PowerGridEnv, wrapped or not.
-        threshold: rho from which on the agent decides, such as 0.95; above 0 and below 2.
+        threshold: rho from which on the agent decides, such as 0.95; None for whatever the loading.
+        every: steps after which it is asked in any case.
+        attacks: ask when an attack begins, and when a line is not held out any more.
+        n1: ask when the foreseen loss of a line would load one as much; see
+            ``envs.asking.lines_at_risk``.
         reset_reward: "first_step" or "info": where what ``reset`` earned is paid.
+
+    Raises:
+        ValueError: see ``envs.asking.make_asking``; or none of them is given.
     """
 
     def __init__(
-        self, env: gym.Env[Any, Any], threshold: float, *, reset_reward: str = "first_step"
+        self,
+        env: gym.Env[Any, Any],
+        threshold: float | None = None,
+        *,
+        every: int | None = None,
+        attacks: bool = False,
+        n1: float | None = None,
+        reset_reward: str = "first_step",
     ):
-        checked = check_gate(threshold)
-        if checked is None:
-            raise ValueError("the idle gate's threshold must be a number, but is None")
-        _power_grid(env, "IdleGate")
+        grid = self._grid = _power_grid(env, "IdleGate")
+        asking = make_asking(
+            idle_gate=threshold,
+            ask_every=every,
+            ask_at_attacks=attacks,
+            n1_gate=n1,
+            opponent=grid.opponent,
+        )
+        if asking is None:
+            raise ValueError("IdleGate: its threshold must be given, or every, attacks or n1")
         choose("reset_reward", reset_reward, RESET_REWARDS)
-        RecordConstructorArgs.__init__(self, threshold=checked, reset_reward=reset_reward)
+        RecordConstructorArgs.__init__(
+            self,
+            threshold=threshold,
+            every=every,
+            attacks=attacks,
+            n1=n1,
+            reset_reward=reset_reward,
+        )
         gym.Wrapper.__init__(self, env)
-        self.threshold = checked
+        self.threshold = threshold
         self.reset_reward = reset_reward
         self._earned = 0.0  # before the first decision, and not paid yet
         self._reason = ""  # why the agent's own action was illegal
+        self._asking = asking
+        self._at_risk = lines_at_risk(grid.layout, grid.opponent)
+        self._attacks = 0  # as they were at the last look
+        self._held = np.zeros(grid.layout.num_lines, dtype=np.bool_)  # [L], the same
         # Calm steps go without observation and mask, unless a wrapper below wants to see them.
         self._unseen = _advances(env)
 
@@ -73,11 +105,15 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         limit = np.inf
         while True:
             observation, info = self.env.reset(seed=seed, options=options)
-            scenario = _power_grid(self.env, "IdleGate").info_texts()["scenario"]
-            start = {"scenario": scenario, "first_step": info["step"]}
+            start = {
+                "scenario": self._grid.info_texts()["scenario"],
+                "first_step": info["step"],
+                "attack_seed": self._grid.attack_seed,
+            }
             duration, total = 0, 0.0
             over = False
-            while not over and info["rho_max"] < self.threshold and duration < limit:
+            self._note_attacks()
+            while not over and duration < limit and not self._due(info, duration):
                 observation, reward, terminated, truncated, info = self._play(DO_NOTHING)
                 total += reward
                 duration += 1
@@ -93,11 +129,12 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Play the agent's action, then calm steps up to the next decision."""
+        self._note_attacks()
         observation, total, terminated, truncated, info = self._play(action)
         own = {key: info[key] for key in ("illegal", "illegal_reason") if key in info}
         self._reason = self.env.get_wrapper_attr("info_texts")()["illegal_reason"]
         duration = info["duration"]
-        while not (terminated or truncated) and info["rho_max"] < self.threshold:
+        while not (terminated or truncated) and not self._due(info, duration):
             observation, reward, terminated, truncated, info = self._play(DO_NOTHING)
             total += reward
             duration += info["duration"]
@@ -109,6 +146,24 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
     def info_texts(self) -> dict[str, str]:
         """Return ``PowerGridEnv.info_texts``, about the agent's own action."""
         return {**self.env.get_wrapper_attr("info_texts")(), "illegal_reason": self._reason}
+
+    def _due(self, info: dict[str, Any], waited: int) -> bool:
+        """Whether the agent is asked, ``waited`` steps after the last time."""
+        asking = self._asking
+        attacked = asking.attacks and self._note_attacks()
+        return bool(
+            attacked
+            or (asking.rho is not None and info["rho_max"] >= asking.rho)
+            or (asking.every is not None and waited >= asking.every)
+            or (asking.n1 is not None and self._grid.worst_loss(self._at_risk) >= asking.n1)
+        )
+
+    def _note_attacks(self) -> bool:
+        """Return whether an attack began, or a line became free, since the last call."""
+        attacks, held = self._grid.attacks, self._grid.attack_steps > 0
+        news = attacks > self._attacks or bool((self._held & ~held).any())
+        self._attacks, self._held = attacks, held
+        return news
 
     def _play(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Play one step; the observation is None where ``_complete`` will make it."""

@@ -15,6 +15,7 @@ from agents.environments import EnvironmentFactory
 from agents.environments import VectorEnvironment
 from agents.results.records import EpisodeRecord
 from envs.actions import DO_NOTHING
+from envs.asking import UNGATED
 
 
 class Trace(NamedTuple):
@@ -41,7 +42,7 @@ def replay_episodes(
     Raises:
         RuntimeError: an episode went another way: options, data or versions are not the same.
     """
-    kwargs = {**make_environment.kwargs, "idle_gate": None}
+    kwargs = {**make_environment.kwargs, **UNGATED}
     env = replace(make_environment, kwargs=kwargs)(len(records), autoreset="disabled")
     try:
         _, infos = env.reset(

@@ -27,6 +27,7 @@ from agents.override_errors import explain
 from agents.saved_configs import with_absolute_paths
 from agents.weights import configuration_of
 from agents.weights import weights_asked_for
+from envs.asking import UNGATED
 from envs.make import ENV_ID
 
 _COMMAND = "evaluate"  # its groups are those that agents are evaluated with
@@ -56,6 +57,12 @@ class AgentRecipe:
         if str(env["id"]).rpartition(":")[2] != ENV_ID:
             raise ValueError(
                 f"agent {self.name} plays {env['id']}; grid2op's tools have agents of {ENV_ID} only"
+            )
+        others = [key for key in UNGATED if key != "idle_gate" and env["kwargs"].get(key)]
+        if others:
+            raise ValueError(
+                f"agent {self.name}: {' and '.join(others)} cannot be had in grid2op's tools, "
+                "where an agent is asked by idle_gate alone; leave them out"
             )
         wrappers = [dict(wrapper) for wrapper in env.get("wrappers") or ()]
         kept = {key: env["kwargs"][key] for key in _KEPT if env["kwargs"].get(key) is not None}

@@ -26,6 +26,7 @@ import gymnasium as gym
 import numpy as np
 
 import powergrid_muzero
+from envs.opponents import make_opponent
 from envs.power_grid import PARAMETERS
 from envs.scenarios import Scenario
 from envs.scenarios import ScenarioSource
@@ -125,10 +126,13 @@ def describe_protocol(
         "action_mask": kwargs.pop("action_mask", "legal"),
         "reward": kwargs.pop("reward", "l2rpn"),
     }
+    opponent = make_opponent(kwargs.pop("opponent", None), grid)
+    if opponent is not None:
+        kwargs["opponent"] = {"kind": opponent.kind, **asdict(opponent)}
     others = {
         name: value
         for name, value in kwargs.items()
-        if name not in _NOT_OF_THE_PROTOCOL and value not in (None, {})
+        if name not in _NOT_OF_THE_PROTOCOL and value not in (None, {}, False)
     }
     return Protocol(
         environment=_id(make_environment),

@@ -7,6 +7,8 @@
 - ``arrays``: what B grids are at one time: shown, saved, copied.
 - ``simulator``: B grids that play scenarios: actions, protections, cascades, cooldowns.
 - ``lookahead``: actions played on the forecast.
+- ``sweep``: many topologies of one grid, solved in one call.
+- ``losses``: the loss of lines, foreseen from where grids stand.
 - ``calm``: stretches of steps in which nothing happens, solved in one call.
 - ``player``: rewards, ends, reconnection and the idle gate around it.
 - ``planning``: copies of grids that play on, on what is foreseen.

@@ -7,6 +7,7 @@ S substations.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 from envs.copies import Copyable
 from envs.lightsim.power_flow import Columns
 from envs.lightsim.template import GridTemplate
+from envs.opponents import Attacker
+from envs.opponents import Opponent
 from envs.scenarios import Scenario
 from envs.state import GridLayout
 from envs.state import GridState
@@ -25,7 +28,7 @@ _SOLVED = (  # fields of GridState that a solution fills
 _KEPT = (  # arrays of a simulator that make up a grid's state
     *("row", "first_row", "last_row", "_clock", "_minutes", "topology", "last_busbar"),
     *("line_status", "overflow_steps", "protection_steps", "line_cooldown"),
-    *("substation_cooldown", "solution", "rho", "dark"),
+    *("substation_cooldown", "attack_steps", "attacks", "solution", "rho", "dark"),
 )
 
 
@@ -34,6 +37,7 @@ class GridSnapshot(NamedTuple):
 
     scenario: Scenario | None
     arrays: tuple[np.ndarray, ...]  # a row of each of the simulator's
+    attacker: dict[str, Any] | None  # of its opponent, if any
 
 
 class GridArrays(Copyable):
@@ -42,11 +46,12 @@ class GridArrays(Copyable):
     Args:
         template: of the grid.
         num_grids: B.
+        opponent: who takes lines out; None for nobody.
     """
 
     _rebuilt = ("_views",)
 
-    def __init__(self, template: GridTemplate, num_grids: int):
+    def __init__(self, template: GridTemplate, num_grids: int, opponent: Opponent | None = None):
         self.template = template
         self.num_grids = num_grids
         self.layout: GridLayout = template.layout
@@ -70,6 +75,12 @@ class GridArrays(Copyable):
         self.protection_steps = steps(L)  # [B, L] above the soft limit
         self.line_cooldown = steps(L)  # [B, L]
         self.substation_cooldown = steps(layout.num_substations)  # [B, S]
+        self.attack_steps = steps(L)  # [B, L] that an opponent holds the line out still
+        self.attacks = np.zeros(num_grids, dtype=np.int64)  # [B] that began in this episode
+        self.attackers: list[Attacker] = []  # B with an opponent, else none
+        if opponent is not None:
+            names = layout.line_names
+            self.attackers = [Attacker(opponent, names) for _ in range(num_grids)]
         # [B, N] the solution in grid2op's units, see Columns
         self.solution = np.zeros((num_grids, self.columns.count), dtype=np.float32)
         self.rho = np.zeros((num_grids, L), dtype=np.float32)  # [B, L]
@@ -88,7 +99,9 @@ class GridArrays(Copyable):
     def save(self, grid: int) -> GridSnapshot:
         """Return a snapshot of ``grid``."""
         return GridSnapshot(
-            self.scenarios[grid], tuple(getattr(self, name)[grid].copy() for name in _KEPT)
+            self.scenarios[grid],
+            tuple(getattr(self, name)[grid].copy() for name in _KEPT),
+            self.attackers[grid].save() if self.attackers else None,
         )
 
     def load(self, grid: int, snapshot: GridSnapshot) -> None:
@@ -96,12 +109,16 @@ class GridArrays(Copyable):
         self.scenarios[grid] = snapshot.scenario
         for name, values in zip(_KEPT, snapshot.arrays, strict=True):
             getattr(self, name)[grid] = values
+        if self.attackers and snapshot.attacker is not None:
+            self.attackers[grid].load(snapshot.attacker)
         if not self.dark[grid]:
             self._meet_topology(grid)
         self.rules_changed[grid] = True
 
     def take(self, other: GridArrays, grids: np.ndarray, places: np.ndarray) -> None:
         """Put copies of grids of ``other``, which may be this one, on grids of this one.
+
+        Nobody attacks a copy: an attack under way there runs out.
 
         Args:
             other: of the same template.
@@ -163,6 +180,7 @@ class GridArrays(Copyable):
             clock=self._clock[which] + row * self._minutes[which],
             step=row,
             max_step=self.last_row[which],
+            attack_steps=self.attack_steps[which],
             last_busbar=self.last_busbar[which],
         )
 

@@ -25,43 +25,41 @@ _START_PER_UNIT = 1.04  # of the voltages, flat; as good a start as any
 class CalmStretch:
     """The currents of one scenario and topology, chunk after chunk.
 
-    Nothing is left over from one stretch to the next, so that a replay gives the same bits.
+    What was solved before leaves no trace, so that a replay gives the same bits.
 
     Args:
         template: of the grid.
         scenario: with one set of generator voltages throughout.
         topology: ``[E]`` int8.
-        row: the first row to solve.
     """
 
-    def __init__(self, template: GridTemplate, scenario: Scenario, topology: np.ndarray, row: int):
+    def __init__(self, template: GridTemplate, scenario: Scenario, topology: np.ndarray):
         self._template = template
         self._scenario = scenario
-        self._row = row
         model = template.model.copy()
         model.update_topo(np.ones(len(topology), dtype=np.bool_), topology.astype(np.int32))
         generators = np.ones(template.layout.num_generators, dtype=np.bool_)
-        model.update_gens_v(generators, scenario.prod_v[row] / template.kv_per_unit)
+        model.update_gens_v(generators, scenario.prod_v[0] / template.kv_per_unit)
         self._series = TimeSeriesCPP(model)
 
-    def currents(self, most: int) -> np.ndarray:
-        """Return the currents of the next rows, at the origin ends of lines.
+    def currents(self, row: int, most: int) -> np.ndarray:
+        """Return the currents of rows after each other, at the origin ends of lines.
 
         Args:
+            row: the first one.
             most: rows, at most.
 
         Returns:
             ``[m, L]`` float32, A; fewer rows than asked for if one has no solution.
         """
         series, scenario, template = self._series, self._scenario, self._template
-        rows = slice(self._row, self._row + most)
+        rows = slice(row, row + most)
         series.clear()
         series.modify_gen_p(scenario.prod_p[rows].astype(np.float64))
         series.modify_load_p(scenario.load_p[rows].astype(np.float64))
         series.modify_load_q(scenario.load_q[rows].astype(np.float64))
         start = np.full(template.num_buses, _START_PER_UNIT, dtype=np.complex128)
         series.compute(start, template.max_iterations, template.tolerance)
-        self._row += most
         kiloamperes = series.compute_flows()
         if series.nb_converged() < most:
             converged = np.array(series.converged_mask(), dtype=np.bool_)
@@ -69,7 +67,10 @@ class CalmStretch:
         return kiloamperes.astype(np.float32) * np.float32(1000)
 
 
-def steady_voltages(scenario: Scenario) -> bool:
-    """Whether the generators' voltages are the same in all rows."""
-    volts = scenario.prod_v
-    return volts.strides[0] == 0 or bool((volts == volts[0]).all())
+def steady_voltages(scenario: Scenario, *, foreseen: bool = False) -> bool:
+    """Whether the generators' voltages are the same in all rows, and in those ``foreseen``."""
+
+    def steady(volts: np.ndarray) -> bool:
+        return volts.strides[0] == 0 or bool((volts == volts[0]).all())
+
+    return steady(scenario.prod_v) and (not foreseen or steady(scenario.prod_v_forecast))

@@ -1,21 +1,23 @@
 """Actions played on the five-minute forecast, as ``obs.simulate`` of grid2op does.
 
-Shape letters: D loads, E element ends, G generators, K actions, N numbers of a solution,
-n topologies.
+Shape letters: C lines that may be lost, D loads, E element ends, G generators, K actions, L lines,
+N numbers of a solution, n topologies.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from envs.connectivity import Connectivity
 from envs.lightsim.cascade import Cascade
 from envs.lightsim.power_flow import Columns
 from envs.lightsim.power_flow import PowerFlow
 from envs.lightsim.simulator import Simulator
+from envs.lightsim.sweep import TopologySweep
 from envs.state import LegalityState
 from envs.state import Lookahead
 
-_USUAL = 0.15  # of the nominal: how far the voltages of a usual solution are from it
+USUAL = 0.15  # of the nominal: how far the voltages of a usual solution are from it
 
 
 class Forecaster:
@@ -35,17 +37,19 @@ class Forecaster:
         self._columns = Columns(template, brief=True)
         self._cascade = Cascade(template, self._columns)
         layout = template.layout
-        self._of_line = np.zeros(layout.num_elements, dtype=np.bool_)  # [E] an end of a line
-        self._of_line[layout.line_or_position] = self._of_line[layout.line_ex_position] = True
+        self._connectivity = Connectivity(layout)
+        self._sweep: TopologySweep | None = None  # made when it is needed
         nominal = layout.nominal_voltage[layout.load_substation]
         self._nominal = np.concatenate([template.kv_per_unit, nominal])  # [G + D] kV
 
-    def look(self, grid: int, actions: np.ndarray) -> Lookahead:
+    def look(self, grid: int, actions: np.ndarray, outages: np.ndarray | None = None) -> Lookahead:
         """Play each action on the forecast of ``grid``.
 
         Args:
             grid: not dark.
             actions: ``[K]`` int; an illegal one is looked ahead at as what it does: nothing.
+            outages: ``[C]`` int, lines whose loss in the same step is looked at, too; see
+                ``Lookahead``.
         """
         simulator = self._simulator
         catalogue = simulator.template.catalogue
@@ -67,8 +71,39 @@ class Forecaster:
         size = results.shape[1]
         topologies = np.frombuffer(b"".join(places), dtype=np.int8).reshape(-1, size)
         rho, game_over = self._foresee(topologies, simulator.protection_steps[grid])
+        if outages is not None:
+            rho, game_over = self._lose(grid, topologies, rho, game_over, outages)
         rho = rho[which]
-        return Lookahead(rho=rho, rho_max=rho.max(axis=1), game_over=game_over[which])
+        return Lookahead(rho=rho, rho_max=rho.max(axis=-1), game_over=game_over[which])
+
+    def _lose(
+        self,
+        grid: int,
+        topologies: np.ndarray,
+        rho: np.ndarray,
+        game_over: np.ndarray,
+        outages: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Look at the loss of lines in ``[n, E]`` topologies, beside no loss.
+
+        Returns:
+            Loadings ``[n, 1 + C, L]`` and ends of the game ``[n, 1 + C]``; the first are those
+            given, without a loss.
+        """
+        layout = self._simulator.layout
+        rho = np.repeat(rho[:, None], 1 + len(outages), axis=1)
+        game_over = np.repeat(game_over[:, None], 1 + len(outages), axis=1)
+        closed = topologies[:, layout.line_or_position[outages]] > 0
+        rows, columns = np.nonzero(closed)  # the loss of an open line changes nothing
+        if len(rows):
+            found = self._foresee(
+                topologies[rows],
+                self._simulator.protection_steps[grid],
+                base=self._simulator.topology[grid],
+                lost=outages[columns],
+            )
+            rho[rows, 1 + columns], game_over[rows, 1 + columns] = found
+        return rho, game_over
 
     def _set_forecast(self, grid: int) -> None:
         simulator, flow = self._simulator, self._flow
@@ -92,14 +127,35 @@ class Forecaster:
             )
 
     def _foresee(
-        self, topologies: np.ndarray, protection_steps: np.ndarray
+        self,
+        topologies: np.ndarray,
+        protection_steps: np.ndarray,
+        *,
+        base: np.ndarray | None = None,
+        lost: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return loadings ``[n, L]`` and ends of the game ``[n]`` of ``[n, E]`` topologies."""
+        """Return loadings ``[n, L]`` and ends of the game ``[n]`` of ``[n, E]`` topologies.
+
+        Args:
+            topologies: ``[n, E]`` int8.
+            protection_steps: ``[L]`` int.
+            base: ``[E]`` int8, the present topology; with ``lost``.
+            lost: ``[n]`` int, a line of each topology that is lost in it.
+        """
         simulator = self._simulator
         rules, columns, cascade = simulator.template.rules, self._columns, self._cascade
         raw = np.zeros((len(topologies), columns.count))
-        solved = ~self._cut_off(topologies)
-        for place in np.flatnonzero(solved).tolist():
+        whole = topologies
+        if lost is not None:
+            topologies = topologies.copy()
+            rows = np.arange(len(lost))
+            for ends in (simulator.layout.line_or_position, simulator.layout.line_ex_position):
+                topologies[rows, ends[lost]] = -1
+        solved = self._connectivity.connected(topologies)
+        alone = solved.copy()  # to be solved by itself
+        if base is not None and lost is not None:
+            alone &= ~self._solve_together(base, whole, lost, solved, raw)
+        for place in np.flatnonzero(alone).tolist():
             self._flow.set_topology(topologies[place])
             if self._flow.solve_from_flat():
                 self._flow.read(raw[place])
@@ -119,6 +175,23 @@ class Forecaster:
         rho = solutions[:, columns.a_or] / rules.limit
         rho[~solved] = np.inf
         return rho, ~solved
+
+    def _solve_together(
+        self,
+        base: np.ndarray,
+        topologies: np.ndarray,
+        lost: np.ndarray,
+        wanted: np.ndarray,
+        raw: np.ndarray,
+    ) -> np.ndarray:
+        """Solve in one call what can be; write to ``raw``, and return ``[n]`` bool, which rows."""
+        if self._sweep is None:
+            self._sweep = TopologySweep(self._simulator.template, self._columns)
+        covered = wanted & self._sweep.covers(base, topologies)
+        if covered.any():
+            found, solved = self._sweep.solve(self._flow, base, topologies[covered], lost[covered])
+            raw[np.flatnonzero(covered)[solved]] = found[solved]
+        return covered
 
     def _trip(
         self, topologies: np.ndarray, solutions: np.ndarray, steps: np.ndarray
@@ -141,16 +214,4 @@ class Forecaster:
     def _usual(self, raw: np.ndarray) -> np.ndarray:
         """Return ``[n]`` bool, which of ``[n, N]`` are solutions with usual voltages everywhere."""
         away = np.abs(raw[:, self._columns.volts] - self._nominal)
-        return np.asarray((away <= _USUAL * self._nominal).all(axis=1))
-
-    def _cut_off(self, topologies: np.ndarray) -> np.ndarray:
-        """Return ``[n]`` bool: something is on a busbar that no line goes to, so all is lost."""
-        substation = self._simulator.layout.element_substation
-        rows, ends = np.nonzero(topologies > 0)
-        busbars = 2 * int(substation.max()) + 2
-        at = rows * busbars + 2 * substation[ends] + topologies[rows, ends] - 1
-        there = np.zeros(len(topologies) * busbars, dtype=np.bool_)
-        reached = there.copy()
-        there[at] = True
-        reached[at[self._of_line[ends]]] = True
-        return np.asarray((there & ~reached).reshape(-1, busbars).any(axis=1))
+        return np.asarray((away <= USUAL * self._nominal).all(axis=1))

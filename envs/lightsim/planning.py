@@ -24,6 +24,7 @@ from typing import Protocol
 import gymnasium as gym
 import numpy as np
 
+from envs.asking import Asking
 from envs.checks import check_actions
 from envs.copies import Copyable
 from envs.lightsim.player import Player
@@ -76,7 +77,8 @@ class ForecastPlanner(Copyable):
         reward: what steps pay.
         reconnect_lines: as in the environment.
         max_steps: of an episode, as in the environment.
-        idle_gate: of the environment.
+        asking: when the environment asks; None for at every step.
+        at_risk: ``[C]`` int, lines whose loss an N-1 reward looks at.
     """
 
     def __init__(
@@ -88,16 +90,21 @@ class ForecastPlanner(Copyable):
         reward: Reward,
         reconnect_lines: bool,
         max_steps: int | None,
-        idle_gate: float | None,
+        asking: Asking | None,
+        at_risk: np.ndarray,
     ):
         self._played = played
         self._encoder = encoder
-        self._gate = np.float64(0 if idle_gate is None else idle_gate)
+        self._gate = np.float64(0 if asking is None or asking.rho is None else asking.rho)
         num_grids = len(played.simulator_calls)
         self._used = 0
         self._simulator = ForecastSimulator(template, num_grids)
         self._player = Player(
-            self._simulator, reward, reconnect_lines=reconnect_lines, max_steps=max_steps
+            self._simulator,
+            reward,
+            at_risk=at_risk,
+            reconnect_lines=reconnect_lines,
+            max_steps=max_steps,
         )
         self._origin = np.zeros(num_grids, dtype=np.int64)  # of each slot, the grid it is from
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.actions import DO_NOTHING
+from envs.asking import Asking
 from envs.blackout_text import first_line
 from envs.copies import Copyable
 from envs.lightsim.arrays import GridSnapshot
@@ -21,10 +22,14 @@ from envs.lightsim.calm import CHUNK
 from envs.lightsim.calm import MARGIN
 from envs.lightsim.calm import CalmStretch
 from envs.lightsim.calm import steady_voltages
+from envs.lightsim.losses import Losses
+from envs.lightsim.losses import LossStretch
 from envs.lightsim.simulator import Simulator
+from envs.lightsim.simulator import StepRecord
 from envs.rewards import BlackoutReward
 from envs.rewards import L2RPNReward
 from envs.rewards import MarginReward
+from envs.rewards import N1Reward
 from envs.rewards import NearReferenceReward
 from envs.rewards import Reward
 from envs.rewards import StepOutcome
@@ -46,27 +51,49 @@ class PlayerSnapshot(NamedTuple):
     steady: bool
 
 
+class _Attacked(NamedTuple):
+    """How n grids are attacked."""
+
+    count: np.ndarray  # [n] int, attacks that began so far
+    held: np.ndarray  # [n, L] bool, lines that are held out still
+
+    def of(self, which: np.ndarray) -> _Attacked:
+        """Return that of some of the grids, ``[n]`` bool."""
+        return _Attacked(self.count[which], self.held[which])
+
+
+class _KeptStretch(NamedTuple):
+    """What solves calm rows."""
+
+    scenario: Scenario
+    topology: bytes
+    stretch: CalmStretch
+    losses: LossStretch | None
+
+
 class Player(Copyable):
     """Plays decisions on the grids of a simulator.
 
     Args:
         simulator: of B grids.
         reward: what steps pay.
-        idle_gate: rho from which on the agent decides; None for every step.
+        asking: when the agent decides; None for at every step.
+        at_risk: ``[C]`` int, lines whose loss an N-1 gate or reward looks at.
         reconnect_lines: close lines that are out where the agent does nothing.
         max_steps: of an episode; None for the whole scenario.
         threads: that solve the calm stretches of different grids side by side; results do not
             depend on their number.
     """
 
-    _rebuilt = ("_threads",)
+    _rebuilt = ("_threads", "_kept")
 
     def __init__(
         self,
         simulator: Simulator,
         reward: Reward,
         *,
-        idle_gate: float | None = None,
+        asking: Asking | None = None,
+        at_risk: np.ndarray | None = None,
         reconnect_lines: bool = False,
         max_steps: int | None = None,
         threads: int = 1,
@@ -74,8 +101,14 @@ class Player(Copyable):
         self.simulator = simulator
         self._num_threads = threads
         self._threads: ThreadPoolExecutor | None = None  # made when needed
-        # float64 as info["rho_max"] is, so that both sides of the gate agree to the last bit
-        self.idle_gate = None if idle_gate is None else np.float64(idle_gate)
+        self._asking = asking
+        self._losses: Losses | None = None
+        gated = asking is not None and asking.n1 is not None
+        self._n1_gate = float(asking.n1) if asking is not None and asking.n1 is not None else np.inf
+        if gated or isinstance(reward, N1Reward):
+            assert at_risk is not None
+            self._losses = Losses(simulator, at_risk)
+        self._at_risk = at_risk
         self._reward = reward
         self._reconnect_lines = reconnect_lines
         self._max_steps = max_steps
@@ -89,21 +122,30 @@ class Player(Copyable):
         rules = simulator.template.rules
         calm = np.minimum(rules.limit, np.minimum(rules.soft_limit, rules.hard_limit))
         self._calm_limit = calm * MARGIN  # [L] float32, A
-        self._calm_rho = np.float32(0 if idle_gate is None else idle_gate) * MARGIN
-        self._stretches = idle_gate is not None and isinstance(reward, _OF_CALM)
+        gate = np.inf if asking is None or asking.rho is None else asking.rho
+        self._calm_rho = np.float32(gate) * MARGIN
+        self._stretches = asking is not None and isinstance(reward, _OF_CALM)
         self._blank: GridState | None = None
+        self._rebuild()
 
-    def start(self, grid: int, scenario: Scenario, first_row: int) -> None:
+    def _rebuild(self) -> None:
+        """See ``Copyable``."""
+        # of each grid, what solved its last stretch: it serves as long as the topology stays
+        self._kept: dict[int, _KeptStretch] = {}
+
+    def start(self, grid: int, scenario: Scenario, first_row: int, attack_seed: int = 0) -> None:
         """Start an episode.
 
         Raises:
             ValueError: see ``Simulator.start``.
         """
         self.over[grid] = True
-        self.simulator.start(grid, scenario, first_row)
+        self.simulator.start(grid, scenario, first_row, attack_seed)
         if scenario is not self._scenarios[grid]:
             self._scenarios[grid] = scenario
-            self._steady[grid] = self._stretches and steady_voltages(scenario)
+            self._steady[grid] = self._stretches and steady_voltages(
+                scenario, foreseen=self._losses is not None
+            )
         self.over[grid] = self.blackout[grid] = False
         self.end[grid] = ""
 
@@ -132,6 +174,7 @@ class Player(Copyable):
         return Player(
             simulator,
             self._reward,
+            at_risk=self._at_risk,
             reconnect_lines=self._reconnect_lines,
             max_steps=self._max_steps,
         )
@@ -178,6 +221,7 @@ class Player(Copyable):
             illegal=record.illegal,
             blackout=record.blackout,
             complete=record.complete,
+            worst_loss=self._worst_loss(grids, record),
         )
         state = simulator.state(grids if len(grids) < simulator.num_grids else None, foresee=False)
         rewards = self._reward(state, outcome)
@@ -187,6 +231,15 @@ class Player(Copyable):
         if ended.any():
             self._finish(grids, ended, record.causes, record.complete)
         return rewards, record.illegal, record.reasons
+
+    def _worst_loss(self, grids: np.ndarray, record: StepRecord) -> np.ndarray | None:
+        """Return ``[n]`` what an N-1 reward is about, None without one; inf where all is over."""
+        if self._losses is None or not isinstance(self._reward, N1Reward):
+            return None
+        worst = np.full(len(grids), np.inf)
+        looked = ~record.blackout & ~record.complete
+        worst[looked] = self._losses.worst(grids[looked])
+        return worst
 
     def _finish(
         self, grids: np.ndarray, ended: np.ndarray, causes: list[str], complete: np.ndarray
@@ -221,39 +274,56 @@ class Player(Copyable):
             ``[n]`` float64 rewards summed; ``[n]`` int64 grid steps played; ``[n]`` bool, the
             decision was refused; n reasons of it.
         """
+        before = None if self._asking is None else self._attacked(grids)
         rewards, illegal, reasons = self.play(grids, actions)
         total = rewards.astype(np.float64)
         duration = np.ones(len(grids), dtype=np.int64)
-        if self.idle_gate is not None:
-            more, steps = self.coast(grids)
+        if self._asking is not None:
+            more, steps = self.coast(grids, waited=1, before=before)
             total += more
             duration += steps
         return total, duration, illegal, reasons
 
-    def coast(self, grids: np.ndarray, *, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def coast(
+        self,
+        grids: np.ndarray,
+        *,
+        most: int | None = None,
+        waited: int = 0,
+        before: _Attacked | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Do nothing on n grids until a decision is due or the episode is over.
 
         Args:
             grids: ``[n]`` int, ascending.
             most: grid steps, at most; None for no limit.
+            waited: grid steps since the last decision.
+            before: attacks as they were before the last step; None for as they are.
 
         Returns:
             ``[n]`` float64 rewards summed, ``[n]`` int64 grid steps played.
         """
         total = np.zeros(len(grids))
         duration = np.zeros(len(grids), dtype=np.int64)
-        simulator = self.simulator
+        asking = self._asking
+        assert asking is not None
+        due_after = None if asking.every is None else asking.every - waited
+        ends = [steps for steps in (most, due_after) if steps is not None]
+        if before is None:
+            before = self._attacked(grids)
         while True:
-            waiting = ~self.over[grids] & (simulator.rho[grids].max(axis=1) < self.idle_gate)
+            waiting = ~self.over[grids]
             if most is not None:
                 waiting &= duration < most
+            waiting[waiting] = ~self._due(
+                grids[waiting], duration[waiting] + waited, before.of(waiting)
+            )
             places = np.flatnonzero(waiting)
             if not len(places):
                 return total, duration
+            before = self._attacked(grids)
             if self._stretches:
-                left = [None if most is None else most - steps for steps in duration[places]]
-                if self._num_threads > 1 and self._threads is None:
-                    self._threads = ThreadPoolExecutor(self._num_threads)
+                left = [min(ends) - steps if ends else None for steps in duration[places].tolist()]
                 # C++ frees the interpreter while it solves
                 side_by_side = map if self._threads is None else self._threads.map
                 stretches = side_by_side(self._stretch, grids[places].tolist(), left)
@@ -263,6 +333,35 @@ class Player(Copyable):
             rewards, _, _ = self.play(grids[places], np.zeros(len(places), dtype=np.int64))
             total[places] += rewards
             duration[places] += 1
+
+    def _due(self, grids: np.ndarray, waited: np.ndarray, before: _Attacked) -> np.ndarray:
+        """Return ``[n]`` bool, on which of n grids the agent is asked now.
+
+        Args:
+            grids: ``[n]`` int, of running episodes.
+            waited: ``[n]`` int, grid steps since the last decision.
+            before: the last step.
+        """
+        asking, simulator = self._asking, self.simulator
+        assert asking is not None
+        due = np.zeros(len(grids), dtype=np.bool_)
+        if asking.rho is not None:
+            due |= simulator.rho[grids].max(axis=1) >= asking.rho
+        if asking.every is not None:
+            due |= waited >= asking.every
+        if asking.attacks:
+            freed = before.held & (simulator.attack_steps[grids] == 0)
+            due |= (simulator.attacks[grids] > before.count) | freed.any(axis=1)
+        if asking.n1 is not None:
+            assert self._losses is not None
+            rest = np.flatnonzero(~due)
+            due[rest] = self._losses.worst(grids[rest]) >= asking.n1
+        return due
+
+    def _attacked(self, grids: np.ndarray) -> _Attacked:
+        """Return how n grids are attacked now."""
+        simulator = self.simulator
+        return _Attacked(simulator.attacks[grids], simulator.attack_steps[grids] > 0)
 
     def _stretch(self, grid: int, most: int | None) -> tuple[float, int]:
         """Play the steps of one grid in which nothing happens, but the last.
@@ -276,30 +375,81 @@ class Player(Copyable):
             left = min(left, self._max_steps - row + int(simulator.first_row[grid]))
         if most is not None:
             left = min(left, int(most))
+        held = simulator.attack_steps[grid]
+        if self._asking is not None and self._asking.attacks and held.any():
+            left = min(left, int(held[held > 0].min()))  # a step in which it becomes free
         left -= 1
         status, topology = simulator.line_status[grid], simulator.topology[grid]
         if self._reconnect_lines and not status.all():
             left = min(left, int(simulator.line_cooldown[grid][~status].min()))
-        if left < 1 or not self._steady[grid]:
+        # near a limit the next rows seldom are calm
+        stressed = (simulator.solution[grid, simulator.columns.a_or] >= self._calm_limit).any()
+        if left < 1 or stressed or not self._steady[grid]:
             return 0.0, 0
         scenario = self._scenarios[grid]
         assert scenario is not None
         limit = simulator.template.rules.limit
-        stretch = CalmStretch(simulator.template, scenario, topology, row + 1)
-        total, steps = 0.0, 0
+        stretch, losses = self._kept_stretch(grid, scenario, topology)
+        total, steps, before = 0.0, 0, simulator.rho[grid]
         while steps < left:
             asked = min(CHUNK, left - steps)
-            currents = stretch.currents(asked)
+            currents = stretch.currents(row + 1 + steps, asked)
             rho = currents / limit
             calm = (rho.max(axis=1) < self._calm_rho) & (currents < self._calm_limit).all(axis=1)
             count = len(calm) if calm.all() else int(calm.argmin())
+            if losses is not None and count:
+                count = losses.safe(row + 1 + steps, count, self._n1_gate)
+            if simulator.attackers:
+                count = self._until_attack(grid, status, before, rho[:count])
             if count:
+                before = rho[count - 1]
                 total += self._pay_calm(currents[:count], rho[:count], status, topology)
                 steps += count
             if count < asked:
                 break
+        if simulator.attackers:  # on the loadings that are left behind
+            simulator.attackers[grid].foresee(status, before)
         simulator.skip(grid, steps)
         return total, steps
+
+    def _kept_stretch(
+        self, grid: int, scenario: Scenario, topology: np.ndarray
+    ) -> tuple[CalmStretch, LossStretch | None]:
+        """Return what solves the rows of ``scenario`` in ``[E]`` topology, and losses in them."""
+        kept, key = self._kept.get(grid), topology.tobytes()
+        if kept is None or kept.scenario is not scenario or kept.topology != key:
+            losses = None
+            if self._losses is not None and self._n1_gate < np.inf:
+                losses = self._losses.stretch(scenario, topology)
+            stretch = CalmStretch(self.simulator.template, scenario, topology)
+            kept = self._kept[grid] = _KeptStretch(scenario, key, stretch, losses)
+        return kept.stretch, kept.losses
+
+    def _until_attack(
+        self, grid: int, status: np.ndarray, before: np.ndarray, rho: np.ndarray
+    ) -> int:
+        """Play the opponent of one grid on, up to the step in which it takes a line out.
+
+        Args:
+            grid: which.
+            status: ``[L]`` bool, of all the steps.
+            before: ``[L]`` loadings before the first step.
+            rho: ``[m, L]`` loadings after each step.
+
+        Returns:
+            Steps before that one, at most m.
+        """
+        attacker = self.simulator.attackers[grid]
+        quiet = attacker.pass_quiet(len(rho))
+        if quiet:
+            before = rho[quiet - 1]
+        for step in range(quiet, len(rho)):
+            attack = attacker.foresee(status, before)
+            if attack is not None and status[attack.lines].any():
+                return step
+            attacker.attack(status, before)
+            before = rho[step]
+        return len(rho)
 
     def _pay_calm(
         self, currents: np.ndarray, rho: np.ndarray, status: np.ndarray, topology: np.ndarray

@@ -126,6 +126,11 @@ class PowerFlow(Copyable):
             self.set_voltages(np.frombuffer(state["volts"], dtype=np.float32))
         self.set_shunts(*state["shunts"])
 
+    @property
+    def model(self) -> Any:
+        """lightsim2grid's grid; for reading."""
+        return self._model
+
     def set_voltages(self, volts: np.ndarray) -> None:
         """Set the generators' voltages: ``[G]`` float32, kV."""
         given = volts.tobytes()

@@ -20,6 +20,8 @@ from envs.lightsim.effects import Effects
 from envs.lightsim.power_flow import PowerFlow
 from envs.lightsim.power_flow import PowerFlowPool
 from envs.lightsim.template import GridTemplate
+from envs.opponents import Attack
+from envs.opponents import Opponent
 from envs.scenarios import Scenario
 from envs.state import LegalityState
 
@@ -40,12 +42,13 @@ class Simulator(GridArrays):
     Args:
         template: of the grid.
         num_grids: B.
+        opponent: who takes lines out; None for nobody.
     """
 
     _rebuilt = (*GridArrays._rebuilt, "cascade", "effects", "_pool", "_flows")
 
-    def __init__(self, template: GridTemplate, num_grids: int):
-        super().__init__(template, num_grids)
+    def __init__(self, template: GridTemplate, num_grids: int, opponent: Opponent | None = None):
+        super().__init__(template, num_grids, opponent)
         self._rebuild()
         self._raw = np.zeros((num_grids, self.columns.count))  # [B, N] solutions as they were read
 
@@ -62,8 +65,14 @@ class Simulator(GridArrays):
 
     # --------------------------------------------------------------------------------- playing
 
-    def start(self, grid: int, scenario: Scenario, first_row: int) -> None:
+    def start(self, grid: int, scenario: Scenario, first_row: int, attack_seed: int = 0) -> None:
         """Start ``scenario`` at ``first_row`` on ``grid``, all else as the grid file has it.
+
+        Args:
+            grid: which.
+            scenario: what is played.
+            first_row: of it.
+            attack_seed: what the attacks of the episode follow from.
 
         Raises:
             ValueError: the scenario is not to be played here, has no step left after
@@ -84,6 +93,9 @@ class Simulator(GridArrays):
         self.line_status[grid] = True
         self.line_cooldown[grid] = self.substation_cooldown[grid] = 0
         self.overflow_steps[grid] = self.protection_steps[grid] = 0
+        self.attack_steps[grid] = self.attacks[grid] = 0
+        if self.attackers:
+            self.attackers[grid].reset(attack_seed, scenario.num_steps - first_row)
         self.dark[grid] = False
         self.rules_changed[grid] = True
 
@@ -108,12 +120,15 @@ class Simulator(GridArrays):
         illegal = np.zeros(count, dtype=np.bool_)
         reasons = [""] * count
         acted: list[tuple[int, np.ndarray, np.ndarray]] = []  # grid, lines, substations
+        attacks = self._decide_attacks(grids)  # on what was there before the action
         for place in np.flatnonzero(actions).tolist():
             grid, action = int(grids[place]), int(actions[place])
             reasons[place] = self._refusal(grid, action)
             illegal[place] = bool(reasons[place])
             if not reasons[place]:
                 acted.append((grid, *self._act(grid, action)))
+        for grid, attack in attacks.items():
+            self._take_out(grid, attack)
 
         self.row[grids] += 1
         causes = [self._solve(grid) for grid in grids.tolist()]
@@ -124,6 +139,9 @@ class Simulator(GridArrays):
             blackout = np.array([bool(cause) for cause in causes])
             alive = grids[~blackout]
         self._pass_time(alive, acted, tripped)
+        for grid, attack in attacks.items():
+            if not self.dark[grid]:
+                self.attack_steps[grid, attack.lines] = attack.duration - 1
         for grid in grids[blackout].tolist():
             self._darken(grid)
         complete = (self.row[grids] >= self.last_row[grids]) & ~blackout
@@ -144,6 +162,32 @@ class Simulator(GridArrays):
             self.line_status[grid] = after[self.layout.line_or_position] > 0
             self.rules_changed[grid] = True
         return impact
+
+    def _decide_attacks(self, grids: np.ndarray) -> dict[int, Attack]:
+        """Return what the opponents do in this step: grid -> attack, where there is one."""
+        if not self.attackers:
+            return {}
+        attacks = {}
+        for grid in grids.tolist():
+            attack = self.attackers[grid].attack(self.line_status[grid], self.rho[grid])
+            if attack is not None:
+                attacks[grid] = attack
+                self.attacks[grid] += bool(self.line_status[grid, attack.lines].any())
+        return attacks
+
+    def _take_out(self, grid: int, attack: Attack) -> None:
+        """Open the attacked lines, and keep them from being closed."""
+        lines, cooldown = attack.lines, self.line_cooldown[grid]
+        cooldown[lines] = np.maximum(cooldown[lines], attack.duration)
+        if self.line_status[grid, lines].any():
+            self._open(grid, lines)
+
+    def _open(self, grid: int, lines: np.ndarray) -> None:
+        self.topology[grid, self.layout.line_or_position[lines]] = -1
+        self.topology[grid, self.layout.line_ex_position[lines]] = -1
+        self.line_status[grid, lines] = False
+        self._meet_topology(grid)
+        self.rules_changed[grid] = True
 
     def _solve(self, grid: int) -> str:
         """Solve the present row of ``grid``; return "" or why it cannot be."""
@@ -285,6 +329,9 @@ class Simulator(GridArrays):
         if cooling.any():
             self.rules_changed[alive] |= (cooling > 0).any(axis=1)
             self.substation_cooldown[alive] = np.maximum(cooling - 1, 0)
+        held = self.attack_steps[alive]
+        if held.any():
+            self.attack_steps[alive] = np.maximum(held - 1, 0)
         for grid, lines, substations in acted:
             if rules.line_cooldown > 0:
                 cooldown = self.line_cooldown[grid]
@@ -304,6 +351,7 @@ class Simulator(GridArrays):
         self.rho[grid] = 0
         self.overflow_steps[grid] = self.protection_steps[grid] = 0
         self.line_cooldown[grid] = self.substation_cooldown[grid] = 0
+        self.attack_steps[grid] = 0
         self.dark[grid] = True
         self.rules_changed[grid] = True
 
@@ -318,6 +366,8 @@ class Simulator(GridArrays):
             return
         self.row[grid] += steps
         self.overflow_steps[grid] = self.protection_steps[grid] = 0
+        if self.attack_steps[grid].any():
+            self.attack_steps[grid] = np.maximum(self.attack_steps[grid] - steps, 0)
         for cooldowns in (self.line_cooldown, self.substation_cooldown):
             if cooldowns[grid].any():
                 cooldowns[grid] = np.maximum(cooldowns[grid] - steps, 0)

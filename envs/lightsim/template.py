@@ -13,7 +13,6 @@ from typing import Any
 from typing import NamedTuple
 
 import numpy as np
-from grid2op.Opponent import BaseOpponent
 from grid2op.Parameters import Parameters
 from grid2op.Reward import ConstantReward
 from grid2op.Rules import DefaultRules
@@ -183,7 +182,6 @@ def _refuse_uncovered(env: Any, layout: GridLayout, given: Parameters) -> None:
             )
     uncovered = {
         "storage units": cls.n_storage > 0,
-        "an opponent": type(env._opponent) is not BaseOpponent,
         "loads and generators that may be detached": cls.detachment_is_allowed,
         "more than two busbars a substation": cls.n_busbar_per_sub != 2,
         f"rules of its own ({env._game_rules.legal_action.__class__.__name__})": (

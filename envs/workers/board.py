@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+ATTACKS = ("attack_steps", "attacks")  # the infos that grids with an opponent have
+
 
 class Column(NamedTuple):
     """One array of the shared memory."""
@@ -21,8 +23,16 @@ class Column(NamedTuple):
     dtype: np.dtype
 
 
-def columns_of(observation: spaces.Space[Any], num_actions: int) -> dict[str, Column]:
-    """Return what the shared memory holds, by name."""
+def columns_of(
+    observation: spaces.Space[Any], num_actions: int, attackable: int = 0
+) -> dict[str, Column]:
+    """Return what the shared memory holds, by name.
+
+    Args:
+        observation: of one grid.
+        num_actions: A.
+        attackable: lines of a grid with an opponent, L; 0 without.
+    """
     boxes = observation.spaces if isinstance(observation, spaces.Dict) else {"": observation}
     columns = {}
     for name, box in boxes.items():
@@ -40,6 +50,9 @@ def columns_of(observation: spaces.Space[Any], num_actions: int) -> dict[str, Co
         "duration": np.int64,
     }
     columns |= {name: Column((), np.dtype(kind)) for name, kind in numbers.items()}
+    if attackable:
+        columns["attack_steps"] = Column((attackable,), np.dtype(np.int32))
+        columns["attacks"] = Column((), np.dtype(np.int64))
     return columns | {"action_mask": Column((num_actions,), np.dtype(np.int8))}
 
 

@@ -33,6 +33,7 @@ from envs.vector_grids import GridSave
 from envs.vector_grids import Recipe
 from envs.vector_grids import Shown
 from envs.vector_grids import Stepped
+from envs.workers.board import ATTACKS
 from envs.workers.board import Board
 from envs.workers.board import columns_of
 from envs.workers.service import WORDS
@@ -76,7 +77,8 @@ class GridProcesses:
         self.encoder = one.encoder
         self._source = recipe.scenarios
         self._text_infos = recipe.text_infos
-        columns = columns_of(self.encoder.space, self.catalogue.num_actions)
+        attackable = 0 if recipe.opponent is None else self.layout.num_lines
+        columns = columns_of(self.encoder.space, self.catalogue.num_actions, attackable)
         self._board = Board(columns, num_grids)
         self._words = {name: np.full(num_grids, None, dtype=object) for name in WORDS}
         self._end = ""  # why there are no workers any more
@@ -175,6 +177,7 @@ class GridProcesses:
             "duration": arrays["duration"].copy(),
             **(self.info_texts() if self._text_infos else {}),
         }
+        values |= {name: arrays[name].copy() for name in ATTACKS if name in arrays}
         extras = [answer.extras for answer in answers]
         sizes = [worker.block.end - worker.block.first for worker in self._workers]
         return Shown(self._board.observations(), values, self.started, _join(extras, sizes))
@@ -201,10 +204,12 @@ class GridProcesses:
             self._shown(answers),
         )
 
-    def simulate(self, action_ids: Sequence[np.ndarray | None]) -> list[Lookahead | None]:
+    def simulate(
+        self, action_ids: Sequence[np.ndarray | None], outages: np.ndarray | None = None
+    ) -> list[Lookahead | None]:
         """See ``Grids.simulate``."""
         wanted = [
-            (share,) if any(actions is not None for actions in share) else None
+            (share, outages) if any(actions is not None for actions in share) else None
             for (share,) in self._split(action_ids)
         ]
         results: list[Lookahead | None] = []

@@ -152,9 +152,11 @@ class Service:
         rows["truncation"][:] = truncations
         return self._show(shown)
 
-    def simulate(self, action_ids: Sequence[np.ndarray | None]) -> list[Lookahead | None]:
+    def simulate(
+        self, action_ids: Sequence[np.ndarray | None], outages: np.ndarray | None
+    ) -> list[Lookahead | None]:
         """See ``Grids.simulate``."""
-        return self._grids.simulate(action_ids)
+        return self._grids.simulate(action_ids, outages)
 
     def episodes(self) -> list[dict[str, Any]]:
         """See ``Grids.episodes``."""

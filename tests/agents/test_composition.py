@@ -80,6 +80,7 @@ def test_all_groups_of_the_house_are_there() -> None:
         "logger",
         "network",
         "observation",
+        "opponent",
         "optimizer",
         "replay",
         "reward",

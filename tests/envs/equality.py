@@ -12,11 +12,13 @@ import numpy as np
 
 from envs.power_grid import PowerGridEnv
 from envs.state import GridState
+from envs.state import Lookahead
 from envs.vector import PowerGridVectorEnv
 
 RELATIVE = 1e-4  # of flows, voltages, angles
 LEAST = 1e-2  # below it a number counts as this much: MW, MVAr, kV, A, degrees
 OBSERVATION = 1e-5  # of observations and rewards, scaled to order 1
+LOSSES = 4  # lines whose loss is compared, of two of them
 SOME = 12  # actions of a look-ahead that is compared; all distinct ones in one of twenty
 
 
@@ -89,6 +91,7 @@ class Compared:
     episodes: int = 0
     illegal: int = 0  # refused actions
     blackouts: int = 0
+    attacks: int = 0  # lines taken out by an opponent
     lookaheads: int = 0  # actions looked ahead at
     disagreements: list[str] = field(default_factory=list)
 
@@ -174,6 +177,7 @@ def _play(
         compared.illegal += info["illegal"]
         compared.blackouts += terminated
         over = terminated or truncated
+    compared.attacks += info.get("attacks", 0)
 
 
 def _same(
@@ -225,7 +229,7 @@ def _same_info(info: dict[str, Any], infos: dict[str, Any], where: str) -> None:
             differ = np.flatnonzero(expected != given)
             assert not len(differ), f"{where}: masks of actions {differ}"
         else:
-            assert expected == given, f"{where}: {key} is {given!r}, not {expected!r}"
+            assert np.array_equal(expected, given), f"{where}: {key} is {given!r}, not {expected!r}"
 
 
 def _same_lookahead(
@@ -243,7 +247,30 @@ def _same_lookahead(
     where = f"{where}: looking ahead at {actions[survived]}"
     _close(expected.rho_max[survived], given.rho_max[survived], RELATIVE, LEAST, where)
     assert np.isinf(given.rho_max[~survived]).all(), where
-    return len(actions)
+    return len(actions) + _same_losses(env, fast, actions[:2], given, rng, where)
+
+
+def _same_losses(
+    env: PowerGridEnv,
+    fast: PowerGridVectorEnv,
+    actions: np.ndarray,
+    plain: Lookahead,
+    rng: np.random.Generator,
+    where: str,
+) -> int:
+    """Look at the loss of lines on both; return at how many."""
+    lines = rng.choice(env.layout.num_lines, size=LOSSES, replace=False)
+    expected, given = env.simulate(actions, lines), fast.simulate([actions], lines)[0]
+    assert given is not None
+    where = f"{where}: looking at {actions} and the loss of {lines}"
+    assert given.rho.shape == (len(actions), 1 + LOSSES, env.layout.num_lines), where
+    assert np.array_equal(given.rho[:, 0], plain.rho[: len(actions)]), where
+    assert np.array_equal(expected.game_over, given.game_over), where
+    survived = ~expected.game_over
+    _close(expected.rho[survived], given.rho[survived], RELATIVE, LEAST, where)
+    _close(expected.rho_max[survived], given.rho_max[survived], RELATIVE, LEAST, where)
+    assert np.isinf(given.rho[~survived]).all(), where
+    return given.game_over.size
 
 
 def assert_identical(expected: Any, given: Any) -> None:

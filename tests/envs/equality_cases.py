@@ -82,3 +82,44 @@ OTHER_GRIDS = {  # the number of its actions
     "l2rpn_case14_sandbox_diff_grid": 487,
 }
 assert sum(case.thousandths for case in CASES.values()) == 1000
+
+_LINES = ("3_4_6", "11_12_13", "3_6_15", "3_8_16", "6_8_19")
+_OFTEN = {"budget": 40, "budget_per_step": 0.5}  # enough for several attacks in a short episode
+_HOURS = {"every_hours": 5, "mean_hours": 2, "least_hours": 1}
+OPPONENTS: dict[str, str | dict[str, Any]] = {
+    "rl4pnc": "rl4pnc",
+    "rte_case14": "rte_case14",
+    "weighted": {
+        **{"kind": "weighted", "lines": _LINES, "duration": 20, "period": 60, **_OFTEN},
+        **{"usual_rho": (0.5, 0.4, 0.3, 0.6, 0.7), "within": 50},
+    },
+    "geometric": {
+        **{"kind": "geometric", "lines": _LINES, "duration": 60, "period": 5, **_OFTEN},
+        **_HOURS,
+    },
+    "areas": {
+        **{"kind": "areas", "lines": (_LINES[:2], _LINES[2:]), "duration": 60, "period": 0},
+        **{**_OFTEN, **_HOURS},
+    },
+}
+UNPROTECTED = {"NO_OVERFLOW_DISCONNECTION": True}  # nothing trips, so episodes last
+# under an opponent; those under a gate play many steps for each state compared
+ATTACKED: dict[str, Case] = {
+    "nothing": Case(nothing, 100, {**RANDOM, "observation": "graph"}),
+    "greedy": Case(greedy, 250, {**BUNDLED, "split": "test"}),
+    "greedy, varied": Case(greedy, 150, {**RANDOM, "scenarios": "varied"}),
+    "cooldowns": Case(about_lines, 150, {"parameters": COOLDOWNS, "reconnect_lines": True}),
+    "lines kept out": Case(lines_kept_out, 100, {"observation": "full"}),
+    "no protection": Case(
+        now_and_then, 200, {**RANDOM, "parameters": UNPROTECTED, "action_mask": "connected"}
+    ),
+    "gate": Case(
+        greedy,
+        30,
+        {**RANDOM, "idle_gate": 0.9, "reconnect_lines": True, "reward": "near_reference"},
+    ),
+    "gate, no protection": Case(
+        nothing, 20, {"idle_gate": 1.1, "parameters": UNPROTECTED, "reward": "survival"}
+    ),
+}
+assert sum(case.thousandths for case in ATTACKED.values()) == 1000

@@ -1,6 +1,6 @@
 """The fast simulator beside the reference for a long time; every disagreement is counted.
 
-    python -m tests.envs.nightly [--states 200000] [--seed 0]
+    python -m tests.envs.nightly [--states 200000] [--seed 0] [--opponent NAME | --opponent all]
 
 Exits with 1 if there is any. ``make test-nightly`` runs it.
 """
@@ -18,13 +18,20 @@ from tests.envs.equality import Policy
 from tests.envs.equality import about_lines
 from tests.envs.equality import compare
 from tests.envs.equality import now_and_then
+from tests.envs.equality_cases import ATTACKED
 from tests.envs.equality_cases import CASES
 from tests.envs.equality_cases import GATED
+from tests.envs.equality_cases import OPPONENTS
 from tests.envs.equality_cases import OTHER_GRIDS
 
 
-def _runs(states: int) -> Iterator[tuple[str, Policy, int, dict[str, Any]]]:
+def _runs(states: int, opponent: str) -> Iterator[tuple[str, Policy, int, dict[str, Any]]]:
     """Yield a name, a policy, the states to compare, and options."""
+    if opponent != "none":
+        for name, case in ATTACKED.items():
+            options = {**case.options, "opponent": OPPONENTS[opponent]}
+            yield f"{opponent}, {name}", case.policy, states * case.thousandths // 1000, options
+        return
     for name, case in (CASES | GATED).items():
         yield name, case.policy, states * case.thousandths // 1000, case.options
     for grid in OTHER_GRIDS:
@@ -37,16 +44,25 @@ def main() -> None:
     """Compare and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--states", type=int, default=200_000, help="to compare, at least")
+    parser.add_argument(
+        "--opponent",
+        choices=["none", *OPPONENTS, "all"],
+        default="none",
+        help="who attacks; all: each of them, that many states each",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first episode of each case")
     arguments = parser.parse_args()
     total = Compared()
     start = time.perf_counter()
-    for name, policy, states, options in _runs(arguments.states):
+    opponents = list(OPPONENTS) if arguments.opponent == "all" else [arguments.opponent]
+    runs = (run for opponent in opponents for run in _runs(arguments.states, opponent))
+    for name, policy, states, options in runs:
         found = compare(policy, states, seed=arguments.seed, stop=False, **options)
         total += found
         print(
             f"{name}: {found.states} states, {found.steps} steps, {found.episodes} episodes, "
-            f"{found.illegal} illegal actions, {found.blackouts} blackouts, {found.lookaheads} "
+            f"{found.illegal} illegal actions, {found.blackouts} blackouts, {found.attacks} "
+            f"attacks, {found.lookaheads} "
             f"look-aheads; {len(found.disagreements)} disagreements",
             flush=True,
         )
@@ -54,7 +70,8 @@ def main() -> None:
             print(f"  {disagreement}", flush=True)
     print(
         f"{total.states} states compared ({total.steps} grid steps, {total.episodes} episodes, "
-        f"{total.illegal} illegal actions, {total.blackouts} blackouts) and {total.lookaheads} "
+        f"{total.illegal} illegal actions, {total.blackouts} blackouts, {total.attacks} "
+        f"attacks) and {total.lookaheads} "
         f"actions looked ahead at in {time.perf_counter() - start:.0f} s: "
         f"{len(total.disagreements)} disagreements"
     )

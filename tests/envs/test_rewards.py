@@ -67,7 +67,10 @@ def test_episodes_end_in_all_ways(played: Played):
 def test_equal_to_grid2ops_class(name: str, column: int, played: Played, layout: GridLayout):
     reward = make_reward(name, layout)
     states = stack([step[0] for step in played])
-    outcomes = StepOutcome(*(np.concatenate(a) for a in zip(*[s[1] for s in played], strict=True)))
+    told = ("action", "illegal", "blackout", "complete")
+    outcomes = StepOutcome(
+        **{field: np.concatenate([getattr(step[1], field) for step in played]) for field in told}
+    )
     ours = reward(states, outcomes)
     theirs = np.array([step[column] for step in played])
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -10,8 +10,10 @@ import pytest
 from envs.vector import PowerGridVectorEnv
 from tests.envs.equality import compare
 from tests.envs.equality import now_and_then
+from tests.envs.equality_cases import ATTACKED
 from tests.envs.equality_cases import CASES
 from tests.envs.equality_cases import GATED
+from tests.envs.equality_cases import OPPONENTS
 from tests.envs.equality_cases import OTHER_GRIDS
 
 STATES = 20_000
@@ -29,6 +31,15 @@ def test_same_under_a_gate(name: str):
     case = GATED[name]
     compared = compare(case.policy, max(6, STATES * case.thousandths // 1000), **case.options)
     assert compared.steps > compared.states
+
+
+@pytest.mark.parametrize("opponent", OPPONENTS)
+def test_same_under_attack(opponent: str):
+    attacks = 0
+    for case in ATTACKED.values():
+        options = {**case.options, "opponent": OPPONENTS[opponent]}
+        attacks += compare(case.policy, case.thousandths // 8, **options).attacks
+    assert attacks > 0
 
 
 @pytest.mark.parametrize("grid", OTHER_GRIDS)

@@ -1,0 +1,35 @@
+"""Who takes lines out: opponents of grid2op's, by name or as components, in both environments.
+
+- ``kinds``: the opponents there are, and what each is made of.
+- ``named``: opponents by name, from plain mappings, and a grid's own.
+- ``reference``: how grid2op is told to play one.
+- ``attacks``: the same attacks, step by step, without grid2op's objects.
+"""
+
+from envs.opponents.attacks import Attack
+from envs.opponents.attacks import Attacker
+from envs.opponents.attacks import opponent_seed
+from envs.opponents.kinds import AreaOpponent
+from envs.opponents.kinds import GeometricOpponent
+from envs.opponents.kinds import Opponent
+from envs.opponents.kinds import RandomOpponent
+from envs.opponents.kinds import WeightedOpponent
+from envs.opponents.named import OPPONENTS
+from envs.opponents.named import make_opponent
+from envs.opponents.reference import grid2op_opponent
+from envs.opponents.reference import losing
+
+__all__ = [
+    "OPPONENTS",
+    "AreaOpponent",
+    "Attack",
+    "Attacker",
+    "GeometricOpponent",
+    "Opponent",
+    "RandomOpponent",
+    "WeightedOpponent",
+    "grid2op_opponent",
+    "losing",
+    "make_opponent",
+    "opponent_seed",
+]

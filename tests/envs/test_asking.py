@@ -1,0 +1,87 @@
+"""When an agent is asked: by loading, by time, at attacks, by the worst foreseen loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs.asking import lines_at_risk
+from envs.opponents import make_opponent
+from envs.vector import PowerGridVectorEnv
+from tests.envs.equality import compare
+from tests.envs.equality import greedy
+from tests.envs.equality import nothing
+from tests.envs.equality_cases import OPPONENTS
+from tests.envs.equality_cases import UNPROTECTED
+
+LINES = ("3_4_6", "11_12_13", "3_6_15", "3_8_16", "6_8_19")
+CASES: dict[str, dict[str, Any]] = {
+    "every 12 steps": {"ask_every": 12, "opponent": "rl4pnc"},
+    "every 30 steps, or loaded": {"ask_every": 30, "idle_gate": 0.95},
+    "at attacks": {"ask_at_attacks": True, "opponent": OPPONENTS["geometric"]},
+    "N-1": {"n1_gate": 1.2, "opponent": "rte_case14", "start": "random"},
+    "all of them": {
+        **{"n1_gate": 1.3, "idle_gate": 0.97, "ask_every": 40, "ask_at_attacks": True},
+        "opponent": OPPONENTS["weighted"],
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_both_environments_ask_at_the_same_steps(name: str):
+    for policy, options in (
+        (nothing, {"reward": "survival", "parameters": UNPROTECTED}),
+        (greedy, {"reward": "near_reference", "reconnect_lines": True}),
+    ):
+        compared = compare(policy, 6, max_steps=150, looking=0, **CASES[name], **options)
+        assert compared.states >= 6
+
+
+def test_asks_when_it_should():
+    env = PowerGridVectorEnv(
+        1,
+        **{"autoreset": "disabled", "parameters": UNPROTECTED, "reward": "survival"},
+        **{"opponent": "rl4pnc", "ask_at_attacks": True, "max_steps": 280},
+    )
+    _, infos = env.reset(seed=0)
+    asked = [int(infos["step"][0])]
+    while not env.over[0]:
+        *_, infos = env.step([0])
+        asked.append(int(infos["step"][0]))
+    assert asked == [1, 48, 144, 191, 280]  # struck, free to be closed, struck again, ...
+
+
+def test_the_worst_loss_opens_the_gate():
+    late = {"lines": LINES, "duration": 48, "period": 144, "budget_per_step": 0.1}
+    env = PowerGridVectorEnv(
+        1, n1_gate=1.0, ask_every=25, opponent=late, autoreset="disabled", start="random"
+    )
+    lines = lines_at_risk(env.layout, env.opponent)
+    by_time, by_loss = 0, 0
+    for seed in range(12):
+        _, infos = env.reset(seed=seed)
+        found = env.simulate([[0]], lines)[0]
+        assert found is not None
+        if found.rho_max[0, 1:].max() >= 1.0:
+            by_loss += 1
+        else:
+            assert infos["duration"][0] == 25
+            by_time += 1
+    assert by_loss and by_time
+
+
+def test_lines_at_risk_are_the_opponents_or_all_that_can_be_spared():
+    env = PowerGridVectorEnv(1)
+    opponent = make_opponent("rl4pnc", "")
+    assert lines_at_risk(env.layout, opponent).tolist() == [6, 13, 15, 16, 19]
+    spared = lines_at_risk(env.layout, None)
+    assert set(range(20)) - set(spared.tolist()) == {18}  # the one line of a generator
+
+
+def test_no_gate_asks_at_every_step():
+    env = PowerGridVectorEnv(1, opponent="rl4pnc")
+    env.reset(seed=0)
+    *_, infos = env.step(np.zeros(1, dtype=np.int64))
+    assert infos["duration"][0] == 1 and "reset_reward" not in infos

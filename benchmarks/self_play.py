@@ -125,7 +125,7 @@ def _decisions_per_second(pool: SelfPlayPool, weights: Any, seconds: float) -> f
         while finished < len(groups):
             for experience in pool.finished():
                 finished += 1
-                decisions += experience.action.size
+                decisions += experience.decisions.action.size
         if index and time.perf_counter() - start > seconds:
             break
     return decisions / (time.perf_counter() - start)

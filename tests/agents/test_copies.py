@@ -30,7 +30,6 @@ from agents.loggers import ProgressLogger
 from agents.loggers import RunInfo
 from agents.loggers import WandbLogger
 from agents.muzero.agent import MuZeroAgent
-from agents.muzero.networks import FlowNetwork
 from agents.muzero.networks import MLPNetwork
 from agents.muzero.planning import LearnedPlanning
 from agents.muzero.replay import Replay
@@ -39,6 +38,7 @@ from agents.muzero.search import GumbelSearch
 from agents.muzero.search import PUCTSearch
 from agents.muzero.simulator_model import SimulatorPlanning
 from agents.muzero.trainer import LearningPlan
+from agents.power_grid.flow import FlowNetwork
 from agents.resumable import ResumableVectorEnv
 from tests.copies import WAYS
 from tests.copies import by_shared_memory

@@ -110,8 +110,11 @@ def test_the_command_writes_trees_and_pictures(
             ("agent=greedy", "evaluation.trees=2"),
             "GreedyAgent searches no tree that could be shown; choose an agent that plans",
         ),
-        (("agent=random", "evaluation.trees=-1"), "evaluation.trees must be an integer of at"),
-        (("agent=random", "evaluation.trees=true"), "evaluation.trees must be an integer of at"),
+        (("agent=random", "evaluation.trees=-1"), "evaluation.trees=-1; expected a whole"),
+        (
+            ("agent=random", "evaluation.trees=true"),
+            "evaluation.trees=true; expected a whole",
+        ),
         (("agent=random", "evaluation.tree=1"), "did you mean 'evaluation.trees'?"),
     ],
 )

@@ -68,7 +68,7 @@ def test_schedules_end_with_the_training_whichever_ends_it(tmp_path, monkeypatch
 
     def rates(**limits) -> list[float]:
         agent, log = make_agent(), Rows()
-        agent._learning["learning_rate"] = Linear(start=1e-3, end=1e-5)
+        agent._learning = {**agent._learning, "learning_rate": Linear(start=1e-3, end=1e-5)}
         agent.train(make_run(tmp_path, logger=log, log_interval=20, **limits))
         return [row["train/learning_rate"] for row in log.rows if "train/learning_rate" in row]
 

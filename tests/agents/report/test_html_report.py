@@ -312,7 +312,7 @@ def test_the_command_writes_the_report(command: Any, working_folder: Path) -> No
         "evaluation.episodes=2",
         "evaluation.max_steps=30",
         "evaluation.plots=false",
-        "evaluation.report=5",
+        "evaluation.report=2",
     )
     assert code == 0, error
     assert "Wrote out/report.html" in out

@@ -271,6 +271,7 @@ def test_hydras_folder_is_the_commands_own(command: Any, working_folder: Path) -
     assert files(working_folder) == ["out", "out/evaluation.csv", "out/evaluation.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no terminal to lose elsewhere")
 def test_a_run_whose_terminal_is_lost_continues_as_if_nothing_had_been(
     trained: Path, tmp_path: Path

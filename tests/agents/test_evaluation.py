@@ -107,6 +107,7 @@ def test_a_dead_or_failing_worker_is_named() -> None:
         evaluator.evaluate(make_agent(FailingAgent, CARTPOLE), name="failing")
 
 
+@pytest.mark.slow
 def test_a_script_that_each_worker_would_start_again_is_told_so(tmp_path: Path) -> None:
     script = tmp_path / "unguarded.py"
     script.write_text(

@@ -165,6 +165,7 @@ def test_a_failing_batch_is_played_again_one_by_one(calm: list[EpisodeRecord]) -
     assert second.steps == 5
 
 
+@pytest.mark.slow
 def test_workers_tell_the_same() -> None:
     agent = make_agent(OutOfRange, GRID)
     alone = play(agent, num_envs=2)

@@ -52,6 +52,7 @@ def muzero() -> AgentRecipe:
     return recipes()["muzero"]
 
 
+@pytest.mark.slow
 def test_a_copied_folder_plays_in_a_fresh_process(muzero: AgentRecipe, tmp_path: Path) -> None:
     written = write_submission(muzero, tmp_path / "mine" / "submission")
     shutil.copytree(written, tmp_path / "theirs" / "submission")

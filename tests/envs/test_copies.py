@@ -163,6 +163,7 @@ def test_gymnasiums_vector_wrappers_are_copied_with_it(way: str):
     assert env.env.episode_count == twin.env.episode_count
 
 
+@pytest.mark.slow
 def test_open_worker_processes_are_refused_in_one_line():
     env = PowerGridVectorEnv(2, num_workers=1, scenarios="bundled")
     try:
@@ -292,6 +293,7 @@ def test_what_others_play_is_refused(way: Callable[[Any], Any], sandbox: Any):
 # -------------------------------------------------------------------------------------- the parts
 
 
+@pytest.mark.slow
 def test_a_pickle_goes_on_in_another_process(tmp_path: Any):
     env = PowerGridVectorEnv(2, **GATED)
     single = gym.make("PowerGrid-v0", **OPTIONS)

@@ -162,6 +162,7 @@ def test_saved_grids_are_attacked_as_they_would_have_been():
     assert attacks_of(env, 60) == expected
 
 
+@pytest.mark.slow
 def test_workers_change_nothing():
     shown = []
     for num_workers in (0, 2):

@@ -210,6 +210,7 @@ def test_copies_do_not_disturb_each_other_or_the_grids(env: PowerGridVectorEnv):
         assert np.array_equal(values, now)
 
 
+@pytest.mark.slow
 def test_grids_in_processes_of_their_own_are_planned_alike():
     shown = []
     for num_workers in (0, 2):

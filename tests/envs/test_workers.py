@@ -298,6 +298,7 @@ def test_a_worker_starts_no_workers(monkeypatch: pytest.MonkeyPatch):
         PowerGridVectorEnv(2, num_workers=2)
 
 
+@pytest.mark.slow
 def test_a_fault_in_a_worker_comes_with_its_traceback():
     env = PowerGridVectorEnv(2, num_workers=5, scenarios=Broken())
     pids = env.worker_pids

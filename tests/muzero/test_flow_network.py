@@ -222,6 +222,7 @@ def test_the_root_policy_weighs_what_is_foreseen(walk: Walk) -> None:
     np.testing.assert_allclose(everything[legal], whole[legal], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_to_foresee_loadings_and_endings(walk: Walk) -> None:
     """Of states that it has not seen, from look-aheads at others, in seconds."""
     network = make_network()

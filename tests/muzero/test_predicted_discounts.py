@@ -192,6 +192,7 @@ def discount_losses(log: Rows) -> list[float]:
     return [row["train/discount"] for row in log.rows if "train/discount" in row]
 
 
+@pytest.mark.slow
 def test_training_repeats_and_resumes(tmp_path: Path) -> None:
     log, plain = Rows(), Rows()
     first, second = predicting(), predicting()

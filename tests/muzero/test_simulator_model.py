@@ -282,6 +282,7 @@ def evaluate(agent: Agent) -> Mapping[str, float]:
     return {"score": float(rewards[0])}
 
 
+@pytest.mark.slow
 def test_training_without_dynamics(env: PowerGridVectorEnv, tmp_path: Path):
     def train(store: Memory | None = None, **settings: Any) -> MuZeroAgent:
         agent = make_agent(env, SimulatorPlanning)

@@ -375,6 +375,7 @@ def train_on_grid(
     agent.train(dataclasses.replace(run, evaluate=lambda agent: {"score": 0.0}))
 
 
+@pytest.mark.slow
 def test_a_short_training_with_the_look_ahead(tmp_path: Path) -> None:
     agent, factory = grid_agent("agent.plan.taught_decisions=100000")
     fresh = factory(16)
@@ -393,6 +394,7 @@ def test_a_short_training_with_the_look_ahead(tmp_path: Path) -> None:
     assert cross_entropy() < 3.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["residual", "flow"])  # flow learns from look-aheads besides
 def test_the_look_ahead_teaches_alike_in_processes_and_across_resumes(
     tmp_path: Path, network: str

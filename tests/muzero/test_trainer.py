@@ -78,7 +78,7 @@ def test_schedules_end_with_the_training_whichever_ends_it(tmp_path, monkeypatch
         assert given[0] > 7e-4 and given[-1] < 2e-4
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("num_workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_number_of_processes_changes_nothing(tmp_path, num_workers):
     alone = train(tmp_path)
     together = train(tmp_path, num_workers=num_workers)
@@ -109,6 +109,7 @@ def test_resuming_gives_the_weights_of_a_run_never_interrupted(tmp_path):
     assert_same_weights(whole, resumed)
 
 
+@pytest.mark.slow
 def test_asynchronous_self_play_trains(tmp_path):
     store = Memory()
     train(tmp_path, store=store, num_workers=2, synchronous=False)

@@ -81,6 +81,7 @@ def test_episodes_and_steps_are_counted(work):
     np.testing.assert_allclose(experience.decisions.policy.sum(axis=-1), 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_replaced_and_changes_nothing(work, caplog):
     expected = play(LocalPool(make_group, 3), work, 4)
     pool = ProcessPool(make_group, num_groups=3, num_workers=2)
@@ -96,6 +97,7 @@ def test_a_killed_process_is_replaced_and_changes_nothing(work, caplog):
     assert "self-play process 0 died (signal SIGKILL); replaced" in messages[0]
 
 
+@pytest.mark.slow
 def test_open_processes_are_not_copied(work):
     pool = ProcessPool(make_group, 1, 1)
     for way in WAYS.values():
@@ -115,6 +117,7 @@ def test_a_process_that_always_dies_ends_the_run(work):
     pool.close()
 
 
+@pytest.mark.slow
 def test_an_exception_in_a_process_is_raised_here_with_its_traceback(work):
     broken = partial(make_group, factory=EnvironmentFactory("NoSuchEnvironment-v7"))
     pool = ProcessPool(broken, num_groups=1, num_workers=1)
@@ -124,6 +127,7 @@ def test_an_exception_in_a_process_is_raised_here_with_its_traceback(work):
     pool.close()
 
 
+@pytest.mark.slow
 def test_states_restore_a_pool_in_mid_episode(work):
     first = LocalPool(make_group, 2)
     whole = play(LocalPool(make_group, 2), work, 3)

@@ -157,7 +157,9 @@ def test_the_traceback_is_there_when_asked_for(
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
 
 
-@pytest.mark.parametrize("name", ["agents", "envs", "conf"])
+@pytest.mark.parametrize(
+    "name", ["agents", *(pytest.param(one, marks=pytest.mark.slow) for one in ("envs", "conf"))]
+)
 def test_another_projects_packages_are_named(working_folder: Path, name: str) -> None:
     shadow = working_folder / name / "__init__.py"
     shadow.parent.mkdir()

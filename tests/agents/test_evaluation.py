@@ -98,6 +98,7 @@ def test_workers_change_nothing_and_the_agent_stays_as_it_was() -> None:
     assert without_times(first) == without_times(alone.evaluate(agent, name="random"))
 
 
+@pytest.mark.slow
 def test_a_dead_or_failing_worker_is_named() -> None:
     plan = plan_episodes(None, episodes=2)
     evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=1, num_workers=1)
@@ -245,7 +246,7 @@ def test_wrong_evaluators_are_named() -> None:
         EpisodeEvaluator(CARTPOLE, ())
 
 
-@pytest.mark.parametrize("vector", [False, True])
+@pytest.mark.parametrize("vector", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_episode_is_drawn(vector: bool, tmp_path: Path) -> None:
     factory = EnvironmentFactory("PowerGrid-v0", {"max_steps": 5})
     agent = make_agent(DoNothingAgent, factory)

@@ -31,7 +31,7 @@ EXPERIMENTS = ["", *sorted(path.stem for path in (CONF / "experiment").glob("*.y
 FREE = ("logger", "optimizer", "replay", "reward", "scenarios", "search", "wrappers")
 DATA_SET = "scenarios=dataset"  # goes where grid2op has downloaded it
 TRAINED = ("muzero", "ppo")
-SLOW = ("alphazero", "quickstart", "seed")  # much like the others
+SLOW = ("alphazero", "ppo", "quickstart", "seed")  # much like the others
 
 
 def options(*groups: str) -> list[str]:

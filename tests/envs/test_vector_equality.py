@@ -29,7 +29,7 @@ def test_same_as_the_reference(name: str):
 @pytest.mark.parametrize("name", GATED)
 def test_same_under_a_gate(name: str):
     case = GATED[name]
-    compared = compare(case.policy, max(6, STATES * case.thousandths // 1000), **case.options)
+    compared = compare(case.policy, 20 * case.thousandths, **case.options)
     assert compared.steps > compared.states
 
 

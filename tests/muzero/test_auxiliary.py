@@ -97,6 +97,7 @@ def test_its_loss_has_its_own_weight(tmp_path: Path) -> None:
     assert turned(0.0) == 0.0 < turned(1.0)
 
 
+@pytest.mark.slow
 def test_it_is_the_same_across_resumes_and_in_processes(tmp_path: Path) -> None:
     whole, store = train(tmp_path), Memory()
     train(tmp_path, store=store, total_env_steps=100)

@@ -27,7 +27,12 @@ from tests.muzero.search_reference import TableModel
 from tests.muzero.search_reference import every_kind_of_mask
 
 # mctx is compiled anew for each of these, for seconds; hence many problems in few sizes.
-SIZES = [(2, 1), (7, 50), (20, 128), (487, 32)]  # actions, simulations
+SIZES = [  # actions, simulations
+    (2, 1),
+    pytest.param(7, 50, marks=pytest.mark.slow),
+    (20, 128),
+    (487, 32),
+]
 DISCOUNTS = [0.9, 1.0, -1.0, -0.7]  # a negative one is a game of two players
 ROWS = 16
 STATES = 32

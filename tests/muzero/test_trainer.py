@@ -61,6 +61,7 @@ def test_same_seed_same_weights(tmp_path):
     assert_same_weights(train(tmp_path), train(tmp_path))
 
 
+@pytest.mark.slow
 def test_schedules_end_with_the_training_whichever_ends_it(tmp_path, monkeypatch):
     """By the clock too: the last learning rates are those of the schedule's end."""
     clock = itertools.count(step=0.03)  # seconds; of the machine's own, a round may take any time

@@ -16,7 +16,7 @@ from tests.envs.equality_cases import GATED
 from tests.envs.equality_cases import OPPONENTS
 from tests.envs.equality_cases import OTHER_GRIDS
 
-STATES = 8_000  # test-nightly compares 200,000
+STATES = 20_000
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 ENTRY_POINTS = "powergrid_muzero.conf"  # name = module with YAML files of another package
 
 _SCHEME = "powergrid"
-_PACKAGES: Mapping[str, str] = {  # group -> where its values go, if not to the group's own name
+PACKAGES: Mapping[str, str] = {  # group -> where its values go, if not to the group's own name
     "network": "agent.network",
     "search": "agent.search",
     "replay": "agent.replay",
@@ -31,6 +31,7 @@ _PACKAGES: Mapping[str, str] = {  # group -> where its values go, if not to the 
     "scenarios": "env.kwargs",
     "observation": "env.kwargs",
     "reward": "env.kwargs",
+    "opponent": "env.kwargs",
     "wrappers": "env.kwargs",
     "experiment": "_global_",
 }
@@ -50,7 +51,7 @@ class PackageSource(ImportlibResourcesConfigSource):
         found: Any = super().load_config(config_path)
         group = config_path.rpartition("/")[0]
         if found.header.get("package") is None:
-            found.header["package"] = _PACKAGES.get(group)
+            found.header["package"] = PACKAGES.get(group)
         values = found.config
         if group in _FINISHED_LATER and isinstance(values, DictConfig) and "_target_" in values:
             values.setdefault("_partial_", True)

@@ -25,6 +25,7 @@ from agents.composition import build_settings
 from agents.composition import instantiate
 from agents.composition import preflight_logger
 from agents.environments import VectorEnvironment
+from agents.extensions import PACKAGES
 from agents.loggers import RunInfo
 from agents.results.protocol import describe_protocol
 from agents.saved_configs import change_saved
@@ -37,6 +38,16 @@ FILES = sorted(
 EXPERIMENTS = [path.name for path in FILES if path.parent.name == "experiment"]
 MONTHS = ("recombined", "recombined_more", "varied", "varied_more")
 CARTPOLE_ONLY = {"env": "cartpole"}
+
+
+def test_files_without_a_header_go_where_those_of_the_group_do() -> None:
+    """Packages of others need no ``# @package``: ``extensions`` knows the group's place."""
+    groups = {str(path.parent) for path in FILES} - {"env"}  # env/*.yaml set other groups, too
+    for group in groups:
+        files = [CONF / f"{path}.yaml" for path in FILES if str(path.parent) == group]
+        headers = [re.match(r"# @package (\S+)", file.read_text()) for file in files]
+        ours = {group if header is None else header[1] for header in headers}
+        assert PACKAGES.get(group, group.replace("/", ".")) in ours, group
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,7 @@ class LearnedModel:
         self.num_actions = network.num_actions
         self._stepper: Callable[[torch.Tensor, torch.Tensor], NetworkOutput] | None = None
         self._stepper_rows = 0
+        self._constant = torch.empty(0)  # [B], the discount of B edges that are discounted alike
         self._decode_value = network.value_head_codec.decode
         self._decode_reward = network.reward_head_codec.decode
 
@@ -106,7 +107,9 @@ class LearnedModel:
             if edge.discount_logit is not None:
                 discount = edge.discount_logit.sigmoid()
             else:
-                discount = torch.full_like(reward, self.discount)
+                if self._constant.shape != reward.shape:
+                    self._constant = torch.full_like(reward, self.discount)
+                discount = self._constant
         if self._on_host:
             return ModelOutput(
                 value=value.numpy(),

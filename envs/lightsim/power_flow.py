@@ -13,13 +13,16 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import numba
 import numpy as np
 
 from envs.copies import Copyable
+from envs.lightsim.memory import Parts
 from envs.lightsim.template import GridTemplate
 
 # what C++ raises arrives as one of these
 _ERRORS = (RuntimeError, ValueError, IndexError)
+_NEAR = 1e-6  # MW, MVAr; ten times what C++ takes for the same
 
 
 class Columns:
@@ -93,8 +96,12 @@ class PowerFlow(Copyable):
         self._all_loads = np.ones(layout.num_loads, dtype=np.bool_)
         self._no_generation = np.zeros(layout.num_generators, dtype=np.float32)
         self._no_load = np.zeros(layout.num_loads, dtype=np.float32)
+        # [G + 2 D] the powers in force; "not a number" for the grid file's own
+        size = layout.num_generators + 2 * layout.num_loads
+        self._powers = np.full(size, np.nan, dtype=np.float32)
+        self._powers_before = self._powers.copy()
         self._flat = np.ones(template.num_buses, dtype=np.complex128)
-        self._views: list[np.ndarray] | None = None  # of the present solution, in C++ memory
+        self._parts: Parts | None = None  # of the present solution, in C++ memory
         self._foreseeing = foreseeing
         self._brief = brief
         self._topology = np.zeros(layout.num_elements, dtype=np.int8)  # as it is in C++
@@ -142,14 +149,18 @@ class PowerFlow(Copyable):
     def set_powers(self, gen_p: np.ndarray, load_p: np.ndarray, load_q: np.ndarray) -> None:
         """Set generation ``[G]`` and load ``[D]``, ``[D]``: float32, MW, MW, MVAr.
 
-        C++ leaves a number as it is where the new one is the same but for some 1e-6. So that what
-        was solved before leaves no trace, to the last bit, all are set to 0 first; voltages and
-        shunts likewise.
+        C++ leaves a number as it is where the new one is the same but for 1e-7. So that what was
+        solved before leaves no trace, to the last bit, all are set to 0 first where one is so near;
+        voltages and shunts always.
         """
         model = self._model
-        model.update_gens_p(self._all_generators, self._no_generation)
-        model.update_loads_p(self._all_loads, self._no_load)
-        model.update_loads_q(self._all_loads, self._no_load)
+        before, powers = self._powers, self._powers_before
+        np.concatenate((gen_p, load_p, load_q), out=powers)
+        self._powers, self._powers_before = powers, before
+        if _near(before, powers):
+            model.update_gens_p(self._all_generators, self._no_generation)
+            model.update_loads_p(self._all_loads, self._no_load)
+            model.update_loads_q(self._all_loads, self._no_load)
         model.update_gens_p(self._all_generators, gen_p)
         model.update_loads_p(self._all_loads, load_p)
         model.update_loads_q(self._all_loads, load_q)
@@ -179,7 +190,7 @@ class PowerFlow(Copyable):
         model, template = self._model, self._template
         try:
             model.deactivate_result_computation()
-            start = model.dc_pf(self._flat.copy(), template.max_iterations, template.tolerance)
+            start = model.dc_pf(self._flat, template.max_iterations, template.tolerance)
             model.reactivate_result_computation()
             if start.shape[0] == 0:
                 return self._fail(
@@ -202,7 +213,7 @@ class PowerFlow(Copyable):
         """
         model, template = self._model, self._template
         try:
-            voltages = model.ac_pf(self._flat.copy(), template.max_iterations, template.tolerance)
+            voltages = model.ac_pf(self._flat, template.max_iterations, template.tolerance)
         except _ERRORS:
             voltages = self._flat[:0]
         if voltages.shape[0] == 0:
@@ -211,18 +222,18 @@ class PowerFlow(Copyable):
         return True
 
     def _fail(self, cause: str) -> str:
-        self._views = None
+        self._parts = None
         self._model.tell_solver_need_reset()
         self._model.reactivate_result_computation()
         return cause
 
     def read(self, out: np.ndarray) -> None:
         """Write the solution to ``out``: ``[N]`` float64, currents in kA, as in ``Columns``."""
-        if self._views is None:  # C++ writes each solution to the same place
-            self._views = self._new_views()
-        np.concatenate(self._views, out=out)
+        if self._parts is None:  # C++ writes each solution to the same place
+            self._parts = Parts(self._views())
+        self._parts.copy_to(out)
 
-    def _new_views(self) -> list[np.ndarray]:
+    def _views(self) -> list[np.ndarray]:
         """Return the parts of a solution in C++ memory, in the order of ``Columns``."""
         model = self._model
         if self._brief:
@@ -245,6 +256,16 @@ class PowerFlow(Copyable):
         load_p, load_q, load_v, load_theta = model.get_loads_res_full()
         views += [*angles, gen_p, gen_q, gen_theta, load_p, load_q, load_theta, gen_v, load_v]
         return [*views, *model.get_shunts_res_full()[:3]] if self._template.num_shunts else views
+
+
+@numba.njit(cache=True)
+def _near(before, after):
+    """Return whether any number is near to what it was before, but another one."""
+    for place in range(len(after)):
+        distance = abs(np.float64(after[place]) - np.float64(before[place]))
+        if distance != 0 and not distance > _NEAR:  # also where there was none before
+            return True
+    return False
 
 
 class PowerFlowPool:

@@ -8,6 +8,7 @@ any of them.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -30,6 +32,7 @@ from agents.interrupt import end_as_by_interrupt
 from agents.override_errors import NO_OPTION
 from agents.override_errors import explain
 from agents.paths import given_path
+from envs.names import choose
 from powergrid_muzero import PACKAGES
 from powergrid_muzero import ShadowedPackageError
 from powergrid_muzero import check_own_packages
@@ -51,6 +54,7 @@ def run_command(task: Task, config_name: str) -> None:
 
     def run() -> None:
         find_extensions()
+        _check_flags(sys.argv[1:], f"powergrid-{config_name}")
         sys.argv[1:] = _with_own_folder(with_present_keys(sys.argv[1:]))
         try:
             _run_hydra(task, config_name)
@@ -91,7 +95,23 @@ def run_guarded(task: Callable[[], None]) -> None:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Of a command without Hydra: says what is wrong in one line, where ``run_guarded`` runs it."""
+    """Says what is wrong in one line, where ``run_guarded`` runs it, with the nearest option."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse; nothing is left over.
+
+        Raises:
+            ValueError: an unknown option, named with the nearest one, or another mistake.
+        """
+        found, unknown = super().parse_known_args(args, namespace)
+        for one in unknown:
+            if one.startswith("-"):
+                choose("option", one.partition("=")[0], self._option_string_actions)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """Raise ValueError."""
@@ -104,6 +124,40 @@ def path_argument(text: str) -> Path:
         return given_path(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def whole_number(least: int, *, below: int | None = None) -> Callable[[str], int]:
+    """Return the ``type`` of an argument of a ``OneLineParser`` that is a whole number.
+
+    Args:
+        least: the smallest.
+        below: what it must be less than; None for no limit.
+    """
+    limit = "" if below is None else f" and below {below}"
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (below is not None and number >= below):
+            raise argparse.ArgumentTypeError(
+                f"{text!r}; expected a whole number of at least {least}{limit}"
+            )
+        return number
+
+    return read
+
+
+def positive_number(text: str) -> float:
+    """Return the number above 0 that an argument of a ``OneLineParser`` is (its ``type``)."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a finite number above 0")
+    return number
 
 
 def with_present_keys(arguments: Sequence[str]) -> list[str]:
@@ -180,6 +234,16 @@ def _run_hydra(task: Task, config_name: str) -> None:
             del os.environ[_FULL_ERROR]
         else:
             os.environ[_FULL_ERROR] = before
+
+
+def _check_flags(arguments: Sequence[str], command: str) -> None:
+    """Refuse a flag that Hydra does not have, before it prints its usage.
+
+    Raises:
+        ValueError: it is unknown, or wants another value.
+    """
+    flags = [one for one in arguments if one != "--version"]  # which prints, and ends the process
+    OneLineParser(prog=command, parents=[get_args_parser()], add_help=False).parse_args(flags)
 
 
 def _with_own_folder(arguments: Sequence[str]) -> list[str]:

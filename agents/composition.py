@@ -90,8 +90,11 @@ def check_environment(env: Mapping[str, Any]) -> None:
         check_environment_options(env, env[section], f"env.{section}")
     for number, wrapper in enumerate(env["wrappers"]):
         _check_part(wrapper, f"env.wrappers[{number}]", supplied=("env",))
-    for name, baseline in env.get("baselines", {}).items():
+    baselines = env.get("baselines", {})
+    for name, baseline in baselines.items():
         _check_part(baseline, f"env.baselines.{name}", supplied=FROM_PROGRAM)
+    for name in env["plain_agents"] if baselines else ():
+        choose("agent in env.plain_agents", name, baselines)
 
 
 def check_environment_options(env: Mapping[str, Any], options: Mapping[str, Any], key: str) -> None:
@@ -285,10 +288,11 @@ def build_logger(
     Raises:
         ValueError: no such class, or an option that it does not take.
     """
-    chosen = instantiate(logger, "logger", partially=True)(run=run)
-    loggers: list[RunLogger] = [chosen, ProgressLogger(run=run, show=show)]
-    if not isinstance(chosen, CsvLogger):
-        loggers.insert(0, CsvLogger(run=run))
+    make = instantiate(logger, "logger", partially=True)
+    loggers: list[RunLogger] = [CsvLogger(run=run)]  # first: it refuses a damaged file
+    if make.func is not CsvLogger:
+        loggers.append(make(run=run))
+    loggers.append(ProgressLogger(run=run, show=show))
     return CompositeLogger(loggers, env_steps=run.resumed_at or 0)
 
 

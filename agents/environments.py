@@ -22,6 +22,7 @@ from agents.resumable import Autoreset
 from agents.resumable import ResumableVectorEnv
 from agents.resumable import autoreset_mode
 from agents.resumable import check_spaces
+from envs.checks import closed_if_refused
 from envs.vector import PowerGridVectorEnv
 
 OF_GYMNASIUM = ("max_episode_steps", "disable_env_checker")  # keywords that make takes itself
@@ -53,10 +54,11 @@ class EnvironmentFactory:
         self._check_kwargs()
         with _named_mistakes(self.env_id):
             env = gym.make(self.env_id, **self.kwargs)
-        if env.has_wrapper_attr("reset_reward"):
-            env.set_wrapper_attr("reset_reward", "info")
-        for wrapper in self.wrappers:
-            env = wrapper(env)
+        with closed_if_refused(env):
+            if env.has_wrapper_attr("reset_reward"):
+                env.set_wrapper_attr("reset_reward", "info")
+            for wrapper in self.wrappers:
+                env = wrapper(env)
         return env
 
     def __call__(self, num_envs: int, *, autoreset: Autoreset = "same_step") -> VectorEnvironment:
@@ -87,11 +89,8 @@ class EnvironmentFactory:
                 **self.kwargs,
             )
         assert isinstance(env, PowerGridVectorEnv)
-        try:
+        with closed_if_refused(env):
             check_spaces(self.env_id, env.single_observation_space, env.single_action_space)
-        except ValueError:
-            env.close()
-            raise
         return env
 
     def _check_kwargs(self) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from hydra import compose
@@ -18,6 +19,7 @@ from hydra.errors import MissingConfigException
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
 from omegaconf import OmegaConf
+from omegaconf import open_dict
 
 from agents.paths import as_argument
 from envs.names import choose
@@ -41,7 +43,12 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str]) -> str
     text = str(error)
     match = re.search(r"Could not override '([^'@]+)(@[^']*)?'", text)
     if match:
-        key = match.group(1)
+        key, package = match.groups()
+        if package:
+            return (
+                f"{key}{package} chooses again what was chosen before, and nothing was; put + "
+                "before it to add it."
+            )
         return (
             _clash(key, config_name, arguments)
             or _taken_away(key, config_name, arguments)
@@ -53,6 +60,31 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str]) -> str
     if cause is not None and str(cause) and str(cause) not in text:
         text = f"{text}: {cause}"
     return " ".join(text.split())
+
+
+def compose_outside(
+    config_name: str, overrides: Sequence[str]
+) -> tuple[DictConfig, dict[str, str | None]]:
+    """Compose outside of a command; return the configuration, and group -> the option chosen.
+
+    Args:
+        config_name: primary configuration.
+        overrides: of a command line.
+
+    Raises:
+        ValueError: see ``explain``.
+    """
+    with ExitStack() as stack:
+        if not GlobalHydra.instance().is_initialized():
+            stack.enter_context(initialize_config_module("conf", version_base="1.3"))
+        try:
+            config = compose(config_name, overrides=list(overrides), return_hydra_config=True)
+        except HydraException as error:
+            raise ValueError(explain(error, config_name, overrides)) from error
+    choices = dict(config.hydra.runtime.choices)
+    with open_dict(config):
+        del config["hydra"]
+    return config, choices
 
 
 def _no_option(text: str, config_name: str, arguments: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 from typing import Literal
 from typing import cast
@@ -88,13 +89,16 @@ class ResumableVectorEnv(Copyable, SyncVectorEnv):
         """
         if not env_fns:
             raise ValueError("num_envs is 0; at least 1 environment is needed.")
-        super().__init__(env_fns, autoreset_mode=autoreset_mode(autoreset))
-        try:
+        mode = autoreset_mode(autoreset)
+        with ExitStack() as refused:
+            made: list[gym.Env] = []
+            for make in env_fns:
+                made.append(make())
+                refused.callback(made[-1].close)
+            super().__init__([lambda env=env: env for env in made], autoreset_mode=mode)
             first = self.envs[0]
             check_spaces(name_of(first), first.observation_space, first.action_space)
-        except ValueError:
-            self.close()
-            raise
+            refused.pop_all()
         self.simulator_calls = np.zeros(self.num_envs, dtype=np.int64)  # [B] actions looked ahead
         self._episodes: list[Episode] = [Episode() for _ in range(self.num_envs)]
         self._env_infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]

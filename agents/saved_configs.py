@@ -155,7 +155,7 @@ def change_saved(
         key = _key_of(override)
         if _under(key, ignored):
             continue
-        for target in GROUPS.get(key, (key,)):
+        for target in _keys_set_by(override):
             if not _under(target, changeable):
                 raise ValueError(
                     f"{override}: a saved run is continued as it was; only {', '.join(changeable)} "
@@ -171,6 +171,25 @@ def change_saved(
                 value = OmegaConf.to_container(value, resolve=True)
             OmegaConf.update(config, target, value, merge=False, force_add=True)
     return plain(config)
+
+
+def refuse_unused(overrides: Sequence[str], used: Sequence[str], where: str) -> None:
+    """Refuse an override of nothing that is used.
+
+    Args:
+        overrides: of a command line.
+        used: keys that are, with all below them.
+        where: who uses them, for the message.
+
+    Raises:
+        ValueError: one would change nothing.
+    """
+    for override in overrides:
+        set_by_it = _keys_set_by(override)
+        if not any(_under(key, used) or _under(one, [key]) for key in set_by_it for one in used):
+            raise ValueError(
+                f"{override} is not used by {where}, but {', '.join(used)} is: leave it out."
+            )
 
 
 def adopt(
@@ -225,7 +244,8 @@ def with_absolute_paths(value: Any) -> Any:
 
 def _keys_set_by(override: str) -> tuple[str, ...]:
     key = _key_of(override)
-    return GROUPS.get(key, (key,))
+    package = override.partition("=")[0].partition("@")[2]  # group@package=option
+    return (package.rpartition(":")[2],) if package else GROUPS.get(key, (key,))
 
 
 def _key_of(override: str) -> str:

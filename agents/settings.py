@@ -108,6 +108,13 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluatingDevice:
+    """``trainer`` of an evaluation: all that is used of it there."""
+
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfiguration:
     """All of ``conf/evaluate.yaml``."""
 
@@ -118,7 +125,7 @@ class EvaluateConfiguration:
     checkpoint: Literal["best", "latest"]
     weights: Text | None
     folder: Text | None
-    trainer: Annotated[Options, KeywordsOf(TrainerSettings)]
+    trainer: Annotated[Options, KeywordsOf(EvaluatingDevice)]
     evaluation: Annotated[Options, KeywordsOf(Evaluation, complete=True)]
     env: Annotated[Options, KeywordsOf(EnvironmentSection, complete=True)]
     agent: Options

@@ -117,7 +117,7 @@ def weights_asked_for(words: Mapping[str, Any]) -> Weights | None:
         words: ``run`` and ``weights``, of which one may be given, and ``checkpoint``.
 
     Raises:
-        ValueError: both are given, or see ``find_weights``.
+        ValueError: both are given, or a checkpoint of neither, or see ``find_weights``.
     """
     run, given = words.get("run"), words.get("weights")
     which = choose("checkpoint", words.get("checkpoint") or WHICH[0], WHICH)
@@ -125,7 +125,11 @@ def weights_asked_for(words: Mapping[str, Any]) -> Weights | None:
         raise ValueError(f"run={run} and weights={given} were given; name one of them.")
     if run is not None:
         return Weights(str(run), RunFolder.open_existing(given_path(run, "run")), which=which)
-    return None if given is None else find_weights(given, which)
+    if given is not None:
+        return find_weights(given, which)
+    if which != WHICH[0]:
+        raise ValueError(f"checkpoint={which} is one of the folder of a run: add run=FOLDER.")
+    return None
 
 
 class TrainedConfiguration(NamedTuple):

@@ -24,10 +24,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from agents.commands import OneLineParser
+from agents.commands import path_argument
+from agents.commands import positive_number
 from agents.commands import run_guarded
+from agents.commands import whole_number
 from agents.files import atomic_write
 from agents.folders import check_writable
-from agents.paths import given_path
 from agents.results.statistics import METRIC
 from agents.results.statistics import values
 from benchmarks.curves import read_curve
@@ -118,23 +121,23 @@ _SHOWN = ("steps_percent", "completed_percent", "decisions")
 
 def main() -> None:
     """Read the command line and measure."""
-    parser = argparse.ArgumentParser(description="What each part of experiment=best is worth.")
+    parser = OneLineParser(description="What each part of experiment=best is worth.")
     kinds = parser.add_subparsers(dest="kind", required=True)
     train = kinds.add_parser("train", help="with one part of the recipe changed")
     train.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TRAINED)}")
-    train.add_argument("--minutes", type=float, default=7.2)
-    train.add_argument("--env-steps", type=int, default=8_000_000)
-    train.add_argument("--seeds", nargs="+", type=int, default=[0])
+    train.add_argument("--minutes", type=positive_number, default=7.2)
+    train.add_argument("--env-steps", type=whole_number(1), default=8_000_000)
+    train.add_argument("--seeds", nargs="+", type=whole_number(0, below=2**32), default=[0])
     decide = kinds.add_parser("decide", help="with another search at decision time")
-    decide.add_argument("runs", nargs="+", type=given_path, metavar="RUN")
+    decide.add_argument("runs", nargs="+", type=path_argument, metavar="RUN")
     decide.add_argument("--only", nargs="+", metavar="NAME", help=f"of {', '.join(DECIDED)}")
     for one in (train, decide):
-        one.add_argument("--jobs", type=int, default=os.cpu_count())
-        one.add_argument("--results", type=given_path, default=Path("runs/ablations"))
+        one.add_argument("--jobs", type=whole_number(1), default=os.cpu_count())
+        one.add_argument("--results", type=path_argument, default=Path("runs/ablations"))
         one.add_argument("--rest", action="store_true", help="keep results that are there")
-        one.add_argument("--output", type=given_path, help="CSV file")
+        one.add_argument("--output", type=path_argument, help="CSV file")
     options = parser.parse_args()
-    run_guarded(lambda: {"train": _train, "decide": _decide}[options.kind](options))
+    {"train": _train, "decide": _decide}[options.kind](options)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -244,4 +247,4 @@ def _report(rows: Sequence[Mapping[str, str]], output: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_guarded(main)

@@ -9,7 +9,6 @@ each run (``NAME`` is its folder's) and ``curves.png`` with all of them. Runs ar
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from collections.abc import Sequence
@@ -19,11 +18,12 @@ from typing import NamedTuple
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from agents.commands import OneLineParser
+from agents.commands import path_argument
 from agents.commands import run_guarded
 from agents.files import atomic_write
 from agents.loggers.csv import METRICS
 from agents.loggers.csv import read_log
-from agents.paths import given_path
 
 
 class Point(NamedTuple):
@@ -40,10 +40,12 @@ class Point(NamedTuple):
 
 def main() -> None:
     """Read, print and write."""
-    parser = argparse.ArgumentParser(description="Learning curves of training runs.")
-    parser.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="folder of a run")
+    parser = OneLineParser(description="Learning curves of training runs.")
     parser.add_argument(
-        "--output", type=given_path, help="folder for the CSV files and the picture"
+        "runs", nargs="+", type=path_argument, metavar="RUN", help="folder of a run"
+    )
+    parser.add_argument(
+        "--output", type=path_argument, help="folder for the CSV files and the picture"
     )
     arguments = parser.parse_args()
     curves = {run.resolve().name: read_curve(run) for run in arguments.runs}

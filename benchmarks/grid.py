@@ -10,7 +10,6 @@ the clock. The last line is one JSON object; memory in it is MiB.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import time
@@ -22,6 +21,9 @@ import gymnasium as gym
 import numpy as np
 
 import envs  # noqa: F401  (registers PowerGrid-v0)
+from agents.commands import OneLineParser
+from agents.commands import positive_number
+from agents.commands import run_guarded
 from benchmarks.profiling import functions_by_time
 from envs.opponents import OPPONENTS
 from envs.power_grid import PowerGridEnv
@@ -196,8 +198,8 @@ def where_the_time_goes(num_grids: int, steps: int, **options: Any) -> str:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser = OneLineParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=positive_number, default=3.0, help="of each measurement")
     seconds = parser.parse_args().seconds
 
     rates: dict[str, dict[str, float]] = {}
@@ -282,4 +284,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_guarded(main)

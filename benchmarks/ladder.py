@@ -13,7 +13,6 @@ with the data they are on.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import subprocess
 import sys
@@ -22,17 +21,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import conf
 from agents import pretrained
+from agents.commands import OneLineParser
+from agents.commands import path_argument
+from agents.commands import run_guarded
+from agents.commands import whole_number
 from agents.files import atomic_write
 from agents.folders import check_writable
-from agents.paths import given_path
 from agents.results import read_results
 from agents.results.pairs import compare_results
 from agents.results.pairs import to_markdown
 from agents.results.records import EvaluationResult
+from agents.runs import RunFolder
+from agents.weights import find_weights
+from envs.names import choose
 
 # ``revert`` acts in calm hours alone, when nobody is asked under a gate.
 UNTRAINED = ("do_nothing", "random", "reconnect", "expert", "greedy", "greedy2")
+_AGENTS = Path(conf.__file__).parent / "agent"
 GATED = "wrappers=gated"  # the protocol's idle gate; a trained run brings its own
 
 PUBLISHED = """| agent | steps % | scenarios % | a decision | source |
@@ -65,19 +72,27 @@ class Rung:
 
 def main() -> None:
     """Evaluate and write."""
-    parser = argparse.ArgumentParser(description="Every agent on the same scenarios.")
+    parser = OneLineParser(description="Every agent on the same scenarios.")
     parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
     parser.add_argument("--agents", nargs="*", default=list(UNTRAINED))
-    parser.add_argument("--runs", nargs="*", type=given_path, default=[])
+    parser.add_argument("--runs", nargs="*", type=path_argument, default=[])
     parser.add_argument("--weights", nargs="*", default=list(pretrained.names()))
     parser.add_argument("--scenarios", help="varied, ...; the environment's own by default")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--episodes", type=int, help="of the split's list; all by default")
+    parser.add_argument("--workers", type=whole_number(0), default=2)
+    parser.add_argument(
+        "--episodes", type=whole_number(1), help="of the split's list; all by default"
+    )
     parser.add_argument("--rest", action="store_true", help="keep results that are there")
-    parser.add_argument("--results", type=given_path, default=Path("runs/ladder"))
-    parser.add_argument("--output", type=given_path, default=Path("docs/RESULTS.md"))
+    parser.add_argument("--results", type=path_argument, default=Path("runs/ladder"))
+    parser.add_argument("--output", type=path_argument, default=Path("docs/RESULTS.md"))
     options = parser.parse_args()
     check_writable(options.output)
+    for name in options.agents:
+        choose("agent", name, sorted(one.stem for one in _AGENTS.glob("*.yaml")))
+    for run in options.runs:
+        RunFolder.open_existing(run)
+    for name in options.weights:
+        find_weights(name)
 
     shared = [f"split={options.split}", f"evaluation.num_workers={options.workers}"]
     shared += ["evaluation.plots=false"]
@@ -161,4 +176,4 @@ def write_up(rungs: Sequence[Rung], results: Sequence[EvaluationResult], minutes
 
 
 if __name__ == "__main__":
-    main()
+    run_guarded(main)

@@ -40,7 +40,10 @@ import numpy as np
 import torch
 
 from agents.checkpoints import restore_agent
+from agents.commands import OneLineParser
+from agents.commands import path_argument
 from agents.commands import run_guarded
+from agents.commands import whole_number
 from agents.composition import build_agent
 from agents.composition import build_evaluation_factory
 from agents.composition import build_plan
@@ -60,12 +63,10 @@ from agents.muzero.quality import assess
 from agents.muzero.quality import play_decisions
 from agents.muzero.quality.assessment import MOST_UNSEEN
 from agents.muzero.quality.assessment import TOP
-from agents.paths import given_path
 from agents.results.protocol import describe_protocol
 from agents.results.tables import align
 from agents.results.tables import number
 from agents.runs import RunFolder
-from envs.checks import check_count
 from envs.names import choose
 from envs.scenarios import SPLITS
 
@@ -83,19 +84,24 @@ class _Loaded(NamedTuple):
 
 def main() -> None:
     """Play, compare and print."""
-    parser = argparse.ArgumentParser(description="How good a trained MuZero's model is.")
-    parser.add_argument("run", type=given_path, help="folder of a trained MuZero run")
+    parser = OneLineParser(description="How good a trained MuZero's model is.")
+    parser.add_argument("run", type=path_argument, help="folder of a trained MuZero run")
     parser.add_argument("--checkpoint", default="best", help="best or latest")
     parser.add_argument("--split", default="val", help="train, val or test")
-    parser.add_argument("--episodes", type=int, default=16, help="of the split's list")
+    parser.add_argument("--episodes", type=whole_number(1), default=16, help="of the split's list")
     parser.add_argument("--scenarios", help="varied, recombined, ...; the evaluation's by default")
     parser.add_argument("--explore", type=float, default=0.0, help="share of random legal actions")
-    parser.add_argument("--depth", type=int, help="K; the training's unroll_steps by default")
-    parser.add_argument("--max-steps", type=int, help="cap of an episode, environment steps")
-    parser.add_argument("--decisions", type=int, default=300, help="cap of an episode, decisions")
-    parser.add_argument("--output", type=given_path, help="JSON file to write")
-    options = parser.parse_args()
-    run_guarded(lambda: run(options))
+    parser.add_argument(
+        "--depth", type=whole_number(1), help="K; the training's unroll_steps by default"
+    )
+    parser.add_argument(
+        "--max-steps", type=whole_number(1), help="cap of an episode, environment steps"
+    )
+    parser.add_argument(
+        "--decisions", type=whole_number(1), default=300, help="cap of an episode, decisions"
+    )
+    parser.add_argument("--output", type=path_argument, help="JSON file to write")
+    run(parser.parse_args())
 
 
 def run(options: argparse.Namespace) -> None:
@@ -110,9 +116,6 @@ def run(options: argparse.Namespace) -> None:
     begin = time.perf_counter()
     if not 0.0 <= options.explore <= 1.0:
         raise ValueError(f"--explore {options.explore}: expected a share, 0 to 1")
-    for name in ("episodes", "decisions", "max_steps"):
-        if getattr(options, name) is not None:
-            check_count(f"--{name.replace('_', '-')}", getattr(options, name))
     if options.output is not None:
         check_writable(options.output)
     loaded = load(options)
@@ -220,7 +223,7 @@ def _depth(options: argparse.Namespace, unroll_steps: int) -> int:
             f"--depth {options.depth}: {options.run} trained no dynamics (agent.unroll_steps=0) "
             "that could be unrolled; leave it out"
         )
-    return check_count("--depth", options.depth)
+    return int(options.depth)
 
 
 def tell(found: Assessment, loaded: _Loaded, config: dict[str, Any]) -> list[str]:
@@ -388,4 +391,4 @@ def _plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    run_guarded(main)

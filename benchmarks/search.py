@@ -13,7 +13,6 @@ line is one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import importlib.util
 import json
@@ -31,6 +30,10 @@ import numpy as np
 import torch
 
 from agents.checkpoints import restore_agent
+from agents.commands import OneLineParser
+from agents.commands import path_argument
+from agents.commands import run_guarded
+from agents.commands import whole_number
 from agents.composition import build_agent
 from agents.composition import build_environment_factory
 from agents.composition import probe_spaces
@@ -40,7 +43,6 @@ from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.networks.mlp import MLPNetwork
 from agents.muzero.search import GumbelSearch
 from agents.muzero.search import PUCTSearch
-from agents.paths import given_path
 from agents.runs import RunFolder
 from benchmarks.profiling import functions_by_time
 
@@ -56,11 +58,11 @@ PEAK = 100.0  # factor on a fresh network's logits: the highest prior is then ab
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Time of a search beside its network calls.")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64, 256])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--run", type=given_path, help="folder of a trained MuZero run")
+    parser = OneLineParser(description="Time of a search beside its network calls.")
+    parser.add_argument("--batches", type=whole_number(1), nargs="+", default=[1, 16, 64, 256])
+    parser.add_argument("--threads", type=whole_number(1, below=1025), default=2)
+    parser.add_argument("--repeats", type=whole_number(1), default=7)
+    parser.add_argument("--run", type=path_argument, help="folder of a trained MuZero run")
     parser.add_argument("--without-mctx", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -249,4 +251,4 @@ def _print_times(title: str, times: Mapping[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_guarded(main)

@@ -11,16 +11,16 @@ both the same scenarios. The last line is one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from agents.commands import OneLineParser
+from agents.commands import path_argument
 from agents.commands import run_guarded
 from agents.files import atomic_write
-from agents.paths import given_path
 from agents.results import EvaluationResult
 from agents.results import read_results
 from agents.results.statistics import METRIC
@@ -33,13 +33,13 @@ SHOWN = ("steps_percent", "completed_percent", "reward", "decisions", "mean_dist
 
 def main() -> None:
     """Read, compare and print."""
-    parser = argparse.ArgumentParser(description="The mean of several seeds, with its interval.")
-    parser.add_argument("results", nargs="+", type=given_path, metavar="RESULT")
+    parser = OneLineParser(description="The mean of several seeds, with its interval.")
+    parser.add_argument("results", nargs="+", type=path_argument, metavar="RESULT")
     parser.add_argument(
-        "--against", nargs="+", type=given_path, metavar="RESULT", help="another agent's"
+        "--against", nargs="+", type=path_argument, metavar="RESULT", help="another agent's"
     )
     parser.add_argument(
-        "--output", type=given_path, help="a CSV file: one row a seed, and their mean"
+        "--output", type=path_argument, help="a CSV file: one row a seed, and their mean"
     )
     arguments = parser.parse_args()
     results = [read_one(path) for path in arguments.results]

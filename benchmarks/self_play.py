@@ -9,7 +9,6 @@ search, its bare network calls and its environments. The last line is one JSON o
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import time
@@ -19,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose
-from hydra import initialize_config_module
 
 from agents.base import full_masks
+from agents.commands import OneLineParser
 from agents.commands import plain
+from agents.commands import positive_number
+from agents.commands import run_guarded
+from agents.commands import whole_number
 from agents.composition import build_environment_factory
 from agents.composition import instantiate
 from agents.composition import probe_spaces
@@ -33,23 +34,27 @@ from agents.muzero.workers import LocalPool
 from agents.muzero.workers import ProcessPool
 from agents.muzero.workers import Round
 from agents.muzero.workers import SelfPlayPool
+from agents.override_errors import compose_outside
+from agents.saved_configs import refuse_unused
 
+USED = ("env", "agent.network", "agent.search", "agent.discount")  # of the configuration
 ROUND = 4  # decisions in each environment between two looks at the clock
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Decisions of self-play per second.")
+    parser = OneLineParser(description="Decisions of self-play per second.")
     parser.add_argument("--experiment", default="seed")
-    parser.add_argument("--envs", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--envs", type=whole_number(2), default=32)
+    parser.add_argument("--seconds", type=positive_number, default=20.0)
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
-    if options.envs < 2 or options.envs % 2:
+    if options.envs % 2:
         parser.error(f"--envs {options.envs}: expected an even number, two groups share them")
     torch.set_num_threads(1)
-    with initialize_config_module("conf", version_base="1.3"):
-        config = plain(compose("train", [f"experiment={options.experiment}", *options.overrides]))
+    overrides = [f"experiment={options.experiment}", *options.overrides]
+    config = plain(compose_outside("train", overrides)[0])
+    refuse_unused(options.overrides, USED, "this benchmark")
     make_environment = build_environment_factory(config["env"])
     observation_space, action_space = probe_spaces(make_environment)
     make_network = partial(
@@ -161,4 +166,4 @@ def _parts(env: Any, model: LearnedModel, search: Any, repeats: int = 10) -> dic
 
 
 if __name__ == "__main__":
-    main()
+    run_guarded(main)

@@ -13,6 +13,7 @@ import numpy as np
 from envs.checks import check_count
 from envs.checks import check_flag
 from envs.checks import check_gate
+from envs.checks import is_number
 from envs.connectivity import Connectivity
 from envs.opponents import Opponent
 from envs.state import GridLayout
@@ -60,7 +61,7 @@ def make_asking(
 def _limit(value: Any) -> np.float64 | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+    if not is_number(value):
         raise ValueError(f"the N-1 gate's limit must be a number, but is {value!r}")
     if not value > 0:
         raise ValueError(f"the N-1 gate's limit must be above 0, but is {value}")

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from typing import Any
+from typing import Protocol
 
 import numpy as np
 
+_MOST = 2**31 - 1  # of what is counted in steps and the like: it fits in every integer of numpy's
 _TRIPS_AT_ONCE = 2.0  # rho: grid2op's HARD_OVERFLOW_THRESHOLD
+
+
+class _Closes(Protocol):
+    def close(self) -> None: ...
+
+
+@contextmanager
+def closed_if_refused(opened: _Closes) -> Iterator[None]:
+    """Close what was opened if what follows, such as a check of arguments, raises."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
 
 
 def is_integer(value: Any) -> bool:
@@ -16,6 +34,13 @@ def is_integer(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim == 0 and np.issubdtype(value.dtype, np.integer)
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a real number of Python or numpy; True and False are none."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**63  # else no float may hold it
+    return isinstance(value, float | np.integer | np.floating)
 
 
 def check_action(action: Any, num_actions: int) -> int:
@@ -56,7 +81,7 @@ def check_outages(outages: Any, num_lines: int) -> np.ndarray:
     Raises:
         ValueError: they are not integers in [0, num_lines).
     """
-    given = np.asarray(outages)
+    given = _array(outages)
     if given.size == 0:
         given = given.astype(np.int64)
     if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
@@ -69,15 +94,26 @@ def check_outages(outages: Any, num_lines: int) -> np.ndarray:
     return given.astype(np.int64)
 
 
-def check_count(name: str, value: Any, *, least: int = 1) -> int:
+def check_count(name: str, value: Any, *, least: int = 1, most: int | None = _MOST) -> int:
     """Return ``value`` as an int.
 
     Raises:
-        ValueError: it is not an integer, or less than ``least``.
+        ValueError: it is not an integer, less than ``least`` or more than ``most``, if any.
     """
     if not is_integer(value) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, but is {value!r}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be an integer of at most {most}, but is {value}")
     return int(value)
+
+
+def check_seed(value: Any) -> int:
+    """Return a seed as an int, however large.
+
+    Raises:
+        ValueError: it is not an integer of at least 0.
+    """
+    return check_count("seed", value, least=0, most=None)
 
 
 def check_options(options: Any) -> dict[str, Any]:
@@ -114,7 +150,7 @@ def check_gate(threshold: Any) -> float | None:
     """
     if threshold is None:
         return None
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
+    if not is_number(threshold):
         raise ValueError(f"the idle gate's threshold must be a number, but is {threshold!r}")
     if not 0 < threshold < _TRIPS_AT_ONCE:
         raise ValueError(
@@ -130,7 +166,7 @@ def check_actions(actions: Any, count: int, num_actions: int) -> np.ndarray:
     Raises:
         ValueError: another number of them, not integers, or out of [0, num_actions).
     """
-    given = np.asarray(actions)
+    given = _array(actions)
     if given.shape != (count,):
         raise ValueError(
             f"actions have shape {given.shape}; expected ({count},), one per environment."
@@ -144,7 +180,7 @@ def check_action_list(actions: Any, num_actions: int) -> np.ndarray:
     Raises:
         ValueError: they are no list of integers in [0, num_actions), or an action mask.
     """
-    given = np.asarray(actions if isinstance(actions, Sequence | np.ndarray) else None)
+    given = _array(actions if isinstance(actions, Sequence | np.ndarray) else None)
     if given.ndim != 1:
         raise ValueError(f"actions to look at must be a list of integers, but are {actions!r}")
     if given.size == 0:
@@ -155,6 +191,14 @@ def check_action_list(actions: Any, num_actions: int) -> np.ndarray:
             "np.flatnonzero(mask) has the numbers"
         )
     return _in_range(given, num_actions)
+
+
+def _array(given: Any) -> np.ndarray:
+    """Return ``given`` as an array; one of no axes for what is ragged, and so no array."""
+    try:
+        return np.asarray(given)
+    except ValueError:
+        return np.asarray(None)
 
 
 def _in_range(given: np.ndarray, num_actions: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import gymnasium as gym
 from envs.asking import UNGATED
 from envs.asking import make_asking
 from envs.checks import check_flag
+from envs.checks import closed_if_refused
 from envs.names import choose
 from envs.names import keywords_of
 from envs.power_grid import PowerGridEnv
@@ -52,24 +53,25 @@ def make_power_grid(
     reconnect_lines = check_flag("reconnect_lines", reconnect_lines)
     grid = PowerGridEnv(**options)
     env: gym.Env[Any, Any] = grid
-    if reconnect_lines:
-        env = ReconnectLines(env)
-    asking = make_asking(
-        idle_gate=idle_gate,
-        ask_every=ask_every,
-        ask_at_attacks=ask_at_attacks,
-        n1_gate=n1_gate,
-        opponent=grid.opponent,
-    )
-    if asking is not None:
-        env = IdleGate(
-            env,
-            idle_gate,
-            every=ask_every,
-            attacks=ask_at_attacks,
-            n1=n1_gate,
-            reset_reward=reset_reward,
+    with closed_if_refused(grid):
+        if reconnect_lines:
+            env = ReconnectLines(env)
+        asking = make_asking(
+            idle_gate=idle_gate,
+            ask_every=ask_every,
+            ask_at_attacks=ask_at_attacks,
+            n1_gate=n1_gate,
+            opponent=grid.opponent,
         )
+        if asking is not None:
+            env = IdleGate(
+                env,
+                idle_gate,
+                every=ask_every,
+                attacks=ask_at_attacks,
+                n1=n1_gate,
+                reset_reward=reset_reward,
+            )
     return env
 
 

@@ -13,6 +13,7 @@ from grid2op.Action import ActionSpace
 from grid2op.Observation import BaseObservation
 
 from envs.actions import ActionCatalogue
+from envs.checks import closed_if_refused
 from envs.grid2op_state import observed_state
 from envs.make import ENV_ID
 from envs.power_grid import PowerGridEnv
@@ -69,6 +70,11 @@ class ObservedPowerGrid(PowerGridEnv):
             reward="survival",
         )
         self.spec = gym.spec(ENV_ID)
+        with closed_if_refused(self):
+            self._look_through(action_space, grid)
+
+    def _look_through(self, action_space: ActionSpace, grid: str) -> None:
+        """Take over the actions of the environment that is played."""
         _check_same_grid(type(self._grid2op), type(action_space), grid)
         own = self.catalogue
         self.catalogue = ActionCatalogue(

@@ -32,6 +32,8 @@ from envs.checks import check_count
 from envs.checks import check_flag
 from envs.checks import check_options
 from envs.checks import check_outages
+from envs.checks import check_seed
+from envs.checks import closed_if_refused
 from envs.copies import Copyable
 from envs.grid2op_options import check_grid2op_env
 from envs.grid2op_options import check_grid2op_options
@@ -228,17 +230,18 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             reward_class=their_reward or ConstantReward,
         )
         self._grid2op: Any = self._open()
-        check_grid2op_env(self._grid2op, grid)
-        self.layout: GridLayout = grid_layout(self._grid2op, name=grid)
-        self._reward = None if their_reward else make_reward(reward, self.layout)
-        self._at_risk = lines_at_risk(self.layout, self.opponent)
-        self.encoder = make_encoder(observation, self.layout)
-        self.catalogue = ActionCatalogue(
-            self._grid2op.action_space,
-            self.layout,
-            max_lines_changed=rules["MAX_LINE_STATUS_CHANGED"],
-            max_substations_changed=rules["MAX_SUB_CHANGED"],
-        )
+        with closed_if_refused(self._grid2op):
+            check_grid2op_env(self._grid2op, grid)
+            self.layout: GridLayout = grid_layout(self._grid2op, name=grid)
+            self._reward = None if their_reward else make_reward(reward, self.layout)
+            self._at_risk = lines_at_risk(self.layout, self.opponent)
+            self.encoder = make_encoder(observation, self.layout)
+            self.catalogue = ActionCatalogue(
+                self._grid2op.action_space,
+                self.layout,
+                max_lines_changed=rules["MAX_LINE_STATUS_CHANGED"],
+                max_substations_changed=rules["MAX_SUB_CHANGED"],
+            )
         self.observation_space = self.encoder.space
         self.action_space = spaces.Discrete(self.catalogue.num_actions)
 
@@ -308,10 +311,13 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         Raises:
             ValueError: an unknown option, scenario, or row; or there is no solution at that row.
         """
-        super().reset(seed=None if seed is None else check_count("seed", seed, least=0))
+        super().reset(seed=None if seed is None else check_seed(seed))
         options = check_options(options)
         for key in options:
             choose("reset option", key, RESET_OPTIONS)
+        attack_seed = options.get("attack_seed")
+        if attack_seed is not None:
+            attack_seed = check_attack_seed(attack_seed)
         name = options.get("scenario")
         if name is None:
             name = self.scenarios.draw(self.split, self.np_random)
@@ -332,7 +338,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         self._grid_seed, self._over = None, True
         self._scenario, self._first_step = scenario, first_step
         drawn = int(self.np_random.integers(2**31 - 1))
-        grid_seed = check_attack_seed(options.get("attack_seed", drawn))
+        grid_seed = drawn if attack_seed is None else attack_seed
         try:
             observation = self._grid2op.reset(seed=grid_seed)
         except Grid2OpException as error:

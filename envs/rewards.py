@@ -280,7 +280,7 @@ def _imported(name: str) -> type[Any]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"reward {name!r} cannot be imported: {error}") from error
-    if not isinstance(found, type):
+    if not isinstance(found, type) or found is Reward:  # which only says what rewards have
         raise ValueError(f"reward {name!r} is no class; expected one such as MarginReward")
     return found
 

@@ -23,6 +23,7 @@ from envs.checks import check_count
 from envs.checks import check_flag
 from envs.checks import check_options
 from envs.checks import check_outages
+from envs.checks import closed_if_refused
 from envs.copies import Copyable
 from envs.grid2op_options import check_grid2op_options
 from envs.lightsim.planning import ForecastPlanner
@@ -199,9 +200,10 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             if num_workers and self.num_envs > 1
             else Grids(recipe, self.num_envs)
         )
-        self._planning_reward = make_reward(
-            reward if planning_reward is None else planning_reward, self.layout
-        )
+        with closed_if_refused(self._grids):
+            self._planning_reward = make_reward(
+                reward if planning_reward is None else planning_reward, self.layout
+            )
         self.single_observation_space = self.encoder.space
         self.single_action_space = spaces.Discrete(self.catalogue.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)

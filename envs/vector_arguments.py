@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from envs.checks import check_count
+from envs.checks import check_seed
 from envs.checks import is_integer
 from envs.names import choose
 from envs.vector_episodes import as_plain
@@ -74,11 +75,11 @@ def seed_of_each(seed: int | Sequence[int | None] | None, num_envs: int) -> list
     if seed is None:
         return [None] * num_envs
     if is_integer(seed) or not isinstance(seed, list | tuple | np.ndarray):
-        first = check_count("seed", seed, least=0)
+        first = check_seed(seed)
         return [first + index for index in range(num_envs)]
     if len(seed) != num_envs:
         raise ValueError(f"{len(seed)} seeds were given; expected {num_envs}, one per environment.")
-    return [None if one is None else check_count("seed", one, least=0) for one in seed]
+    return [None if one is None else check_seed(one) for one in seed]
 
 
 def reset_mask(mask: Any, num_envs: int) -> np.ndarray:

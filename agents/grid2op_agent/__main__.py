@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from agents.commands import OneLineParser
 from agents.commands import path_argument
 from agents.commands import run_guarded
+from agents.commands import whole_number
 from agents.grid2op_agent.recipe import recipe_from
 from agents.grid2op_agent.scores import ScenarioScore
 from agents.grid2op_agent.scores import score_l2rpn_2020
@@ -38,17 +39,11 @@ def _export(given: argparse.Namespace) -> None:
     source = make_source(given.source, grid=given.grid)
     names = source.names(given.split)
     if given.scenarios is not None:
-        if not 1 <= given.scenarios <= len(names):
+        if given.scenarios > len(names):
             raise ValueError(f"--scenarios {given.scenarios}; expected 1 to {len(names)}")
         names = names[: given.scenarios]
     folder = export(source, given.folder, grid=given.grid, names=names)
     print(f"Wrote {len(names)} scenarios to {folder}")
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 0 to 4294967295")
-    return int(text)
 
 
 def _submit(given: argparse.Namespace) -> None:
@@ -84,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     writing.add_argument("--source", default="recombined", help="recombined, varied, bundled, ...")
     writing.add_argument("--grid", default="l2rpn_case14_sandbox", help="grid2op name of the grid")
     writing.add_argument("--split", default="test", help=", ".join(SPLITS))
-    writing.add_argument("--scenarios", type=int, help="how many, of the first; all by default")
+    writing.add_argument(
+        "--scenarios", type=whole_number(1), help="how many, of the first; all by default"
+    )
     writing.set_defaults(run=_export)
 
     submitting = commands.add_parser("submit", help="write a submission folder")
@@ -99,8 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         "folder", type=path_argument, help="a grid2op environment with scenarios; is written to"
     )
     _add_words(scoring)
-    scoring.add_argument("--scenarios", type=int, help="how many, of the first; all by default")
-    scoring.add_argument("--seed", type=_seed, default=0, help="of environment and agent")
+    scoring.add_argument(
+        "--scenarios", type=whole_number(1), help="how many, of the first; all by default"
+    )
+    scoring.add_argument(
+        "--seed", type=whole_number(0, below=2**32), default=0, help="of environment and agent"
+    )
     scoring.set_defaults(run=_score)
     return parser
 

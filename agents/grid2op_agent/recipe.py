@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
-from hydra import compose
-from hydra import initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig
-from omegaconf import open_dict
 
 from agents.base import Agent
 from agents.checkpoints import restore_agent
@@ -23,7 +16,8 @@ from agents.commands import with_present_keys
 from agents.composition import build_agent
 from agents.entries import agent_name
 from agents.extensions import find_extensions
-from agents.override_errors import explain
+from agents.override_errors import compose_outside
+from agents.saved_configs import refuse_unused
 from agents.saved_configs import with_absolute_paths
 from agents.weights import configuration_of
 from agents.weights import weights_asked_for
@@ -34,6 +28,12 @@ _COMMAND = "evaluate"  # its groups are those that agents are evaluated with
 _OWN_WORDS = ("run", "checkpoint", "weights", "name")
 _GRID_OPTIONS = ("grid", "observation", "action_mask", "parameters")
 _KEPT = (*_GRID_OPTIONS, "idle_gate", "reconnect_lines")
+_USED = (
+    *("agent", "seed", "trainer.device", "env.id", "env.wrappers"),
+    *(
+        f"env.kwargs.{name}" for name in dict.fromkeys((*_KEPT, *UNGATED))
+    ),  # or refused for a reason
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,8 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
             other Hydra overrides, such as ``agent=greedy``, ``wrappers=gated``.
 
     Raises:
-        ValueError: a word that is not KEY=VALUE, an unknown name, no such run, damaged weights.
+        ValueError: a word that is not KEY=VALUE, an unknown name, one that is not used here, no
+            such run, damaged weights.
     """
     own: dict[str, str] = {}
     overrides = []
@@ -144,8 +145,10 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
         else:
             overrides.append(word)
     weights = weights_asked_for(own)
-    composed, option = _compose(overrides)
-    config = plain(composed)
+    find_extensions()
+    composed, choices = compose_outside(_COMMAND, overrides)
+    refuse_unused(overrides, _USED, "grid2op's tools")
+    config, option = plain(composed), choices["agent"]
     env, agent, seed = config["env"], config["agent"], config["seed"]
     if weights is not None and weights.run is not None:
         env, agent, option = configuration_of(
@@ -159,19 +162,3 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
         origin="" if weights is None else weights.origin,
         seed=seed,
     )
-
-
-def _compose(overrides: Sequence[str]) -> tuple[DictConfig, str | None]:
-    """Return the configuration, and the option of the group agent that was chosen."""
-    find_extensions()
-    with ExitStack() as stack:
-        if not GlobalHydra.instance().is_initialized():
-            stack.enter_context(initialize_config_module("conf", version_base="1.3"))
-        try:
-            composed = compose(_COMMAND, overrides=list(overrides), return_hydra_config=True)
-        except HydraException as error:
-            raise ValueError(explain(error, _COMMAND, list(overrides))) from error
-    option = composed.hydra.runtime.choices["agent"]
-    with open_dict(composed):
-        del composed["hydra"]
-    return composed, option

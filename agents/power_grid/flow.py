@@ -65,7 +65,8 @@ class FlowNetwork(ResidualNetwork):
     Args:
         observation_shape: of ``features``.
         num_actions: A of the grid.
-        grid: grid2op name or folder of the grid that it will see.
+        grid: grid2op name or folder of the grid that it will see; None, of an environment without
+            one, is refused.
         readout_size: hidden numbers a line, from potentials to its loading.
         end_size: hidden numbers of what tells the end of the game.
         habit: weight of p: what is learned by heart, beside what is foreseen. What would predict
@@ -77,8 +78,8 @@ class FlowNetwork(ResidualNetwork):
         residual: of ``ResidualNetwork``.
 
     Raises:
-        ValueError: a size is not positive, a weight is negative or not finite, or these are not the
-            sizes of the grid's features and actions.
+        ValueError: there is no grid, a size is not positive, a weight is negative or not finite, or
+            these are not the sizes of the grid's features and actions.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class FlowNetwork(ResidualNetwork):
         *,
         observation_shape: tuple[int, ...],
         num_actions: int,
-        grid: str,
+        grid: str | None,
         readout_size: int = 16,
         end_size: int = 64,
         habit: float = 0.25,
@@ -95,6 +96,11 @@ class FlowNetwork(ResidualNetwork):
         lookahead_weight: float = 1.0,
         **residual: Annotated[Any, KeywordsOf(ResidualNetwork)],
     ) -> None:
+        if grid is None:
+            raise ValueError(
+                "grid=null: the flow network knows how a grid of PowerGrid-v0 is wired, and this "
+                "environment has none; choose network=residual or network=mlp"
+            )
         super().__init__(observation_shape=observation_shape, num_actions=num_actions, **residual)
         require_positive(readout_size=readout_size, end_size=end_size)
         for name, number in {"habit": habit, "caution": caution}.items():

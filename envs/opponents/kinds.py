@@ -17,8 +17,10 @@ from typing import ClassVar
 import numpy as np
 
 from envs.checks import check_count
+from envs.checks import is_number
 from envs.names import choose
 
+_LARGEST = 1e9  # of hours, line-steps and ratios; what is drawn by much larger ones overflows
 _MONTH = 8064  # steps that a budget has, at least, to suffice for one attack
 STEPS_PER_HOUR = 12
 
@@ -102,7 +104,10 @@ class WeightedOpponent(RandomOpponent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        usual = tuple(_number("usual_rho", rho, least=0) for rho in self.usual_rho)
+        given = self.usual_rho
+        if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
+            raise ValueError(f"opponent: usual_rho must be a list of numbers, but is {given!r}")
+        usual = tuple(_number("usual_rho", rho, least=0) for rho in given)
         usual = usual or (1.0,) * len(self.lines)
         if len(usual) != len(self.lines) or min(usual) <= 0:
             raise ValueError(
@@ -137,6 +142,15 @@ class GeometricOpponent(RandomOpponent):
                 f"every_hours, but they are {self.least_hours}, {self.mean_hours} and "
                 f"{self.every_hours}"
             )
+        for name, hours in (
+            ("mean_hours - least_hours", self.mean_hours - self.least_hours),
+            ("every_hours - mean_hours", self.every_hours - self.mean_hours),
+        ):
+            if hours * STEPS_PER_HOUR < 1:
+                raise ValueError(
+                    f"opponent: {name} must be a step of the grid at least, 1 / {STEPS_PER_HOUR} "
+                    f"hour, but is {hours:g}"
+                )
         if self.ratio <= 0:
             raise ValueError(f"opponent: ratio must be above 0, but is {self.ratio}")
         super().__post_init__()
@@ -174,7 +188,8 @@ class AreaOpponent(GeometricOpponent):
 
     def __post_init__(self) -> None:
         given = self.lines
-        if isinstance(given, str) or any(isinstance(area, str) for area in given):
+        listed = isinstance(given, Sequence) and not isinstance(given, str)
+        if not listed or any(isinstance(area, str) for area in given):
             raise ValueError(
                 f"opponent: lines must be a list of lines for each area, but is {given!r}"
             )
@@ -218,7 +233,8 @@ def _names(given: Any, what: str) -> tuple[str, ...]:
 
 
 def _number(name: str, value: Any, *, least: float) -> float:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not least <= value < np.inf:
+    if not is_number(value) or not value >= least:
         raise ValueError(f"opponent: {name} must be a number of at least {least}, but is {value!r}")
+    if value > _LARGEST:
+        raise ValueError(f"opponent: {name} must be at most {_LARGEST:g}, but is {value:g}")
     return float(value)

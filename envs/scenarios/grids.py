@@ -19,6 +19,8 @@ from grid2op.Parameters import Parameters
 from lightsim2grid import LightSimBackend
 
 from envs.blackout_text import what_it_says
+from envs.checks import closed_if_refused
+from envs.checks import is_number
 from envs.names import choose
 from envs.scenarios.base import Scenario
 from envs.scenarios.chronics import ScenarioChronics
@@ -114,12 +116,17 @@ def make_grid2op(
         except Grid2OpException as error:
             said = what_it_says(error)
             raise ValueError(f"grid2op cannot open grid {grid!r}: {said}") from error
+        except (AttributeError, TypeError) as error:  # it takes the types of options as given
+            raise ValueError(
+                f"grid2op cannot open grid {grid!r} with {', '.join(options)}: {error}"
+            ) from error
     if chronics_class is ScenarioChronics:  # it leaves the grid file's own voltages in place
         _COLUMNS.setdefault(grid, _columns(env))
     if parameters is not None:
-        parameters = _merge(env.parameters, parameters)
-        env.change_parameters(parameters)
-        env.change_forecast_parameters(parameters)
+        with closed_if_refused(env):
+            parameters = _merge(env.parameters, parameters)
+            env.change_parameters(parameters)
+            env.change_forecast_parameters(parameters)
     return env
 
 
@@ -148,11 +155,7 @@ def _merge(own: Parameters, given: Parameters | Mapping[str, Any]) -> Parameters
     if isinstance(given, Parameters):
         return given
     merged = Parameters()
-    try:
-        merged.init_from_dict({**own.to_dict(), **check_parameters(given)})
-        merged.check_valid()
-    except RuntimeError as error:
-        raise ValueError(f"parameters of the grid {dict(given)}: {error}") from None
+    merged.init_from_dict({**own.to_dict(), **check_parameters(given)})
     return merged
 
 
@@ -160,7 +163,8 @@ def check_parameters(given: Any) -> dict[str, Any]:
     """Return grid2op ``Parameters`` that differ from the grid's, {} for None.
 
     Raises:
-        ValueError: no dict, no such parameter, or a value of another type than the parameter's.
+        ValueError: no dict, no such parameter, a value of another type than the parameter's, or one
+            that grid2op refuses.
     """
     if given is None:
         return {}
@@ -169,7 +173,14 @@ def check_parameters(given: Any) -> dict[str, Any]:
             f'parameters of the grid must be a dict such as {{"NB_TIMESTEP_COOLDOWN_SUB": 3}}, but '
             f"are {given!r}"
         )
-    return {name: _check_parameter(name, value) for name, value in given.items()}
+    checked = {name: _check_parameter(name, value) for name, value in given.items()}
+    usual = Parameters()
+    try:
+        usual.init_from_dict({**_PARAMETERS, **checked})
+        usual.check_valid()
+    except (RuntimeError, OverflowError) as error:
+        raise ValueError(f"parameters of the grid {dict(given)}: {error}") from None
+    return checked
 
 
 def _check_parameter(name: str, value: Any) -> Any:
@@ -182,7 +193,9 @@ def _check_parameter(name: str, value: Any) -> Any:
     elif isinstance(usual, int):
         right, kind = isinstance(value, int), "an integer"
     else:
-        right, kind = isinstance(value, int | float) and math.isfinite(value), "a finite number"
+        right, kind = is_number(value) and math.isfinite(value), "a finite number"
+    if right and name == "SOFT_OVERFLOW_THRESHOLD" and value <= 0:  # grid2op would take it
+        right, kind = False, "above 0"
     if not right:
         raise ValueError(f"parameter {name} of the grid must be {kind}, but is {value!r}")
     return value

@@ -7,12 +7,14 @@ Exits with 1 if there is any. ``make test-nightly`` runs it.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from agents.commands import OneLineParser
+from agents.commands import run_guarded
+from agents.commands import whole_number
 from tests.envs.equality import Compared
 from tests.envs.equality import Policy
 from tests.envs.equality import about_lines
@@ -42,15 +44,19 @@ def _runs(states: int, opponent: str) -> Iterator[tuple[str, Policy, int, dict[s
 
 def main() -> None:
     """Compare and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--states", type=int, default=200_000, help="to compare, at least")
+    parser = OneLineParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--states", type=whole_number(1), default=200_000, help="to compare, at least"
+    )
     parser.add_argument(
         "--opponent",
         choices=["none", *OPPONENTS, "all"],
         default="none",
         help="who attacks; all: each of them, that many states each",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the first episode of each case")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, help="of the first episode of each case"
+    )
     arguments = parser.parse_args()
     total = Compared()
     start = time.perf_counter()
@@ -79,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_guarded(main)

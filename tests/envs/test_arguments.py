@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import envs
+from envs.observed_grid import ObservedPowerGrid
 from envs.power_grid import PowerGridEnv
+from envs.prototypes import new_grid2op
 from envs.scenarios import BundledSource
 from envs.scenarios import DatasetSource
 from envs.scenarios import RecombinedSource
@@ -63,6 +66,7 @@ def make_vec(**options: Any) -> Any:
         ({"reward": 3}, "unknown reward 3"),
         ({"reward": ["l2rpn"]}, "unknown reward"),
         ({"reward": "Reward"}, "unknown reward 'Reward'; did you mean"),
+        ({"reward": "envs.rewards:Reward"}, "is no class; expected one such as MarginReward"),
         ({"reward": "BaseReward"}, "unknown reward 'BaseReward'; did you mean"),
         ({"reward": "CombinedReward"}, "unknown reward 'CombinedReward'"),
         ({"split": "all"}, "unknown split 'all'"),
@@ -73,11 +77,27 @@ def make_vec(**options: Any) -> Any:
         ({"parameters": {"MAX_SUB_CHANGED": -1}}, "MAX_SUB_CHANGED should be >=0"),
         ({"parameters": {"NB_TIMESTEP_COOLDOWN_SUB": 2.7}}, "must be an integer, but is 2.7"),
         ({"parameters": {"NB_TIMESTEP_OVERFLOW_ALLOWED": -2}}, "should be >= 0"),
+        ({"parameters": {"SOFT_OVERFLOW_THRESHOLD": 0.0}}, "must be above 0, but is 0.0"),
         ({"parameters": {"HARD_OVERFLOW_THRESHOLD": NAN}}, "must be a finite number, but is nan"),
         ({"parameters": {"HARD_OVERFLOW_THRESHOLD": 0.5}}, "HARD_OVERFLOW_THRESHOLD < 1"),
+        (
+            {"parameters": {"SOFT_OVERFLOW_THRESHOLD": 10**400}},
+            "must be a finite number",
+        ),
+        ({"parameters": {"NB_TIMESTEP_COOLDOWN_LINE": 2**40}}, "parameters of the grid .* int32"),
+        ({"parameters": {"MAX_SUB_CHANGED": 2**70}}, "parameters of the grid .* too large"),
         ({"parameters": {"NO_OVERFLOW_DISCONNECTION": 3}}, "must be True or False, but is 3"),
         ({"max_steps": True}, "max_steps must be an integer"),
         ({"max_steps": float("inf")}, "max_steps must be an integer"),
+        ({"max_steps": 2**70}, "max_steps must be an integer of at most 2147483647"),
+        ({"idle_gate": np.complex64(1)}, "threshold must be a number, but is"),
+        ({"ask_every": 2**70}, "ask_every must be an integer of at most 2147483647"),
+        ({"ask_every": "6"}, "ask_every must be an integer of at least 1, but is '6'"),
+        ({"ask_at_attacks": 1, "opponent": "rl4pnc"}, "ask_at_attacks must be True or False"),
+        ({"ask_at_attacks": True}, "ask_at_attacks needs an opponent: set opponent="),
+        ({"n1_gate": NAN}, "the N-1 gate's limit must be above 0, but is nan"),
+        ({"n1_gate": np.complex64(1)}, "the N-1 gate's limit must be a number"),
+        ({"reset_reward": "infos"}, "unknown reset_reward 'infos'; did you mean 'info'"),
     ],
 )
 def test_both_environments_refuse(options: dict[str, Any], message: str):
@@ -85,6 +105,54 @@ def test_both_environments_refuse(options: dict[str, Any], message: str):
         with pytest.raises(ValueError, match=message) as caught:
             each(**options)
         assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The grid2op environments that were opened since, each with a ``close`` that counts calls."""
+    made: list[Any] = []
+
+    def open_one(*arguments: Any, **keywords: Any) -> Any:
+        env = new_grid2op(*arguments, **keywords)
+        env.close = Mock(wraps=env.close)
+        made.append(env)
+        return env
+
+    monkeypatch.setattr("envs.power_grid.new_grid2op", open_one)
+    return made
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ask_every": 0},
+        {"n1_gate": -1},
+        {"idle_gate": 5},
+        {"ask_at_attacks": True},
+        {"observation": "feature"},
+    ],
+    ids=str,
+)
+def test_what_is_refused_is_not_left_open(options: dict[str, Any], opened: list[Any]):
+    with pytest.raises(ValueError):
+        make(**options)
+    assert len(opened) == 1 and opened[0].close.call_count == 1
+
+
+def test_grids_seen_in_another_environment_are_not_left_open(opened: list[Any]):
+    other = make_grid2op("rte_case5_example")
+    with pytest.raises(ValueError, match="has other substations"):
+        ObservedPowerGrid(other.action_space)
+    other.close()
+    assert [one.close.call_count for one in opened] == [1]
+
+
+def test_grids_of_a_refused_vector_environment_are_closed(monkeypatch: pytest.MonkeyPatch):
+    closed = Mock()
+    monkeypatch.setattr("envs.vector_grids.Grids.close", closed)
+    with pytest.raises(ValueError, match="unknown reward 'l2rpm'"):
+        PowerGridVectorEnv(2, planning_reward="l2rpm")
+    assert closed.call_count == 1  # with worker processes it ends them
 
 
 @pytest.mark.parametrize(
@@ -95,6 +163,8 @@ def test_both_environments_refuse(options: dict[str, Any], message: str):
         ({"planning_reward": "Reward"}, "unknown reward 'Reward'"),
         ({"num_workers": True}, "num_workers must be an integer"),
         ({"threads": "2"}, "threads must be an integer"),
+        ({"num_workers": 2**40}, "num_workers must be an integer of at most"),
+        ({"max_episode_steps": 2**40}, "max_episode_steps must be an integer of at most"),
     ],
 )
 def test_the_vector_environment_refuses(options: dict[str, Any], message: str):
@@ -132,7 +202,7 @@ def test_actions_that_do_not_exist(wrong: Any):
             call()
 
 
-@pytest.mark.parametrize("wrong", [5, None, "12", np.zeros((2, 2), int), {1: 2}])
+@pytest.mark.parametrize("wrong", [5, None, "12", np.zeros((2, 2), int), {1: 2}, [[1], [2, 3]]])
 def test_what_is_no_list_of_actions(wrong: Any):
     single, many = PowerGridEnv(scenarios="bundled"), PowerGridVectorEnv(1, scenarios="bundled")
     _, info = single.reset(seed=0)

@@ -102,9 +102,9 @@ def test_every_option_of_grid2op_has_an_answer():
 
 
 def test_what_grid2op_refuses_is_one_line():
-    for options in ({"opponent_init_budget": "much"}, {"opponent_class": 3}):
-        with pytest.raises(ValueError, match=r"grid2op cannot open grid .*opponent") as caught:
-            PowerGridEnv(grid2op_options=options)
+    for name, value in (("opponent_init_budget", "much"), ("opponent_class", 3), ("logger", "x")):
+        with pytest.raises(ValueError, match=rf"grid2op cannot open grid .*{name}") as caught:
+            PowerGridEnv(grid2op_options={name: value})
         assert "\n" not in str(caught.value)
 
 

@@ -48,6 +48,25 @@ LASTING: dict[str, Any] = {"opponent": PLAIN, "parameters": UNPROTECTED, "autore
         ({**PLAIN, "kind": "geometric", "mean_hours": 1}, "least_hours must be less than"),
         ({**PLAIN, "kind": "geometric"}, "the shortest attack lasts 25 steps"),
         ({**PLAIN, "kind": "areas"}, "a list of lines for each area"),
+        ({**PLAIN, "kind": "areas", "lines": 3}, "a list of lines for each area, but is 3"),
+        ({**PLAIN, "kind": "areas", "lines": [["3_4_6"], ["3_4_6"]]}, "hold '3_4_6' twice"),
+        ({**PLAIN, "kind": "weighted", "usual_rho": 3}, "usual_rho must be a list of numbers"),
+        ({**PLAIN, "kind": "weighted", "usual_rho": "12"}, "usual_rho must be a list of numbers"),
+        ({**PLAIN, "kind": "weighted", "within": 2**70}, "within must be an integer of at most"),
+        ({**PLAIN, "duration": 2**70}, "duration must be an integer of at most"),
+        ({**PLAIN, "budget": 1e300}, "budget must be at most 1e.09, but is 1e.300"),
+        ({**PLAIN, "budget": 10**400}, "budget must be a number of at least 0"),
+        ({**PLAIN, "budget": float("inf")}, "budget must be at most 1e.09, but is inf"),
+        ({**PLAIN, "budget": float("nan")}, "budget must be a number of at least 0, but is nan"),
+        ({**PLAIN, "budget": np.complex64(3)}, "budget must be a number of at least 0"),
+        (
+            {**PLAIN, "kind": "geometric", "duration": 100, "budget": 400, "mean_hours": 2.01},
+            "mean_hours - least_hours must be a step of the grid at least, 1 / 12 hour",
+        ),
+        (
+            {**PLAIN, "kind": "geometric", "duration": 100, "budget": 400, "every_hours": 4.05},
+            "every_hours - mean_hours must be a step of the grid at least",
+        ),
     ],
 )
 def test_says_what_is_wrong(given: Any, message: str):

@@ -55,6 +55,10 @@ def test_counts_all_that_is_simulated_and_changes_nothing():
         ([-1], "but one is -1"),
         (["3_4_6"], "outages must be a list of lines, by number"),
         (3, "outages must be a list of lines, by number"),
+        ([[1], [2, 3]], "outages must be a list of lines, by number"),
+        ([True], "outages must be a list of lines, by number"),
+        ({3}, "outages must be a list of lines, by number"),
+        ([2**70], "outages must be a list of lines, by number"),
     ],
 )
 def test_refuses_lines_that_are_none(outages: Any, message: str):

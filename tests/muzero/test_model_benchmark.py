@@ -13,6 +13,7 @@ from hydra import compose
 from hydra import initialize_config_module
 
 from agents.commands import plain
+from agents.commands import run_guarded
 from agents.composition import build_agent
 from agents.composition import build_environment_factory
 from agents.composition import probe_spaces
@@ -47,7 +48,7 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", ["model", *map(str, arguments)])
         code = 0
         try:
-            benchmark.main()
+            run_guarded(benchmark.main)
         except SystemExit as end:
             code = int(end.code or 0)
         captured = capsys.readouterr()

@@ -1,0 +1,114 @@
+"""Commands without Hydra, and flags of those with it: one line with the nearest right option."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import evaluate
+from agents import train
+from agents.commands import run_guarded
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        ("benchmarks.grid", ["--secnods", "1"], "'--secnods'; did you mean '--seconds'?"),
+        ("benchmarks.grid", ["--seconds", "0"], "--seconds: '0'; expected a finite number above 0"),
+        ("benchmarks.grid", ["--seconds", "nan"], "'nan'; expected a finite number above 0"),
+        ("benchmarks.grid", ["seed=1"], "unrecognized arguments: seed=1. See"),
+        ("benchmarks.search", ["--batch", "0"], "'0'; expected a whole number of at least 1"),
+        ("benchmarks.search", ["--threads", "9999"], "at least 1 and below 1025"),
+        ("benchmarks.search", ["--with-mctx"], "did you mean '--without-mctx'?"),
+        ("benchmarks.self_play", ["--envs", "3"], "--envs 3: expected an even number"),
+        ("benchmarks.self_play", ["--envs", "1.5"], "'1.5'; expected a whole number of at least 2"),
+        ("benchmarks.self_play", ["--experiment", "sead"], "did you mean 'seed'?"),
+        ("benchmarks.self_play", ["trainer.num_env=4"], "did you mean 'trainer.num_envs'?"),
+        (
+            "benchmarks.self_play",
+            ["trainer.num_envs=4"],
+            "num_envs=4 is not used by this benchmark",
+        ),
+        ("benchmarks.curves", ["--outputt", "x"], "did you mean '--output'?"),
+        ("benchmarks.curves", [], "the following arguments are required: RUN. See"),
+        ("benchmarks.curves", [""], "path=''; expected some text. See"),
+        ("benchmarks.seeds", ["x", "--agianst", "y"], "did you mean '--against'?"),
+        ("benchmarks.ladder", ["--split", "tset"], "--split: invalid choice: 'tset'"),
+        (
+            "benchmarks.ladder",
+            ["--agents", "gredy"],
+            "unknown agent 'gredy'; did you mean 'greedy'?",
+        ),
+        ("benchmarks.ladder", ["--weights", "case15"], "did you mean 'case14'?"),
+        ("benchmarks.ladder", ["--runs", "nowhere"], "nowhere is not the folder of a run"),
+        ("benchmarks.ladder", ["--workers", "-1"], "'-1'; expected a whole number of at least 0"),
+        ("benchmarks.ablations", ["trian"], "invalid choice: 'trian'"),
+        ("benchmarks.ablations", ["train", "--minuts", "3"], "did you mean '--minutes'?"),
+        ("benchmarks.ablations", ["train", "--minutes", "inf"], "expected a finite number above 0"),
+        (
+            "benchmarks.ablations",
+            ["train", "pucct"],
+            "unknown ablation 'pucct'; did you mean 'puct'?",
+        ),
+        ("benchmarks.model", ["x", "--explor", "2", "--foo"], "unknown option '--foo'"),
+        (
+            "benchmarks.model",
+            ["x", "--episodes", "0"],
+            "'0'; expected a whole number of at least 1",
+        ),
+        (
+            "tests.envs.nightly",
+            ["--state", "none"],
+            "'none'; expected a whole number of at least 1",
+        ),
+    ],
+)
+def test_a_tools_mistake_is_one_line(
+    module: str,
+    arguments: list[str],
+    message: str,
+    working_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (working_folder / "docs").mkdir()  # where one of them writes
+    main = importlib.import_module(module).main
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run_guarded(main)
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
+    assert os.listdir(working_folder) == ["docs"] and not os.listdir("docs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--foo"], "unknown option '--foo'; did you mean '--info'? One of: --help"),
+        (["seed=1", "--multirunn", "seed=2"], "did you mean '--multirun'?"),
+        (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs'"),
+        (["--cfg"], "argument --cfg/-c: expected one argument. See powergrid-"),
+        (["-x", "seed=1"], "unknown option '-x'"),
+        (["--config-name", "evalute"], "evalute"),
+        (["seed=1", "--multirun", "seed=2"], "unrecognized arguments: seed=2. See powergrid-"),
+    ],
+)
+def test_a_flag_that_hydra_does_not_have_is_one_line(
+    command: Any, working_folder: Path, arguments: list[str], message: str
+) -> None:
+    for main in (train.main, evaluate.main):
+        outcome = command(main, *arguments)
+        assert outcome.code == 2
+        assert message in outcome.error and outcome.error.count("\n") == 1
+        assert outcome.out == "" and not os.listdir(working_folder)
+
+
+def test_flags_that_hydra_has_still_work(command: Any) -> None:
+    outcome = command(evaluate.main, "--cfg", "job", "--package", "evaluation", "agent=greedy")
+    assert outcome.code == 0 and "num_envs: 16" in outcome.out and outcome.error == ""

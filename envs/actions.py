@@ -334,7 +334,12 @@ class ActionCatalogue:
         compared by a 64-bit hash: a collision, about once in 10^14 states, loses one action.
         """
         legal = self.legal(state).view(np.bool_)
-        hashes = self._hashes(self._padded_results(state.topo_vect, state.last_busbar, slice(None)))
+        results = self._padded_results(state.topo_vect, state.last_busbar, slice(None))
+        return self._first_of_each(legal, results).view(np.int8)
+
+    def _first_of_each(self, legal: np.ndarray, results: np.ndarray) -> np.ndarray:
+        """Return the ``distinct`` mask ``[B, A]`` bool of legal actions with padded results."""
+        hashes = self._hashes(results)
         nothing = hashes[:, :1]
         hashes = np.where(legal, hashes, nothing)
         order = hashes.argsort(axis=1, kind="stable")
@@ -344,7 +349,7 @@ class ActionCatalogue:
         mask = np.zeros_like(legal)
         np.put_along_axis(mask, order, first, axis=1)
         mask[:, 0] = True
-        return mask.view(np.int8)
+        return mask
 
     def connected(self, state: GridState) -> np.ndarray:
         """Return ``[B, A]`` int8: of the distinct actions those that hold the grid together.
@@ -358,6 +363,46 @@ class ActionCatalogue:
         mask[grids, actions] = self._connectivity.connected(results)
         mask[:, DO_NOTHING] = 1
         return mask
+
+    def choices(
+        self, rules: LegalityState, topo_vect: np.ndarray, last_busbar: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the ``connected`` actions of B grids one after another, with what they lead to.
+
+        Args:
+            rules: of the grids.
+            topo_vect: ``[B, E]`` int8.
+            last_busbar: ``[B, E]`` int8.
+
+        Returns:
+            Of m actions the grid ``[m]`` int, the number ``[m]`` int and the topology ``[m, E]``.
+        """
+        results = self._padded_results(topo_vect, last_busbar, slice(None))
+        mask = self._first_of_each(self.legal(rules).view(np.bool_), results)
+        grids, actions = np.nonzero(mask)
+        after = results[grids, actions, : topo_vect.shape[1]]
+        kept = self._connectivity.connected(after) | (actions == DO_NOTHING)
+        return grids[kept], actions[kept], after[kept]
+
+    def impacts(
+        self, actions: np.ndarray, line_status: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what m actions count as acting on, for the cooldowns.
+
+        Args:
+            actions: ``[m]`` int.
+            line_status: ``[m, L]`` bool, True = closed, before each of them.
+
+        Returns:
+            ``[m, L]`` bool lines, and ``[m, S]`` bool substations.
+        """
+        lines = self._touched[actions] | (self._closes[actions] & ~line_status)
+        changed = self._substations_changed(line_status.astype(np.float32))
+        rows = np.arange(len(actions))
+        substations = np.zeros((len(actions), self.layout.num_substations), dtype=np.bool_)
+        for numbers in self._action_pairs[:, actions]:
+            substations[rows, self._pair_substation[numbers]] |= changed[rows, numbers]
+        return lines, substations
 
     def _hashes(self, results: np.ndarray) -> np.ndarray:
         """Return ``[B, A]`` uint64 of ``[B, A, 8 W]`` int8, mixing each word (splitmix64)."""

@@ -27,6 +27,7 @@ from envs.checks import closed_if_refused
 from envs.copies import Copyable
 from envs.grid2op_options import check_grid2op_options
 from envs.lightsim.planning import ForecastPlanner
+from envs.lightsim.rollouts import ForecastRollouts
 from envs.lightsim.template import REFERENCE
 from envs.lightsim.template import grid_template
 from envs.names import choose
@@ -366,6 +367,14 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             asking=recipe.asking,
             at_risk=lines_at_risk(self.layout, recipe.opponent),
         )
+
+    def rollouts(self) -> ForecastRollouts:
+        """Return what plays single grids on in many ways at once, on what is foreseen now.
+
+        The power flows that it solves count in ``simulator_calls``.
+        """
+        self._need_open()
+        return ForecastRollouts(grid_template(self._recipe.grid, self._recipe.parameters), self)
 
     def close_extras(self, **kwargs: Any) -> None:
         """End workers and threads; without workers, ``reset`` opens the environment again."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from envs.connectivity import Connectivity
+from envs.lightsim.arrays import GridArrays
 from envs.lightsim.cascade import Cascade
 from envs.lightsim.power_flow import Columns
 from envs.lightsim.power_flow import PowerFlow
-from envs.lightsim.simulator import Simulator
 from envs.lightsim.sweep import TopologySweep
 from envs.state import LegalityState
 from envs.state import Lookahead
@@ -30,7 +30,7 @@ class Forecaster:
         simulator: of B grids.
     """
 
-    def __init__(self, simulator: Simulator):
+    def __init__(self, simulator: GridArrays):
         self._simulator = simulator
         template = simulator.template
         self._flow = PowerFlow(template, template.topology, foreseeing=True, brief=True)
@@ -53,7 +53,7 @@ class Forecaster:
         """
         simulator = self._simulator
         catalogue = simulator.template.catalogue
-        self._set_forecast(grid)
+        self.meet(grid)
         one = slice(grid, grid + 1)
         rules = LegalityState(
             simulator.line_status[one],
@@ -105,7 +105,8 @@ class Forecaster:
             rho[rows, 1 + columns], game_over[rows, 1 + columns] = found
         return rho, game_over
 
-    def _set_forecast(self, grid: int) -> None:
+    def meet(self, grid: int) -> None:
+        """Set the power flow to the forecast of ``grid``, for ``solve``; it is not dark."""
         simulator, flow = self._simulator, self._flow
         scenario = simulator.scenarios[grid]
         assert scenario is not None
@@ -144,25 +145,9 @@ class Forecaster:
         """
         simulator = self._simulator
         rules, columns, cascade = simulator.template.rules, self._columns, self._cascade
-        raw = np.zeros((len(topologies), columns.count))
-        whole = topologies
+        solutions, solved = self.solve(topologies, base=base, lost=lost)
         if lost is not None:
-            topologies = topologies.copy()
-            rows = np.arange(len(lost))
-            for ends in (simulator.layout.line_or_position, simulator.layout.line_ex_position):
-                topologies[rows, ends[lost]] = -1
-        solved = self._connectivity.connected(topologies)
-        alone = solved.copy()  # to be solved by itself
-        if base is not None and lost is not None:
-            alone &= ~self._solve_together(base, whole, lost, solved, raw)
-        for place in np.flatnonzero(alone).tolist():
-            self._flow.set_topology(topologies[place])
-            if self._flow.solve_from_flat():
-                self._flow.read(raw[place])
-        for place in np.flatnonzero(solved & ~self._usual(raw)).tolist():
-            solved[place] = not self._solve(topologies[place], raw[place])
-        solutions = cascade.convert(raw)
-        solved[solved] = ~cascade.dead(solutions[solved])
+            topologies = self._without(topologies, lost)
         if rules.protected:
             steps = np.broadcast_to(protection_steps, (len(topologies), len(protection_steps)))
             status = topologies[:, simulator.layout.line_or_position] > 0
@@ -176,11 +161,55 @@ class Forecaster:
         rho[~solved] = np.inf
         return rho, ~solved
 
+    def solve(
+        self,
+        topologies: np.ndarray,
+        *,
+        base: np.ndarray | None = None,
+        lost: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Solve ``[n, E]`` topologies on the forecast of the grid that was met; no line trips.
+
+        Args:
+            topologies: ``[n, E]`` int8.
+            base: ``[E]`` int8, a topology with a solution, to solve most of them beside it in one
+                call; None to solve each by itself.
+            lost: ``[n]`` int, a line of each topology that is lost in it; with ``base``.
+
+        Returns:
+            ``[n, N]`` float32 solutions in grid2op's units, and ``[n]`` bool, which there are.
+        """
+        raw = np.zeros((len(topologies), self._columns.count))
+        whole = topologies
+        if lost is not None:
+            topologies = self._without(topologies, lost)
+        solved = self._connectivity.connected(topologies)
+        alone = solved.copy()  # to be solved by itself
+        if base is not None:
+            alone &= ~self._solve_together(base, whole, lost, solved, raw)
+        for place in np.flatnonzero(alone).tolist():
+            self._flow.set_topology(topologies[place])
+            if self._flow.solve_from_flat():
+                self._flow.read(raw[place])
+        for place in np.flatnonzero(solved & ~self._usual(raw)).tolist():
+            solved[place] = not self._solve(topologies[place], raw[place])
+        solutions = self._cascade.convert(raw)
+        solved[solved] = ~self._cascade.dead(solutions[solved])
+        return solutions, solved
+
+    def _without(self, topologies: np.ndarray, lost: np.ndarray) -> np.ndarray:
+        """Return ``[n, E]`` topologies in each of which one line, ``[n]``, is opened."""
+        topologies, rows = topologies.copy(), np.arange(len(lost))
+        layout = self._simulator.layout
+        for ends in (layout.line_or_position, layout.line_ex_position):
+            topologies[rows, ends[lost]] = -1
+        return topologies
+
     def _solve_together(
         self,
         base: np.ndarray,
         topologies: np.ndarray,
-        lost: np.ndarray,
+        lost: np.ndarray | None,
         wanted: np.ndarray,
         raw: np.ndarray,
     ) -> np.ndarray:
@@ -189,7 +218,8 @@ class Forecaster:
             self._sweep = TopologySweep(self._simulator.template, self._columns)
         covered = wanted & self._sweep.covers(base, topologies)
         if covered.any():
-            found, solved = self._sweep.solve(self._flow, base, topologies[covered], lost[covered])
+            some = None if lost is None else lost[covered]
+            found, solved = self._sweep.solve(self._flow, base, topologies[covered], some)
             raw[np.flatnonzero(covered)[solved]] = found[solved]
         return covered
 

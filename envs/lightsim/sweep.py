@@ -64,41 +64,62 @@ class TopologySweep:
         return np.asarray((topologies[:, slack] == base[slack]).all(axis=1))
 
     def solve(
-        self, flow: PowerFlow, base: np.ndarray, topologies: np.ndarray, lost: np.ndarray
+        self,
+        flow: PowerFlow,
+        base: np.ndarray,
+        topologies: np.ndarray,
+        lost: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Solve n topologies from flat voltages, in each of them a line being lost.
+        """Solve n topologies from flat voltages, perhaps with a line being lost in each.
 
         Args:
             flow: set to the injections; it is left in topology ``base``.
             base: ``[E]`` int8, a topology with a solution.
             topologies: ``[n, E]`` int8, those that are covered, before the loss.
-            lost: ``[n]`` int, lines.
+            lost: ``[n]`` int, lines; None for no losses.
 
         Returns:
             ``[n, N]`` float64 raw solutions, and ``[n]`` bool, which there are.
         """
         flow.set_topology(base)
         flow.solve_from_flat()
-        masks = np.zeros((len(topologies), self._layout.num_lines), dtype=np.bool_)
         changes = np.where(topologies == base, np.int8(0), topologies)
+        masks = np.zeros((len(topologies), self._layout.num_lines), dtype=np.bool_)
+        if lost is not None:
+            topologies = self._lose(base, topologies, lost, changes, masks)
+        sweep = ScenarioSweepCPP(flow.model)
+        sweep.set_topo_actions([self._action(change) for change in changes])
+        if lost is not None:
+            sweep.set_contingency_lines(masks[:, : self._num_powerlines].copy())
+            sweep.set_contingency_trafos(masks[:, self._num_powerlines :].copy())
+        template = self._template
+        sweep.compute(self._flat, template.max_iterations, template.tolerance)
+        solved = np.array(sweep.converged_mask(), dtype=np.bool_)
+        return self._read(sweep, topologies), solved
+
+    def _lose(
+        self,
+        base: np.ndarray,
+        topologies: np.ndarray,
+        lost: np.ndarray,
+        changes: np.ndarray,
+        masks: np.ndarray,
+    ) -> np.ndarray:
+        """Write the loss of ``[n]`` lines into ``[n, E]`` changes or ``[n, L]`` masks.
+
+        Returns:
+            ``[n, E]`` topologies after it.
+        """
         ends = self._layout.line_or_position[lost], self._layout.line_ex_position[lost]
         rows = np.arange(len(lost))
         named = (changes[rows, ends[0]] != 0) | (changes[rows, ends[1]] != 0)
         masks[rows, lost] = ~named
+        after = topologies.copy()
         for end in ends:  # an action that names the line must open it itself
             at = rows[named], end[named]
             changes[at] = np.where(base[end[named]] < 0, 0, -1)
-        sweep = ScenarioSweepCPP(flow.model)
-        sweep.set_topo_actions([self._action(change) for change in changes])
-        sweep.set_contingency_lines(masks[:, : self._num_powerlines].copy())
-        sweep.set_contingency_trafos(masks[:, self._num_powerlines :].copy())
-        template = self._template
-        sweep.compute(self._flat, template.max_iterations, template.tolerance)
-        solved = np.array(sweep.converged_mask(), dtype=np.bool_)
-        after = topologies.copy()
-        for end in ends:
             after[rows, end] = -1
-        return self._read(sweep, after), solved
+        return after
 
     def _read(self, sweep: ScenarioSweepCPP, topologies: np.ndarray) -> np.ndarray:
         """Return raw solutions ``[n, N]`` of ``[n, E]`` topologies."""

@@ -80,7 +80,7 @@ REFUSED: dict[str, dict[str, str]] = {
         **UNTAUGHT,
         **{one: f"{one} does not go with experiment=cartpole" for one in OF_GRIDS},
         "agent/model=simulator": "agent.plan.reanalyse_every=250 searches from remembered",
-        "network=flow": "agent.network.grid: Interpolation key 'env.kwargs.grid' not found",
+        "network=flow": "the flow network knows how a grid of PowerGrid-v0 is wired",
     },
     "debug": {**of_muzero("debug"), **NO_OPPONENT, **UNTAUGHT, **NO_LOOKAHEAD},
     "ppo": {

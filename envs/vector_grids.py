@@ -151,7 +151,7 @@ class Grids:
     @property
     def started(self) -> np.ndarray:
         """``[B]`` bool, which were ever reset."""
-        return np.array([episode.started for episode in self._episodes])
+        return self._records.started.copy()
 
     def state(self) -> GridState:
         """Return the present state of all B grids; arrays may change with the next step."""

@@ -29,6 +29,7 @@ class Records(Copyable):
         self.illegal_reason = np.full(num_grids, "", dtype=object)  # [B] str
         self.duration = np.zeros(num_grids, dtype=np.int64)  # [B] grid steps
         self.reset_reward = np.zeros(num_grids)  # [B] of the calm steps after a reset
+        self.started = np.zeros(num_grids, dtype=np.bool_)  # [B] ever reset
         self.just_reset = np.zeros(num_grids, dtype=np.bool_)  # [B] no decision since
 
     def row(self, grid: int) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class Records(Copyable):
         self.scenario[grid] = scenario
         self.illegal[grid], self.illegal_reason[grid] = False, ""
         self.duration[grid], self.reset_reward[grid] = duration, reward
-        self.just_reset[grid] = True
+        self.started[grid] = self.just_reset[grid] = True
 
     def note_decisions(
         self, grids: np.ndarray, durations: np.ndarray, illegal: np.ndarray, reasons: list[str]

@@ -6,13 +6,13 @@ S substations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
 import numpy as np
 
 from envs.copies import Copyable
+from envs.lightsim.memory import ScenarioRows
 from envs.lightsim.power_flow import Columns
 from envs.lightsim.template import GridTemplate
 from envs.opponents import Attacker
@@ -49,7 +49,7 @@ class GridArrays(Copyable):
         opponent: who takes lines out; None for nobody.
     """
 
-    _rebuilt = ("_views",)
+    _rebuilt = ("_views", "_rows")
 
     def __init__(self, template: GridTemplate, num_grids: int, opponent: Opponent | None = None):
         self.template = template
@@ -63,6 +63,7 @@ class GridArrays(Copyable):
             return np.zeros((num_grids, size), dtype=np.int32)
 
         self.scenarios: list[Scenario | None] = [None] * num_grids
+        self._rows = ScenarioRows(layout, num_grids)
         self.row = np.zeros(num_grids, dtype=np.int32)  # [B] of the scenario, now on the grid
         self.first_row = np.zeros(num_grids, dtype=np.int32)  # [B] where the episode started
         self.last_row = np.zeros(num_grids, dtype=np.int32)  # [B] of the scenario
@@ -91,6 +92,20 @@ class GridArrays(Copyable):
         self._none = np.full((num_grids, L), -1, dtype=np.int32)
         self._zero = steps(L)
 
+    def _rebuild(self) -> None:
+        """See ``Copyable``: a copy has its scenarios elsewhere."""
+        self._rows = ScenarioRows(self.layout, self.num_grids)
+        for grid, scenario in enumerate(self.scenarios):
+            if scenario is not None:
+                self._rows.point(grid, scenario)
+
+    def set_scenario(self, grid: int, scenario: Scenario | None) -> None:
+        """Let ``grid`` play ``scenario``; all else stays as it is."""
+        if scenario is not self.scenarios[grid]:
+            self.scenarios[grid] = scenario
+            if scenario is not None:
+                self._rows.point(grid, scenario)
+
     def _meet_topology(self, grid: int) -> None:
         """Get ready to solve ``grid`` in its present topology, which was just put there."""
 
@@ -106,7 +121,7 @@ class GridArrays(Copyable):
 
     def load(self, grid: int, snapshot: GridSnapshot) -> None:
         """Put ``grid`` back, or another one there, where ``snapshot`` was taken."""
-        self.scenarios[grid] = snapshot.scenario
+        self.set_scenario(grid, snapshot.scenario)
         for name, values in zip(_KEPT, snapshot.arrays, strict=True):
             getattr(self, name)[grid] = values
         if self.attackers and snapshot.attacker is not None:
@@ -127,6 +142,7 @@ class GridArrays(Copyable):
         """
         for name in _KEPT:
             getattr(self, name)[places] = getattr(other, name)[grids]
+        self._rows.take(other._rows, grids, places)
         for grid, place in zip(grids.tolist(), places.tolist(), strict=True):
             self.scenarios[place] = other.scenarios[grid]
             if not self.dark[place]:
@@ -150,9 +166,8 @@ class GridArrays(Copyable):
             state = self._state(grids)
         if not foresee:
             return state
-        load_p, load_q, gen_p, gen_v = self._forecasts(
-            range(self.num_grids) if grids is None else grids.tolist()
-        )
+        foreseen = self.foreseen(np.arange(self.num_grids) if grids is None else grids)
+        gen_p, load_p, load_q, gen_v = (foreseen[:, part] for part in self._rows.parts)
         return state._replace(
             forecast_load_p=load_p,
             forecast_load_q=load_q,
@@ -184,19 +199,14 @@ class GridArrays(Copyable):
             last_busbar=self.last_busbar[which],
         )
 
-    def _forecasts(self, grids: Sequence[int]) -> tuple[np.ndarray, ...]:
-        """Return the forecasts of n grids: load_p, load_q, gen_p, gen_v; 0 after a blackout."""
-        layout = self.layout
-        sizes = (layout.num_loads, layout.num_loads, layout.num_generators, layout.num_generators)
-        forecasts = tuple(np.zeros((len(grids), size), dtype=np.float32) for size in sizes)
-        load_p, load_q, gen_p, gen_v = forecasts
-        for place, grid in enumerate(grids):
-            scenario = self.scenarios[grid]
-            if self.dark[grid] or scenario is None:
-                continue
-            row = self.row[grid]
-            load_p[place] = scenario.load_p_forecast[row]
-            load_q[place] = scenario.load_q_forecast[row]
-            gen_p[place] = scenario.prod_p_forecast[row]
-            gen_v[place] = scenario.prod_v_forecast[row]
+    def foreseen(self, grids: np.ndarray) -> np.ndarray:
+        """Return the forecasts of n grids, ``[n, 2 G + 2 D]`` as ``ScenarioRows`` reads them.
+
+        They are 0 after a blackout.
+        """
+        dark = self.dark[grids]
+        if not dark.any():
+            return self._rows.forecast(grids, self.row[grids])
+        forecasts = np.zeros((len(grids), self._rows.num_columns), dtype=np.float32)
+        forecasts[~dark] = self._rows.forecast(grids[~dark], self.row[grids[~dark]])
         return forecasts

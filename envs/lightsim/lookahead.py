@@ -108,15 +108,7 @@ class Forecaster:
     def meet(self, grid: int) -> None:
         """Set the power flow to the forecast of ``grid``, for ``solve``; it is not dark."""
         simulator, flow = self._simulator, self._flow
-        scenario = simulator.scenarios[grid]
-        assert scenario is not None
-        row = simulator.row[grid]
-        flow.set_powers(
-            scenario.prod_p_forecast[row],
-            scenario.load_p_forecast[row],
-            scenario.load_q_forecast[row],
-        )
-        flow.set_voltages(scenario.prod_v_forecast[row])
+        flow.set_injections(simulator.foreseen(np.array([grid]))[0])
         # grid2op looks ahead with shunts as it reads them back, rounding and all
         columns = simulator.columns
         solution = simulator.solution[grid].astype(np.float64)

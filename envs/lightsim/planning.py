@@ -147,7 +147,7 @@ class ForecastPlanner(Copyable):
                     f"environment {grid}: no episode is running, so there is nothing to plan"
                 )
             self._player.load(slot, saved)
-            simulator.scenarios[slot] = hold_forecast(scenario, int(simulator.row[slot]))
+            simulator.set_scenario(slot, hold_forecast(scenario, int(simulator.row[slot])))
         self._origin[slots] = grids
         return slots
 

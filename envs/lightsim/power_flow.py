@@ -18,6 +18,7 @@ import numpy as np
 
 from envs.copies import Copyable
 from envs.lightsim.memory import Parts
+from envs.lightsim.memory import injection_parts
 from envs.lightsim.template import GridTemplate
 
 # what C++ raises arrives as one of these
@@ -94,18 +95,15 @@ class PowerFlow(Copyable):
         self._model = (template.forecast_model if foreseeing else template.model).copy()
         self._all_generators = np.ones(layout.num_generators, dtype=np.bool_)
         self._all_loads = np.ones(layout.num_loads, dtype=np.bool_)
-        self._no_generation = np.zeros(layout.num_generators, dtype=np.float32)
-        self._no_load = np.zeros(layout.num_loads, dtype=np.float32)
-        # [G + 2 D] the powers in force; "not a number" for the grid file's own
-        size = layout.num_generators + 2 * layout.num_loads
-        self._powers = np.full(size, np.nan, dtype=np.float32)
-        self._powers_before = self._powers.copy()
+        self._parts_of_injections = injection_parts(layout)
+        # [2 G + 2 D] those in force; "not a number" for the grid file's own
+        size = 2 * (layout.num_generators + layout.num_loads)
+        self._injections = np.full(size, np.nan, dtype=np.float32)
         self._flat = np.ones(template.num_buses, dtype=np.complex128)
         self._parts: Parts | None = None  # of the present solution, in C++ memory
         self._foreseeing = foreseeing
         self._brief = brief
         self._topology = np.zeros(layout.num_elements, dtype=np.int8)  # as it is in C++
-        self._volts = b""  # the set points in force
         self._shunts = np.full((2, template.num_shunts), np.nan)  # [2, H] p and q as set last
         self.set_topology(topology)
         self.solve()
@@ -117,7 +115,7 @@ class PowerFlow(Copyable):
             "topology": self._topology,
             "foreseeing": self._foreseeing,
             "brief": self._brief,
-            "volts": self._volts,
+            "injections": self._injections,
             "shunts": self._shunts,
         }
 
@@ -129,8 +127,8 @@ class PowerFlow(Copyable):
             foreseeing=state["foreseeing"],
             brief=state["brief"],
         )
-        if state["volts"]:
-            self.set_voltages(np.frombuffer(state["volts"], dtype=np.float32))
+        if not np.isnan(state["injections"]).any():
+            self.set_injections(state["injections"])
         self.set_shunts(*state["shunts"])
 
     @property
@@ -138,32 +136,30 @@ class PowerFlow(Copyable):
         """lightsim2grid's grid; for reading."""
         return self._model
 
-    def set_voltages(self, volts: np.ndarray) -> None:
-        """Set the generators' voltages: ``[G]`` float32, kV."""
-        given = volts.tobytes()
-        if given != self._volts:
-            self._volts = given
-            self._model.update_gens_v(self._all_generators, 1 + self._no_generation)
-            self._model.update_gens_v(self._all_generators, volts / self._template.kv_per_unit)
-
-    def set_powers(self, gen_p: np.ndarray, load_p: np.ndarray, load_q: np.ndarray) -> None:
-        """Set generation ``[G]`` and load ``[D]``, ``[D]``: float32, MW, MW, MVAr.
+    def set_injections(self, injections: np.ndarray) -> None:
+        """Set what the grid carries.
 
         C++ leaves a number as it is where the new one is the same but for 1e-7. So that what was
-        solved before leaves no trace, to the last bit, all are set to 0 first where one is so near;
-        voltages and shunts always.
+        solved before leaves no trace, to the last bit, all are set to 0 first where one is that
+        near to its last value or to 0; voltages, which seldom change, and shunts always.
+
+        Args:
+            injections: ``[2 G + 2 D]`` float32, as ``ScenarioRows`` reads them: generation and
+                loads in MW, loads in MVAr, the generators' voltages in kV.
         """
-        model = self._model
-        before, powers = self._powers, self._powers_before
-        np.concatenate((gen_p, load_p, load_q), out=powers)
-        self._powers, self._powers_before = powers, before
-        if _near(before, powers):
-            model.update_gens_p(self._all_generators, self._no_generation)
-            model.update_loads_p(self._all_loads, self._no_load)
-            model.update_loads_q(self._all_loads, self._no_load)
-        model.update_gens_p(self._all_generators, gen_p)
-        model.update_loads_p(self._all_loads, load_p)
-        model.update_loads_q(self._all_loads, load_q)
+        model, generators, loads = self._model, self._all_generators, self._all_loads
+        near, volts_change = _replace(self._injections, injections, len(generators))
+        gen_p, load_p, load_q, volts = (injections[part] for part in self._parts_of_injections)
+        if near:
+            model.update_gens_p(generators, np.zeros_like(gen_p))
+            model.update_loads_p(loads, np.zeros_like(load_p))
+            model.update_loads_q(loads, np.zeros_like(load_q))
+        model.update_gens_p(generators, gen_p)
+        model.update_loads_p(loads, load_p)
+        model.update_loads_q(loads, load_q)
+        if volts_change:
+            model.update_gens_v(generators, np.ones_like(volts))
+            model.update_gens_v(generators, volts / self._template.kv_per_unit)
 
     def set_shunts(self, p: np.ndarray, q: np.ndarray) -> None:
         """Set what shunts take at nominal voltage: ``[H]``, ``[H]``; MW, MVAr.
@@ -189,9 +185,7 @@ class PowerFlow(Copyable):
         """Solve the grid as it stands; return "" or why there is no solution."""
         model, template = self._model, self._template
         try:
-            model.deactivate_result_computation()
             start = model.dc_pf(self._flat, template.max_iterations, template.tolerance)
-            model.reactivate_result_computation()
             if start.shape[0] == 0:
                 return self._fail(
                     "Divergence of DC powerflow (non connected grid) at the initialization of AC "
@@ -224,7 +218,6 @@ class PowerFlow(Copyable):
     def _fail(self, cause: str) -> str:
         self._parts = None
         self._model.tell_solver_need_reset()
-        self._model.reactivate_result_computation()
         return cause
 
     def read(self, out: np.ndarray) -> None:
@@ -259,13 +252,22 @@ class PowerFlow(Copyable):
 
 
 @numba.njit(cache=True)
-def _near(before, after):
-    """Return whether any number is near to what it was before, but another one."""
-    for place in range(len(after)):
-        distance = abs(np.float64(after[place]) - np.float64(before[place]))
-        if distance != 0 and not distance > _NEAR:  # also where there was none before
-            return True
-    return False
+def _replace(injections, given, num_volts):
+    """Write what is given over what was there.
+
+    Return whether a power is near to the one before or to 0, but not the same; and whether the
+    voltages, the last ``num_volts``, are others.
+    """
+    near, volts_change = False, False
+    for place in range(len(given)):
+        before, after = np.float64(injections[place]), np.float64(given[place])
+        if place >= len(given) - num_volts:
+            volts_change |= after != before
+        else:  # not a number is never far
+            near |= after != before and not abs(after - before) > _NEAR
+            near |= after != 0 and not abs(after) > _NEAR
+        injections[place] = given[place]
+    return near, volts_change
 
 
 class PowerFlowPool:

@@ -54,6 +54,7 @@ class Simulator(GridArrays):
 
     def _rebuild(self) -> None:
         """See ``Copyable``: make what follows from the template and the present topologies."""
+        super()._rebuild()
         template = self.template
         self.cascade = Cascade(template, self.columns)
         self.effects = Effects(template.catalogue)
@@ -84,7 +85,7 @@ class Simulator(GridArrays):
                 f"scenario {scenario.name!r} has {scenario.num_steps} steps: first_step must be "
                 f"in 0..{scenario.num_steps - 1}, but is {first_row}"
             )
-        self.scenarios[grid] = scenario
+        self.set_scenario(grid, scenario)
         self.row[grid] = self.first_row[grid] = first_row
         self.last_row[grid] = scenario.num_steps
         self._clock[grid] = scenario.start
@@ -100,7 +101,8 @@ class Simulator(GridArrays):
         self.rules_changed[grid] = True
 
         self._meet_topology(grid)
-        grids, causes = np.array([grid]), [self._solve(grid)]
+        grids = np.array([grid])
+        causes = self._solve(grids)
         # at the start nothing is counted: only what is far above its limit trips
         self._settle(grids, causes, counting=False)
         if causes[0]:
@@ -131,7 +133,7 @@ class Simulator(GridArrays):
             self._take_out(grid, attack)
 
         self.row[grids] += 1
-        causes = [self._solve(grid) for grid in grids.tolist()]
+        causes = self._solve(grids)
         tripped = self._settle(grids, causes)
         blackout = np.zeros(count, dtype=np.bool_)
         alive: np.ndarray | slice = grids if count < self.num_grids else slice(None)
@@ -189,26 +191,28 @@ class Simulator(GridArrays):
         self._meet_topology(grid)
         self.rules_changed[grid] = True
 
-    def _solve(self, grid: int) -> str:
-        """Solve the present row of ``grid``; return "" or why it cannot be."""
-        flow = self._flow(grid)
-        scenario = self.scenarios[grid]
-        assert scenario is not None
-        row = self.row[grid]
-        flow.set_powers(scenario.prod_p[row], scenario.load_p[row], scenario.load_q[row])
-        flow.set_voltages(scenario.prod_v[row])
-        cause = flow.solve()
-        if cause:
-            self._discard_flow(grid)
-        else:
-            flow.read(self._raw[grid])
-        return cause
+    def _solve(self, grids: np.ndarray) -> list[str]:
+        """Solve the present rows of n grids; return for each "" or why it cannot be."""
+        causes = []
+        for grid, injections in zip(
+            grids.tolist(), self._rows.present(grids, self.row[grids]), strict=True
+        ):
+            flow = self._flow(grid)
+            flow.set_injections(injections)
+            cause = flow.solve()
+            if cause:
+                self._discard_flow(grid)
+            else:
+                flow.read(self._raw[grid])
+            causes.append(cause)
+        return causes
 
     def _solve_as(self, grid: int, topology: np.ndarray) -> tuple[str, np.ndarray]:
         """Put ``grid`` into ``topology`` and solve it."""
         self.topology[grid] = topology
         self._meet_topology(grid)
-        return self._solve(grid), self._raw[grid]
+        (cause,) = self._solve(np.array([grid]))
+        return cause, self._raw[grid]
 
     # what solves a grid: here one power flow for each topology, shared by all grids in it
 

@@ -14,10 +14,13 @@ from gymnasium.vector import AutoresetMode
 
 from agents.environments import EnvironmentFactory
 from agents.environments import ResumableVectorEnv
-from envs.lightsim import Simulator
 from envs.lightsim import grid_template
 from envs.lightsim.effects import Effects
+from envs.lightsim.memory import ScenarioRows
+from envs.lightsim.planning import hold_forecast
+from envs.lightsim.power_flow import Columns
 from envs.lightsim.power_flow import PowerFlow
+from envs.lightsim.template import GridTemplate
 from envs.power_grid import PARAMETERS
 from envs.scenarios import BundledSource
 from envs.scenarios import Scenario
@@ -224,25 +227,66 @@ def test_grids_share_the_series():
     assert first is env.scenarios.load(name) and all(other is first for other in others)
 
 
+def _injections(scenario: Scenario, row: int) -> np.ndarray:
+    """Return what a power flow is given at a row."""
+    series = (scenario.prod_p, scenario.load_p, scenario.load_q, scenario.prod_v)
+    return np.concatenate([values[row] for values in series])
+
+
+def _solution(flow: PowerFlow, *injections: np.ndarray) -> np.ndarray:
+    """Return the last solution of solving one after the other."""
+    for given in injections:
+        flow.set_injections(given)
+        assert flow.solve() == ""
+    out = np.empty(Columns(_template()).count)
+    flow.read(out)
+    return out
+
+
+def _template() -> GridTemplate:
+    return grid_template("l2rpn_case14_sandbox", PARAMETERS)
+
+
 def test_a_power_flow_keeps_nothing_of_the_past():
-    template = grid_template("l2rpn_case14_sandbox", PARAMETERS)
+    template = _template()
     source = make_source("recombined")
     scenario = source.load(source.names("train")[0])
-    room = Simulator(template, 1).solution[0]
     rng = np.random.default_rng(0)
     for _ in range(60):
+        rows = [_injections(scenario, row) for row in rng.integers(scenario.num_steps, size=3)]
         used, new = PowerFlow(template, template.topology), PowerFlow(template, template.topology)
-        rows = rng.integers(scenario.num_steps, size=3).tolist()
-        found = []
-        for flow, played in ((used, rows), (new, rows[-1:])):
-            for row in played:
-                flow.set_powers(scenario.prod_p[row], scenario.load_p[row], scenario.load_q[row])
-                flow.set_voltages(scenario.prod_v[row])
-                assert flow.solve() == ""
-            out = np.empty(room.shape)
-            flow.read(out)
-            found.append(out)
-        assert np.array_equal(*found)
+        assert np.array_equal(_solution(used, *rows), _solution(new, rows[-1]))
+
+
+@pytest.mark.parametrize("values", [(0.5, 0.5 + 6e-8), (3.0, 5e-8), (0.0, 5e-8), (1e-7, 0.0)])
+def test_powers_that_are_nearly_the_same_or_0_leave_no_trace(values: tuple[float, float]):
+    template = _template()
+    source = make_source("recombined")
+    row = _injections(source.load(source.names("train")[0]), 0)
+    for place in (0, template.layout.num_generators):  # generation, load
+        before, after = row.copy(), row.copy()
+        before[place], after[place] = values
+        assert before[place] != after[place]
+        used, new = PowerFlow(template, template.topology), PowerFlow(template, template.topology)
+        assert np.array_equal(_solution(used, before, after), _solution(new, after))
+
+
+def test_rows_of_many_scenarios_are_read_as_they_are():
+    names = ("recombined", "varied", "bundled")
+    scenarios = [source.load(source.names("train")[0]) for source in map(make_source, names)]
+    layout = _template().layout
+    rows = ScenarioRows(layout, len(scenarios))
+    for grid, scenario in enumerate(scenarios):
+        rows.point(grid, hold_forecast(scenario, 5) if grid == 1 else scenario)
+    present = rows.present(np.array([2, 0, 1]), np.array([7, 30, 11], dtype=np.int32))
+    assert np.array_equal(present[0], _injections(scenarios[2], 7))
+    assert np.array_equal(present[1], _injections(scenarios[0], 30))
+    assert np.array_equal(present[2], _injections(hold_forecast(scenarios[1], 5), 0))
+    rows.point(2, replace(scenarios[2], load_p=scenarios[2].load_p.astype(np.float64)))
+    again = rows.present(np.array([2]), np.array([7], dtype=np.int32))
+    assert np.array_equal(again[0], present[0])
+    foreseen = rows.forecast(np.array([0]), np.array([3], dtype=np.int32))[0]
+    assert np.array_equal(foreseen[rows.parts[1]], scenarios[0].load_p_forecast[3])
 
 
 @pytest.mark.parametrize("options", [OPTIONS, {"start": "random", "text_infos": True}])

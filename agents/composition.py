@@ -39,6 +39,7 @@ from agents.signatures import check_keywords
 from envs.names import choose
 from envs.scenarios import SPLITS
 from envs.scenarios import make_source
+from envs.vector import PowerGridVectorEnv
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +87,13 @@ def check_environment(env: Mapping[str, Any]) -> None:
         ValueError: no such environment or class, wrong names or types.
     """
     check_keywords(EnvironmentSection, env, "env")
+    if env.get("simulator", SINGLE) != SINGLE:
+        made = environment_class(env["id"], vector=True)
+        if made is not PowerGridVectorEnv:
+            raise ValueError(
+                f"env.simulator={env['simulator']} plays PowerGrid-v0, not {env['id']}: set "
+                f"env.simulator={SINGLE}, which plays single environments, or leave it out."
+            )
     for section in ("kwargs", "evaluation_kwargs", "plain_kwargs"):
         check_environment_options(env, env[section], f"env.{section}")
     for number, wrapper in enumerate(env["wrappers"]):

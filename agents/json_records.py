@@ -82,10 +82,10 @@ def _read(value: Any, kind: Any, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, allowed):
         expected = "a number" if kind is float else kind.__name__
         raise ValueError(f"{where}: expected {expected}, found {_short(value)}")
-    if isinstance(value, int) and abs(value) >= _LARGEST:
-        raise ValueError(f"{where}: {_short(value)} is too large")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where}: {value} is not a finite number")
+    if isinstance(value, int | float) and abs(value) >= _LARGEST:
+        raise ValueError(f"{where}: {_short(value)} is too large")
     return kind(value)
 
 

@@ -79,8 +79,10 @@ def compose_outside(
             stack.enter_context(initialize_config_module("conf", version_base="1.3"))
         try:
             config = compose(config_name, overrides=list(overrides), return_hydra_config=True)
-        except HydraException as error:
-            raise ValueError(explain(error, config_name, overrides)) from error
+        except (HydraException, ValueError) as error:
+            if isinstance(error, HydraException) or NO_OPTION in str(error):
+                raise ValueError(explain(error, config_name, overrides)) from error
+            raise
     choices = dict(config.hydra.runtime.choices)
     with open_dict(config):
         del config["hydra"]
@@ -148,6 +150,9 @@ def _composes(arguments: Sequence[str], config_name: str) -> bool:
 def _unknown_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
     """Name the nearest right key, among those beside it first, then among all."""
     config, groups = _without(key, config_name, arguments)
+    if key in groups:
+        given = next(one for one in arguments if one.partition("=")[0] == key)
+        return f"{given}: expected an option of this group; leave it out for the usual one."
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
     while parent and not isinstance(node, DictConfig):

@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 from omegaconf import OmegaConf
 
 from agents.commands import plain
-from envs.names import choose
 from envs.scenarios import absolute_grid
 
 # config group -> what it fills in
@@ -37,6 +36,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("agent.optimizer",),
     "logger": ("logger",),
 }
+
+# key -> others that refer to it in conf/, and were resolved when a run was saved
+_FOLLOWERS: Mapping[str, tuple[str, ...]] = {"trainer.device": ("agent.device",)}
 
 # names in the configurations of older runs -> today's
 _RENAMED: Mapping[str, str] = {
@@ -138,7 +140,8 @@ def change_saved(
 ) -> dict[str, Any]:
     """Return ``saved`` with the values that ``overrides`` set in ``composed``.
 
-    What they name and ``composed`` does not have is left out.
+    What they name and ``composed`` does not have is left out; what an older run does not have yet
+    is added.
 
     Args:
         saved: resolved configuration of a run.
@@ -148,7 +151,7 @@ def change_saved(
         ignored: keys of the command itself.
 
     Raises:
-        ValueError: a key that must stay as it was saved, or that the saved one does not have.
+        ValueError: a key that must stay as it was saved.
     """
     config = OmegaConf.create(dict(saved))
     for override in overrides:
@@ -161,15 +164,17 @@ def change_saved(
                     f"{override}: a saved run is continued as it was; only {', '.join(changeable)} "
                     "may be changed. Start a new run for another configuration."
                 )
+            before = OmegaConf.select(config, target)
             value = OmegaConf.select(composed, target, default=_ABSENT)
-            if key not in GROUPS and override[0] not in "+~":
-                _require_key(config, target)
             if value is _ABSENT:
                 _remove(config, target)
                 continue
             if OmegaConf.is_config(value):
                 value = OmegaConf.to_container(value, resolve=True)
             OmegaConf.update(config, target, value, merge=False, force_add=True)
+            for follower in _FOLLOWERS.get(target, ()):
+                if OmegaConf.select(config, follower) == before is not None:
+                    OmegaConf.update(config, follower, value)
     return plain(config)
 
 
@@ -209,7 +214,7 @@ def adopt(
         overrides: of the command line, as Hydra lists them.
 
     Raises:
-        ValueError: an override of a key that ``saved`` does not have.
+        ValueError: see ``change_saved``.
     """
     keys = [key for group in groups for key in GROUPS[group]]
     merged, theirs = OmegaConf.create(dict(config)), OmegaConf.create(dict(saved))
@@ -261,11 +266,3 @@ def _remove(config: DictConfig, key: str) -> None:
     node = OmegaConf.select(config, parent) if parent else config
     if isinstance(node, DictConfig):
         node.pop(name, None)
-
-
-def _require_key(config: DictConfig, key: str) -> None:
-    parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(config, parent) if parent else config
-    if not isinstance(node, DictConfig):
-        raise ValueError(f"the saved configuration has no {parent!r}, so {key} cannot be changed.")
-    choose(f"key below {parent!r}" if parent else "key", name, [str(one) for one in node])

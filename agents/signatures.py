@@ -97,7 +97,8 @@ def check_keywords(
         if name in known:
             _check(value, known[name].hint, path)
         elif not others:
-            choose("configuration key", path, [_join(key, one) for one in known])
+            options = [_join(key, one) for one in known if one not in supplied]
+            choose("configuration key", path, options)
         elif _builds(value):
             check_component(value, path)
     if complete:

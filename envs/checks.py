@@ -43,6 +43,20 @@ def is_number(value: Any) -> bool:
     return isinstance(value, float | np.integer | np.floating)
 
 
+def as_array(given: Any) -> np.ndarray:
+    """Return ``given`` as an array; one of no axes for what is ragged, and so no array."""
+    try:
+        return np.asarray(given)
+    except ValueError:
+        return np.asarray(None)
+
+
+def shown(value: Any, *, most: int = 100) -> str:
+    """Return ``value`` for a message: on one line, and cut short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def check_action(action: Any, num_actions: int) -> int:
     """Return ``action`` as an int.
 
@@ -81,11 +95,11 @@ def check_outages(outages: Any, num_lines: int) -> np.ndarray:
     Raises:
         ValueError: they are not integers in [0, num_lines).
     """
-    given = _array(outages)
+    given = as_array(outages)
     if given.size == 0:
         given = given.astype(np.int64)
     if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
-        raise ValueError(f"outages must be a list of lines, by number, but is {outages!r}")
+        raise ValueError(f"outages must be a list of lines, by number, but is {shown(outages)}")
     wrong = given[(given < 0) | (given >= num_lines)]
     if len(wrong):
         raise ValueError(
@@ -126,7 +140,7 @@ def check_options(options: Any) -> dict[str, Any]:
         return {}
     if not isinstance(options, Mapping):
         raise ValueError(
-            f'reset options must be a dict such as {{"first_step": 0}}, but are {options!r}'
+            f'reset options must be a dict such as {{"first_step": 0}}, but are {shown(options)}'
         )
     return dict(options)
 
@@ -166,7 +180,7 @@ def check_actions(actions: Any, count: int, num_actions: int) -> np.ndarray:
     Raises:
         ValueError: another number of them, not integers, or out of [0, num_actions).
     """
-    given = _array(actions)
+    given = as_array(actions)
     if given.shape != (count,):
         raise ValueError(
             f"actions have shape {given.shape}; expected ({count},), one per environment."
@@ -180,9 +194,9 @@ def check_action_list(actions: Any, num_actions: int) -> np.ndarray:
     Raises:
         ValueError: they are no list of integers in [0, num_actions), or an action mask.
     """
-    given = _array(actions if isinstance(actions, Sequence | np.ndarray) else None)
+    given = as_array(actions if isinstance(actions, Sequence | np.ndarray) else None)
     if given.ndim != 1:
-        raise ValueError(f"actions to look at must be a list of integers, but are {actions!r}")
+        raise ValueError(f"actions to look at must be a list of integers, but are {shown(actions)}")
     if given.size == 0:
         return given.astype(np.int64)
     if given.shape == (num_actions,) and given.dtype in (np.int8, np.bool_) and given.max() <= 1:
@@ -191,14 +205,6 @@ def check_action_list(actions: Any, num_actions: int) -> np.ndarray:
             "np.flatnonzero(mask) has the numbers"
         )
     return _in_range(given, num_actions)
-
-
-def _array(given: Any) -> np.ndarray:
-    """Return ``given`` as an array; one of no axes for what is ragged, and so no array."""
-    try:
-        return np.asarray(given)
-    except ValueError:
-        return np.asarray(None)
 
 
 def _in_range(given: np.ndarray, num_actions: int) -> np.ndarray:

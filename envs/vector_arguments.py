@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from envs.checks import as_array
 from envs.checks import check_count
 from envs.checks import check_seed
 from envs.checks import is_integer
@@ -90,7 +91,7 @@ def reset_mask(mask: Any, num_envs: int) -> np.ndarray:
     """
     if mask is None:
         return np.ones(num_envs, dtype=np.bool_)
-    mask = np.asarray(mask)
+    mask = as_array(mask)
     if mask.shape != (num_envs,) or mask.dtype != np.bool_:
         raise ValueError(
             f"reset_mask is {mask.dtype} of shape {mask.shape}; expected bool of ({num_envs},)."

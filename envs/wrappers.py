@@ -14,6 +14,7 @@ from envs.asking import make_asking
 from envs.checks import check_action
 from envs.copies import Copyable
 from envs.names import choose
+from envs.names import named_keywords
 from envs.power_grid import PowerGridEnv
 
 RESET_REWARDS = ("first_step", "info")
@@ -57,6 +58,7 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         ValueError: see ``envs.asking.make_asking``; or none of them is given.
     """
 
+    @named_keywords
     def __init__(
         self,
         env: gym.Env[Any, Any],

@@ -14,11 +14,15 @@ from agents.checkpoints import restore_agent
 from agents.commands import plain
 from agents.commands import with_present_keys
 from agents.composition import build_agent
+from agents.composition import check_environment
 from agents.entries import agent_name
 from agents.extensions import find_extensions
 from agents.override_errors import compose_outside
+from agents.paths import given_text
 from agents.saved_configs import refuse_unused
 from agents.saved_configs import with_absolute_paths
+from agents.settings import EvaluateConfiguration
+from agents.signatures import check_keywords
 from agents.weights import configuration_of
 from agents.weights import weights_asked_for
 from envs.asking import UNGATED
@@ -149,13 +153,15 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
     composed, choices = compose_outside(_COMMAND, overrides)
     refuse_unused(overrides, _USED, "grid2op's tools")
     config, option = plain(composed), choices["agent"]
+    check_keywords(EvaluateConfiguration, config, "")
     env, agent, seed = config["env"], config["agent"], config["seed"]
     if weights is not None and weights.run is not None:
         env, agent, option = configuration_of(
             weights.run, composed, overrides, option=option, ignored=("seed",)
         )
+    check_environment(env)
     return AgentRecipe(
-        name=own.get("name") or agent_name(agent, option),
+        name=given_text(own["name"], "name") if "name" in own else agent_name(agent, option),
         agent=agent,
         env=with_absolute_paths(env),
         weights=None if weights is None else weights.state(),

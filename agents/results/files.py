@@ -19,6 +19,10 @@ from agents.results.records import EvaluationResult
 from agents.results.statistics import summarize
 
 SCHEMA_VERSION = 2  # goes up when a field changes; 1 had no version and no protocol
+_COUNTED = (  # fields of an episode that are never negative
+    *("steps", "decisions", "mean_distance", "final_distance", "illegal_actions"),
+    *("simulator_calls", "seconds", "median_ms", "p99_ms"),
+)
 NAME = "evaluation"  # of the files, without a suffix
 
 
@@ -117,7 +121,24 @@ def _read(entry: Any, where: str) -> EvaluationResult:
         raise ValueError(
             f"{where}: it holds {len(result.episodes)} of {result.protocol.episodes} episodes"
         )
+    for number, episode in enumerate(result.episodes):
+        _refuse_impossible(episode, f"{where}.episodes[{number}]")
     return result
+
+
+def _refuse_impossible(episode: EpisodeRecord, where: str) -> None:
+    """Raise ValueError for figures that no episode has."""
+    for name in _COUNTED:
+        value = getattr(episode, name)
+        if value is not None and value < 0:
+            raise ValueError(f"{where}.{name} is {value}, below 0")
+    most = episode.max_steps
+    if most is not None and not (most >= 1 and episode.steps <= most):
+        raise ValueError(f"{where}: it lasted {episode.steps} of {most} steps")
+    if len(episode.actions) != len(episode.action_steps):
+        raise ValueError(
+            f"{where}: {len(episode.actions)} actions at {len(episode.action_steps)} steps"
+        )
 
 
 def to_csv(results: Sequence[EvaluationResult]) -> str:

@@ -225,7 +225,9 @@ def _names(given: Any, what: str) -> tuple[str, ...]:
     names = tuple(given)
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
-        raise ValueError(f"opponent: {what} must be names, but hold {wrong[0]!r}")
+        number = isinstance(wrong[0], int)
+        hint = "; put names in quotes: YAML reads 3_4_6 as a number" if number else ""
+        raise ValueError(f"opponent: {what} must be names, but hold {wrong[0]!r}{hint}")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"opponent: {what} hold {twice[0]!r} twice")

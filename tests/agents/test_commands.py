@@ -99,6 +99,11 @@ MISTAKES = [
     (("seed=${nothing}",), "seed: Interpolation key 'nothing' not found"),
     (("trainer.num_envs=${oc.env:NOT_SET}",), "trainer.num_envs: "),
     (("trainer.max_minutes=null", "logger=null"), "logger=null: expected an option of this group"),
+    (("opponent={kind:random}",), "opponent={kind:random}: expected an option of this group"),
+    (
+        ("experiment=cartpole", "+env.simulator=lightsim2grid"),
+        "plays PowerGrid-v0, not CartPole-v1",
+    ),
     (("search=3",), "search=3: expected an option of this group"),
     (("=3",), "cannot read the argument '=3': expected key=value"),
     ((f"resume={__file__}",), "is not the folder of a run: it is a file"),

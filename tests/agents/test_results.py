@@ -158,6 +158,16 @@ def changed(change: Any) -> str:
         ),
         (changed(lambda r: r["episodes"][1].update(steps=1.5)), r"\.steps: expected int"),
         (changed(lambda r: r["episodes"][1].update(reward=None)), r"\.reward: expected a number"),
+        (
+            changed(lambda r: r["episodes"][1].update(reward=1e300)),
+            r"\.reward: 1e\+300 is too large",
+        ),
+        (changed(lambda r: r["episodes"][1].update(steps=-1)), r"\[1\]\.steps is -1, below 0"),
+        (changed(lambda r: r["episodes"][1].update(max_steps=0)), "it lasted 100 of 0 steps"),
+        (changed(lambda r: r["episodes"][1].update(steps=900)), "it lasted 900 of 100 steps"),
+        (changed(lambda r: r["episodes"][1]["actions"].pop()), "1 actions at 2 steps"),
+        ("\x00" * 99, "not JSON at line 1"),
+        ("[" * 100_000, "nested too deeply|not JSON"),
     ],
 )
 def test_spoilt_results_are_refused(text: str, message: str) -> None:
@@ -382,7 +392,7 @@ def test_compare_writes_a_table(
         (["good", "absent"], "absent does not exist"),
         (["good", "cut.json"], "cut.json is no evaluation result: not JSON at line"),
         (["good", "other"], "they differ in idle_gate (0.95, None)"),
-        (["good", "--outpt"], "unrecognized arguments: --outpt"),
+        (["good", "--outpt"], "'--outpt'; did you mean '--output'?"),
     ],
 )
 def test_mistakes_get_one_line(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose
@@ -12,6 +13,7 @@ from hydra import initialize_config_module
 
 from agents.commands import plain
 from agents.saved_configs import adopt
+from agents.saved_configs import change_saved
 from agents.saved_configs import with_absolute_paths
 from agents.saved_configs import with_present_names
 from envs import make_source
@@ -97,3 +99,23 @@ def test_a_group_is_taken_from_another_run(
     assert (kind, network["hidden_size"], observation) == expected
     del config["agent"]["network"]
     assert found["agent"] == config["agent"]  # all else is the new run's own
+
+
+def test_what_is_typed_changes_all_that_it_stands_for_and_no_more() -> None:
+    typed = ["trainer.device=cuda", "env.kwargs.ask_every=6", "+agent@env.baselines.random=random"]
+    with initialize_config_module("conf", version_base="1.3"):
+        saved = plain(compose("train", overrides=["trainer.device=cpu"]))
+        composed = compose("evaluate", overrides=typed)
+    del saved["env"]["kwargs"]["ask_every"]  # as in older runs
+
+    def changed() -> dict[str, Any]:
+        changeable = ("env", "agent", "trainer")
+        return change_saved(saved, composed, typed, changeable=changeable, ignored=())
+
+    found = changed()
+    assert found["env"]["kwargs"]["ask_every"] == 6
+    assert found["env"]["baselines"]["random"]["_target_"].endswith("RandomAgent")
+    assert found["trainer"]["device"] == found["agent"]["device"] == "cuda"
+    assert found["agent"] == {**saved["agent"], "device": "cuda"}
+    saved["agent"]["device"] = "cuda:1"  # one of its own
+    assert changed()["agent"] == saved["agent"]

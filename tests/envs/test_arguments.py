@@ -221,6 +221,19 @@ def test_what_is_no_list_of_actions(wrong: Any):
             many.simulate([mask])
 
 
+def test_what_is_ragged_or_large_is_told_of_in_one_line():
+    env = PowerGridVectorEnv(2, scenarios="bundled")
+    with pytest.raises(ValueError, match=r"reset_mask is object of shape \(\); expected bool of"):
+        env.reset(options={"reset_mask": [[True], [True, False]]})
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"actions have shape \(\); expected \(2,\)"):
+        env.step([[1], [2, 3]])
+    for look in (lambda one: env.simulate([one, None]), lambda one: env.simulate([[0], None], one)):
+        with pytest.raises(ValueError, match=r"array\(\[\[0, 0, .*\.\.\.$") as caught:
+            look(np.zeros((99, 99), int))
+        assert "\n" not in str(caught.value)
+
+
 def test_rows_of_a_state_that_do_not_exist():
     env = PowerGridEnv(scenarios="bundled")
     env.reset(seed=0)
@@ -296,6 +309,8 @@ def test_wrappers_refuse_what_they_cannot_wrap():
     env = PowerGridEnv(scenarios="bundled")
     with pytest.raises(ValueError, match="below 2"):
         IdleGate(env, 5)
+    with pytest.raises(ValueError, match="'evry'; did you mean 'every'"):
+        IdleGate(env, 0.9, evry=3)  # pyright: ignore[reportCallIssue]
     wraps: tuple[Any, ...] = (ReconnectLines, lambda one: IdleGate(one, 0.9))
     for wrap in wraps:
         with pytest.raises(ValueError, match="wraps PowerGridEnv, but was given NoneType"):

@@ -38,7 +38,7 @@ LASTING: dict[str, Any] = {"opponent": PLAIN, "parameters": UNPROTECTED, "autore
         ({"lines": ["3_4_6"]}, "duration and period must be given"),
         ({**PLAIN, "lines": ["3_4_7"]}, "line of the opponent '3_4_7'; did you mean '3_4_6'"),
         ({**PLAIN, "lines": "3_4_6"}, "lines must be a list of line names"),
-        ({**PLAIN, "lines": [6]}, "lines must be names, but hold 6"),
+        ({**PLAIN, "lines": [6]}, "lines must be names, but hold 6; put names in quotes"),
         ({**PLAIN, "lines": ["3_4_6", "3_4_6"]}, "hold '3_4_6' twice"),
         ({**PLAIN, "duration": 9}, "set period to at least 9"),
         ({**PLAIN, "duration": 0}, "duration must be an integer of at least 1"),

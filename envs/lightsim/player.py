@@ -37,8 +37,10 @@ from envs.rewards import SurvivalReward
 from envs.scenarios import Scenario
 from envs.state import GridState
 
-# rewards that look at nothing but currents, line status and topology: all a calm stretch knows
-_OF_CALM = (BlackoutReward, L2RPNReward, MarginReward, NearReferenceReward, SurvivalReward)
+# rewards that look at nothing but line status and topology, or at currents, too: a calm stretch
+# knows no more, and its currents agree with those of a step but for their last bits
+_OF_TOPOLOGY = (BlackoutReward, NearReferenceReward, SurvivalReward)
+_OF_CALM = (*_OF_TOPOLOGY, L2RPNReward, MarginReward)
 
 
 class PlayerSnapshot(NamedTuple):
@@ -274,22 +276,41 @@ class Player(Copyable):
             ``[n]`` float64 rewards summed; ``[n]`` int64 grid steps played; ``[n]`` bool, the
             decision was refused; n reasons of it.
         """
-        before = None if self._asking is None else self._attacked(grids)
-        rewards, illegal, reasons = self.play(grids, actions)
-        total = rewards.astype(np.float64)
-        duration = np.ones(len(grids), dtype=np.int64)
-        if self._asking is not None:
-            more, steps = self.coast(grids, waited=1, before=before)
-            total += more
-            duration += steps
-        return total, duration, illegal, reasons
+        if self._asking is None:
+            rewards, illegal, reasons = self.play(grids, actions)
+            return rewards.astype(np.float64), np.ones(len(grids), np.int64), illegal, reasons
+        before = self._attacked(grids)
+        acting = ~self._waits(grids, actions, before)
+        total, illegal = np.zeros(len(grids)), np.zeros(len(grids), dtype=np.bool_)
+        reasons = [""] * len(grids)
+        places = np.flatnonzero(acting)
+        if len(places):
+            total[places], illegal[places], given = self.play(grids[places], actions[places])
+            for place, reason in zip(places.tolist(), given, strict=True):
+                reasons[place] = reason
+        duration = acting.astype(np.int64)
+        more, steps = self.coast(grids, waited=duration, before=before)
+        return total + more, duration + steps, illegal, reasons
+
+    def _waits(self, grids: np.ndarray, actions: np.ndarray, before: _Attacked) -> np.ndarray:
+        """Return ``[n]`` bool, where the decision is to wait on: calm steps may start with it."""
+        asking = self._asking
+        assert asking is not None
+        waits = actions == DO_NOTHING
+        if (
+            asking.n1 is not None
+            or not self._stretches
+            or not isinstance(self._reward, _OF_TOPOLOGY)
+        ):
+            return np.zeros(len(grids), dtype=np.bool_)
+        return waits & ~self._due(grids, np.zeros(len(grids), dtype=np.int64), before)
 
     def coast(
         self,
         grids: np.ndarray,
         *,
         most: int | None = None,
-        waited: int = 0,
+        waited: np.ndarray | int = 0,
         before: _Attacked | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Do nothing on n grids until a decision is due or the episode is over.
@@ -297,7 +318,7 @@ class Player(Copyable):
         Args:
             grids: ``[n]`` int, ascending.
             most: grid steps, at most; None for no limit.
-            waited: grid steps since the last decision.
+            waited: ``[n]`` int, grid steps since the last decision.
             before: attacks as they were before the last step; None for as they are.
 
         Returns:
@@ -307,8 +328,10 @@ class Player(Copyable):
         duration = np.zeros(len(grids), dtype=np.int64)
         asking = self._asking
         assert asking is not None
-        due_after = None if asking.every is None else asking.every - waited
-        ends = [steps for steps in (most, due_after) if steps is not None]
+        waited = np.broadcast_to(waited, len(grids))
+        ends = np.full(len(grids), np.inf if most is None else most)
+        if asking.every is not None:
+            ends = np.minimum(ends, asking.every - waited)
         if before is None:
             before = self._attacked(grids)
         while True:
@@ -316,14 +339,14 @@ class Player(Copyable):
             if most is not None:
                 waiting &= duration < most
             waiting[waiting] = ~self._due(
-                grids[waiting], duration[waiting] + waited, before.of(waiting)
+                grids[waiting], duration[waiting] + waited[waiting], before.of(waiting)
             )
             places = np.flatnonzero(waiting)
             if not len(places):
                 return total, duration
             before = self._attacked(grids)
             if self._stretches:
-                left = [min(ends) - steps if ends else None for steps in duration[places].tolist()]
+                left = (ends[places] - duration[places]).tolist()
                 # C++ frees the interpreter while it solves
                 side_by_side = map if self._threads is None else self._threads.map
                 stretches = side_by_side(self._stretch, grids[places].tolist(), left)
@@ -363,8 +386,8 @@ class Player(Copyable):
         simulator = self.simulator
         return _Attacked(simulator.attacks[grids], simulator.attack_steps[grids] > 0)
 
-    def _stretch(self, grid: int, most: int | None) -> tuple[float, int]:
-        """Play the steps of one grid in which nothing happens, but the last.
+    def _stretch(self, grid: int, most: float) -> tuple[float, int]:
+        """Play the steps of one grid in which nothing happens, at most so many, but the last.
 
         The step after it is left to ``play``: it may be the one at which something does.
         """
@@ -373,8 +396,7 @@ class Player(Copyable):
         left = int(simulator.last_row[grid]) - row
         if self._max_steps is not None:
             left = min(left, self._max_steps - row + int(simulator.first_row[grid]))
-        if most is not None:
-            left = min(left, int(most))
+        left = int(min(left, most))
         held = simulator.attack_steps[grid]
         if self._asking is not None and self._asking.attacks and held.any():
             left = min(left, int(held[held > 0].min()))  # a step in which it becomes free
@@ -439,16 +461,19 @@ class Player(Copyable):
         Returns:
             Steps before that one, at most m.
         """
-        attacker = self.simulator.attackers[grid]
-        quiet = attacker.pass_quiet(len(rho))
-        if quiet:
-            before = rho[quiet - 1]
-        for step in range(quiet, len(rho)):
+        attacker, step = self.simulator.attackers[grid], 0
+        while step < len(rho):
+            quiet = attacker.pass_quiet(status, len(rho) - step)
+            step += quiet
+            if quiet:
+                continue
+            if step:
+                before = rho[step - 1]
             attack = attacker.foresee(status, before)
             if attack is not None and status[attack.lines].any():
                 return step
             attacker.attack(status, before)
-            before = rho[step]
+            step += 1
         return len(rho)
 
     def _pay_calm(

@@ -86,22 +86,32 @@ class Attacker:
         self._next = None
         return found
 
-    def pass_quiet(self, most: int) -> int:
-        """Play on while nothing is to be decided: an attack goes on, or the period is not over.
+    def pass_quiet(self, status: np.ndarray, most: int) -> int:
+        """Play on while nothing comes of it, whatever the loadings.
+
+        An attack goes on, the period is not over, there is a wait, or no attack can be paid.
 
         Args:
+            status: ``[L]`` bool, lines that are closed in all of these steps.
             most: steps, at most.
 
         Returns:
-            Steps played.
+            Steps played; not all that there are.
         """
+        if self._next is not None:
+            return 0
         attacking = self._steps_left > 1
         ahead = self._steps_left if attacking else self._wait - self._period
         count = min(most, ahead - 1)
-        if self._next is not None or count < 1:
+        if count > 0:
+            self._target.attack_continues()
+            self._failed = False
+        else:
+            count, self._failed = self._target.pass_quiet(
+                status, self._failed, most, self._unpaid(most)
+            )
+        if count < 1:
             return 0
-        self._target.attack_continues()
-        self._failed = False
         if not attacking:
             self._lines = None
         cost = 0 if self._lines is None else np.int64(len(self._lines))
@@ -110,6 +120,15 @@ class Attacker:
         self._steps_left = max(0, self._steps_left - count)
         self._wait = max(0, self._wait - count)
         return count
+
+    def _unpaid(self, most: int) -> int:
+        """Return in how many of the next steps the longest attack on one line cannot be paid."""
+        budget = self._budget
+        for count in range(most):
+            budget = budget + self._per_step
+            if not self._longest > budget:
+                return count
+        return most
 
     def _decide(self, status: np.ndarray, rho: np.ndarray) -> Attack | None:
         """Follow ``grid2op.Opponent.OpponentSpace.attack``."""
@@ -190,6 +209,26 @@ class _Target:
             return None, 0
         return np.array([self._rng.choice(self._candidates[closed])]), None
 
+    def pass_quiet(
+        self, status: np.ndarray, failed: bool, most: int, unpaid: int
+    ) -> tuple[int, bool]:
+        """Pass steps as ``choose`` would in each, where nothing comes of it.
+
+        Args:
+            status: ``[L]`` bool, in all of these steps.
+            failed: whether the attack chosen last could not be paid.
+            most: steps, at most.
+            unpaid: steps, the next ones, in which the longest attack cannot be paid.
+
+        Returns:
+            Steps passed, and whether the attack chosen last could not be paid after them.
+        """
+        closed = int(status[self._candidates].sum())
+        if not closed:
+            return most, False
+        self._rng.randint(closed, size=unpaid)  # as choice draws
+        return unpaid, failed or unpaid > 0
+
     def save(self) -> dict[str, Any]:
         return {**vars(self), "_rng": self._rng.get_state(legacy=False)}
 
@@ -214,6 +253,16 @@ class _WeightedTarget(_Target):
 
     def attack_continues(self) -> None:
         self._next_time = None
+
+    def pass_quiet(
+        self, status: np.ndarray, failed: bool, most: int, unpaid: int
+    ) -> tuple[int, bool]:
+        del status, unpaid
+        if self._next_time is None:
+            return 0, failed
+        count = min(most, self._next_time - 1)
+        self._next_time -= max(count, 0)
+        return count, failed and count < 1
 
     def choose(
         self, status: np.ndarray, rho: np.ndarray, failed: bool
@@ -265,6 +314,18 @@ class _GeometricTarget(_Target):
     def attack_continues(self) -> None:
         self._next_time = None
 
+    def pass_quiet(
+        self, status: np.ndarray, failed: bool, most: int, unpaid: int
+    ) -> tuple[int, bool]:
+        del status, unpaid
+        if self._count >= len(self._waits):
+            return most, False
+        if self._next_time is None or failed:
+            return 0, failed
+        count = min(most, self._next_time - 1)
+        self._next_time -= max(count, 0)
+        return count, failed and count < 1
+
     def choose(
         self, status: np.ndarray, rho: np.ndarray, failed: bool
     ) -> tuple[np.ndarray | None, int | None]:
@@ -313,6 +374,12 @@ class _AreaTarget(_Target):
 
     def attack_continues(self) -> None:
         raise AssertionError("attacks of one step do not go on")
+
+    def pass_quiet(
+        self, status: np.ndarray, failed: bool, most: int, unpaid: int
+    ) -> tuple[int, bool]:
+        del status, most, unpaid
+        return 0, failed
 
     def choose(
         self, status: np.ndarray, rho: np.ndarray, failed: bool

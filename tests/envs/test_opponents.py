@@ -171,6 +171,38 @@ def test_an_attacker_goes_on_where_it_was_saved(kind: str):
     assert_identical(expected, found)
 
 
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("spared", [0, 3])
+def test_quiet_steps_pass_as_if_played(name: str, spared: int):
+    opponent = make_opponent(KINDS[name], SANDBOX)
+    assert opponent is not None
+    names = PowerGridVectorEnv(1).layout.line_names
+    stepped, passing = Attacker(opponent, names), Attacker(opponent, names)
+    rng = np.random.default_rng(spared)
+    quiet_steps = attacks = 0
+    for seed in range(3):
+        for attacker in (stepped, passing):
+            attacker.reset(seed, 2000)
+        out = rng.choice(len(names), size=spared, replace=False)  # by others
+        held = np.zeros(0, dtype=np.int64)
+        for _ in range(300):
+            status = np.ones(len(names), dtype=np.bool_)
+            status[out] = status[held] = False
+            quiet = passing.pass_quiet(status, int(rng.integers(1, 30)))
+            for _ in range(quiet):
+                attack = stepped.attack(status, rng.random(len(names), dtype=np.float32))
+                assert attack is None or not status[attack.lines].any()
+            assert_identical(stepped.save(), passing.save())
+            loadings = rng.random(len(names), dtype=np.float32)
+            attack, same = (one.attack(status, loadings) for one in (stepped, passing))
+            assert str(attack) == str(same)
+            held = held[:0] if attack is None else attack.lines
+            quiet_steps += quiet
+            attacks += len(held) and bool(status[held].any())
+    assert attacks > 3
+    assert quiet_steps >= (0 if name == "areas" else 1000)
+
+
 def test_saved_grids_are_attacked_as_they_would_have_been():
     env = PowerGridVectorEnv(2, **LASTING)
     env.reset(seed=0)

@@ -368,13 +368,17 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             at_risk=lines_at_risk(self.layout, recipe.opponent),
         )
 
-    def rollouts(self) -> ForecastRollouts:
+    def rollouts(self, *, unusual: bool = True) -> ForecastRollouts:
         """Return what plays single grids on in many ways at once, on what is foreseen now.
 
         The power flows that it solves count in ``simulator_calls``.
+
+        Args:
+            unusual: see ``ForecastRollouts``.
         """
         self._need_open()
-        return ForecastRollouts(grid_template(self._recipe.grid, self._recipe.parameters), self)
+        template = grid_template(self._recipe.grid, self._recipe.parameters)
+        return ForecastRollouts(template, self, unusual=unusual)
 
     def close_extras(self, **kwargs: Any) -> None:
         """End workers and threads; without workers, ``reset`` opens the environment again."""

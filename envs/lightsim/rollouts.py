@@ -25,6 +25,8 @@ from envs.lightsim.power_flow import Columns
 from envs.lightsim.template import GridTemplate
 from envs.state import LegalityState
 
+_FOR_GOOD = np.iinfo(np.int32).max  # steps
+
 
 class Rollouts(NamedTuple):
     """n states that one grid may come to."""
@@ -64,11 +66,15 @@ class ForecastRollouts(Copyable):
     Args:
         template: of the grid.
         played: the environment.
+        unusual: whether topologies are solved whose voltages are far from the usual, too. That
+            takes ten times as long, and they are seldom good for anything. Without it, they count
+            as the end of the game.
     """
 
     _rebuilt = ("_forecaster",)
 
-    def __init__(self, template: GridTemplate, played: PlayedGrids):
+    def __init__(self, template: GridTemplate, played: PlayedGrids, *, unusual: bool = True):
+        self._unusual = unusual
         self._played = played
         self._present = GridArrays(template, 1)
         self._columns = Columns(template, brief=True)
@@ -83,6 +89,11 @@ class ForecastRollouts(Copyable):
         self._solutions = np.zeros((1024, self._columns.count), dtype=np.float32)
         self._solved = np.zeros(1024, dtype=np.bool_)
         self._grid: int | None = None
+
+    @property
+    def endures(self) -> int:
+        """Steps in a row that a line endures an overload."""
+        return self._present.template.rules.overflow_allowed
 
     def begin(self, grid: int) -> Rollouts:
         """Forget all before; return the state ``[1]`` in which a grid is now.
@@ -125,12 +136,14 @@ class ForecastRollouts(Copyable):
         rows, actions, results = catalogue.choices(rules, topology, last_busbar)
         return Steps(going[rows], actions, results)
 
-    def step(self, rollouts: Rollouts, steps: Steps) -> Rollouts:
+    def step(self, rollouts: Rollouts, steps: Steps, lost: np.ndarray | None = None) -> Rollouts:
         """Make m steps.
 
         Args:
             rollouts: n states.
             steps: from ``choices`` of them.
+            lost: ``[m]`` int, a line that is lost in each step, after the action, for good; None
+                for no losses.
 
         Returns:
             The m states after them.
@@ -139,6 +152,10 @@ class ForecastRollouts(Copyable):
         rules, layout = template.rules, template.layout
         before = rollouts.of(steps.rows)
         topology = steps.topology.copy()
+        each = np.arange(len(topology))
+        if lost is not None:
+            for ends in (layout.line_or_position, layout.line_ex_position):
+                topology[each, ends[lost]] = -1
         places = self._solve(topology)
         solutions, solved = self._solutions[places], self._solved[places]
         closed = topology[:, layout.line_or_position] > 0
@@ -162,6 +179,8 @@ class ForecastRollouts(Copyable):
         rho[~solved] = np.inf
         line_cooldown = np.maximum(before.line_cooldown - 1, 0)
         line_cooldown[tripped] = rules.reconnection
+        if lost is not None:
+            line_cooldown[each, lost] = _FOR_GOOD
         substation_cooldown = np.maximum(before.substation_cooldown - 1, 0)
         if rules.line_cooldown or rules.substation_cooldown:
             status = before.topology[:, layout.line_or_position] > 0
@@ -234,7 +253,7 @@ class ForecastRollouts(Copyable):
                 self._solutions = np.concatenate([self._solutions, np.zeros_like(self._solutions)])
                 self._solved = np.concatenate([self._solved, np.zeros_like(self._solved)])
             solutions, solved = self._forecaster.solve(
-                topologies[first], base=self._present.topology[0]
+                topologies[first], base=self._present.topology[0], unusual=self._unusual
             )
             self._solutions[found[first]], self._solved[found[first]] = solutions, solved
             self._played.simulator_calls[self._grid] += count - known

@@ -38,6 +38,8 @@ from agents.muzero.search import GumbelSearch
 from agents.muzero.search import PUCTSearch
 from agents.muzero.simulator_model import SimulatorPlanning
 from agents.muzero.trainer import LearningPlan
+from agents.power_grid import N1Agent
+from agents.power_grid import PlannerAgent
 from agents.power_grid.flow import FlowNetwork
 from agents.resumable import ResumableVectorEnv
 from tests.copies import WAYS
@@ -103,6 +105,8 @@ AGENTS: dict[str, Callable[[Any], Any]] = {
     "greedy": partial(simple, GreedyAgent, threshold=0.8),
     "greedy2": partial(simple, Greedy2Agent, threshold=0.8, width=1),
     "expert": partial(simple, ExpertAgent, threshold=0.8),
+    "n1": partial(simple, N1Agent, threshold=0.8, margin=0.5),
+    "planner": partial(simple, PlannerAgent, threshold=0.8, margin=0.5, depth=2, width=3),
     "ppo": partial(simple, PPOAgent, policy_layers=[16], value_layers=[16], device="cpu"),
     "gumbel": muzero,
     "puct": partial(muzero, search=partial(PUCTSearch, num_simulations=6)),
@@ -137,7 +141,7 @@ def test_copies_of_agents_go_on_like_the_original(kind: str):
 def test_a_copied_agent_has_met_no_environment(way: Callable[[Any], Any]):
     env = GRIDS(1)
     observations, infos = env.reset(seed=2)
-    for kind in ("revert", "greedy", "greedy2", "expert", "simulator"):
+    for kind in ("revert", "greedy", "greedy2", "expert", "n1", "planner", "simulator"):
         agent = AGENTS[kind](env)
         agent.bind(env)
         twin = way(agent)

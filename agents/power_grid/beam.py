@@ -1,0 +1,247 @@
+"""Searches several actions ahead in the simulator for the plan that is likeliest to hold the grid.
+
+Shape letters: E element ends, K steps in a row that a line endures an overload, from 0, L lines,
+m steps, n states.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from agents.power_grid.screening import Screening
+from envs.actions import REFERENCE_BUSBAR
+from envs.checks import check_count
+from envs.lightsim.rollouts import ForecastRollouts
+from envs.lightsim.rollouts import Rollouts
+from envs.lightsim.rollouts import Steps
+from envs.state import GridLayout
+
+_STEEPNESS = math.pi / math.sqrt(3)  # of the logistic function whose standard deviation is 1
+_RISK, _EXCESS, _HIGHEST, _DEPARTURE = 20.0, 3.0, 0.3, 0.01  # weights of a score
+_NEAR_LIMIT = 0.98  # loading from which on an excess counts
+
+
+class Nodes(NamedTuple):
+    """n plans."""
+
+    states: Rollouts  # n, that they lead to
+    actions: np.ndarray  # [n, d] int, their actions
+    overload: np.ndarray  # [n, L, K] chances that a line has been overloaded for so many steps
+    risk: np.ndarray  # [n] lines that will have tripped, expected
+    score: np.ndarray  # [n] what is bad of them
+
+    def of(self, which: np.ndarray) -> Nodes:
+        """Return some of the plans: ``[m]`` int or ``[n]`` bool."""
+        return Nodes(
+            self.states.of(which),
+            self.actions[which],
+            self.overload[which],
+            self.risk[which],
+            self.score[which],
+        )
+
+
+class Plan(NamedTuple):
+    """What to do, and what it comes to."""
+
+    actions: tuple[int, ...]  # one after another; none if there is nothing to be done
+    risk: float  # lines that will have tripped, expected
+    score: float  # what is bad of it, see BeamSearch
+    rho: float  # the highest loading in the end; inf where the game is over
+
+
+LOST = Plan((), math.inf, 100.0, math.inf)  # nothing keeps the game going
+
+
+class BeamSearch:
+    """Follows the best plans of every length, on the forecast held.
+
+    A forecast errs, so a plan is judged by the chances that lines are overloaded: with the foreseen
+    loading rho, a standard deviation ``error`` and a logistic distribution. From these follow the
+    chances of each line's overload counter, and the number of lines that are expected to trip.
+
+    Args:
+        layout: of the grid.
+        depth: actions ahead, at most.
+        width: plans that are followed on.
+        solved: plans of each length, from two actions on, whose power flows are solved; those that
+            estimates (``Screening``) find the best.
+        error: of foreseen loadings, a standard deviation per unit.
+        safe: loading below which a state is safe: no plan needs to go on from there.
+    """
+
+    def __init__(
+        self,
+        layout: GridLayout,
+        *,
+        depth: int,
+        width: int,
+        solved: int,
+        error: float,
+        safe: float,
+        endures: int,
+    ):
+        self._depth = check_count("depth", depth)
+        self._width = check_count("width", width)
+        self._solved = check_count("solved", solved)
+        self._error = error
+        self._safe = safe
+        self._endures = endures
+        self._layout = layout
+
+    def search(
+        self, rollouts: ForecastRollouts, root: Rollouts, screening: Screening | None = None
+    ) -> Plan:
+        """Return the best plan from ``root``, ``[1]``.
+
+        Args:
+            rollouts: begun at some time before.
+            root: the state to start from.
+            screening: estimates for first actions, too, where they are there; learned here if it
+                has not learned anything yet. None: all first actions are solved.
+        """
+        nodes, best = self._root(root), LOST
+        screening = Screening(self._layout) if screening is None else screening
+        for _ in range(self._depth):
+            steps = rollouts.choices(nodes.states)
+            if not len(steps.rows):
+                return LOST
+            if screening.learned:
+                steps = self._promising(nodes, steps, screening)
+            rho = rollouts.loadings(steps.topology)
+            if not screening.learned:
+                busbars = np.where(steps.topology > 0, steps.topology, root.last_busbar)
+                screening.learn(busbars, steps.topology, rho)
+            nodes = self._follow(rollouts, nodes, steps, rho)
+            if not len(nodes.risk):
+                return LOST._replace(actions=best.actions)
+            best = self._plan(nodes)
+            if best.rho < self._safe:
+                break
+        return best
+
+    def follow(self, rollouts: ForecastRollouts, root: Rollouts, actions: tuple[int, ...]) -> Plan:
+        """Return what a given plan comes to from ``root``, ``[1]``."""
+        nodes = self._root(root)
+        for action in actions:
+            steps = rollouts.choices(nodes.states)
+            steps = steps.of(steps.actions == action)
+            if not len(steps.rows):
+                return LOST
+            nodes = self._follow(rollouts, nodes, steps, rollouts.loadings(steps.topology))
+            if not len(nodes.risk):
+                return LOST
+        return self._plan(nodes)
+
+    def _root(self, root: Rollouts) -> Nodes:
+        steps = np.minimum(root.overload_steps, self._endures)
+        overload = (steps[..., None] == np.arange(self._endures + 1)).astype(np.float32)
+        return Nodes(root, np.zeros((1, 0), dtype=np.int64), overload, np.zeros(1), np.zeros(1))
+
+    def _plan(self, nodes: Nodes) -> Plan:
+        """Return the first plan."""
+        actions = tuple(nodes.actions[0].tolist())
+        rho = float(nodes.states.rho[0].max())
+        return Plan(actions, float(nodes.risk[0]), float(nodes.score[0]), rho)
+
+    def _promising(self, nodes: Nodes, steps: Steps, screening: Screening) -> Steps:
+        """Return those of m steps that estimates find the best."""
+        states = nodes.states
+        busbars = np.where(steps.topology > 0, steps.topology, states.last_busbar[steps.rows])
+        before = states.last_busbar, states.topology, states.rho
+        rho = screening.estimate(before, steps.rows, busbars, steps.topology)
+        _, _, score = self._judge(nodes, steps, rho)
+        score[np.isnan(score)] = -np.inf  # to be looked at
+        return steps.of(np.argsort(score, kind="stable")[: self._solved])
+
+    def _judge(
+        self, nodes: Nodes, steps: Steps, rho: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return overload chances, risk and score, as in ``Nodes``, after m steps.
+
+        Args:
+            nodes: n plans.
+            steps: m, from their ends.
+            rho: ``[m, L]`` loadings after them, before any line trips.
+        """
+        overload, trips, bad = _judge(
+            nodes.overload, steps.rows, np.asarray(rho, dtype=np.float32), np.float32(self._error)
+        )
+        risk = nodes.risk[steps.rows] + trips
+        departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
+        return overload, risk, _RISK * risk + bad + _DEPARTURE * departed
+
+    def _follow(
+        self,
+        rollouts: ForecastRollouts,
+        nodes: Nodes,
+        steps: Steps,
+        rho: np.ndarray,
+    ) -> Nodes:
+        """Return the best plans that are one step longer, best first."""
+        overload, risk, score = self._judge(nodes, steps, rho)
+        order = np.argsort(score, kind="stable")
+        best = self._distinct(nodes, steps, rho, order[np.isfinite(score[order])])
+        steps = steps.of(best)
+        states = rollouts.step(nodes.states, steps)
+        actions = np.column_stack([nodes.actions[steps.rows], steps.actions])
+        after = Nodes(states, actions, overload[best], risk[best], score[best])
+        return after.of(~states.over)
+
+    def _distinct(
+        self, nodes: Nodes, steps: Steps, rho: np.ndarray, order: np.ndarray
+    ) -> np.ndarray:
+        """Return the first ``width`` of ``order`` that lead to no two equal states."""
+        over = rho > 1
+        counters = (nodes.states.overload_steps[steps.rows] + 1) * over
+        kept: dict[bytes, int] = {}
+        for place in order.tolist():
+            key = steps.topology[place].tobytes() + counters[place].tobytes()
+            kept.setdefault(key, place)
+            if len(kept) == self._width:
+                break
+        return np.fromiter(kept.values(), dtype=np.int64, count=len(kept))
+
+
+@numba.njit(cache=True)
+def _judge(overload, rows, rho, error):
+    """Return what ``BeamSearch._judge`` needs of each of m steps.
+
+    Args:
+        overload: ``[n, L, K]`` chances before.
+        rows: ``[m]`` int, of those.
+        rho: ``[m, L]`` float32.
+        error: its standard deviation.
+
+    Returns:
+        ``[m, L, K]`` chances after, ``[m]`` expected trips and ``[m]`` what is bad of the loadings
+        and counters.
+    """
+    count, num_lines = rho.shape
+    size = overload.shape[2]
+    after = np.empty((count, num_lines, size), dtype=np.float32)
+    trips = np.zeros(count)
+    bad = np.zeros(count)
+    for step in range(count):
+        before = overload[rows[step]]
+        highest = 0.0
+        for line in range(num_lines):
+            loading = rho[step, line]
+            exceeded = 1 / (1 + math.exp(-min(max(_STEEPNESS * (loading - 1) / error, -50), 50)))
+            after[step, line, 0] = 1 - exceeded
+            for number in range(1, size):
+                chance = before[line, number - 1] * exceeded
+                after[step, line, number] = chance
+                bad[step] += chance * number**2
+            trips[step] += before[line, size - 1] * exceeded
+            bad[step] += _EXCESS * max(loading - _NEAR_LIMIT, 0)
+            highest = max(highest, loading)
+            if math.isnan(loading):
+                highest = loading
+                break
+        bad[step] += _HIGHEST * highest
+    return after, trips, bad

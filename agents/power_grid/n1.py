@@ -1,0 +1,148 @@
+"""Prevents and corrects, one action at a time, by the look-ahead at losses of lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from agents.base import Infos
+from agents.baselines.base import BaselineAgent
+from agents.baselines.grid import GridBinding
+from agents.baselines.reference import check_loading
+from agents.baselines.reference import departures
+from agents.environments import VectorEnvironment
+from agents.grids import first_grid
+from envs.actions import DO_NOTHING
+from envs.asking import lines_at_risk
+from envs.state import GridState
+
+_MOST = 2.0  # excess of one loss, at most: beyond it the grid falls apart all the same
+
+
+class N1Agent(BaselineAgent):
+    """Chooses by what the loss of each line at risk would do.
+
+    In calm it looks ahead at the loss of each line at risk, and if some loss loads a line beyond
+    ``margin``, at every legal action with each of these losses. Of the actions that are safe by
+    themselves (forecast below ``safe``) it takes the one whose losses exceed ``margin`` the least
+    in sum, then the one nearest to the reference topology, if that is better by ``gain``.
+
+    Under stress it does the same without asking for a gain. Where nothing is safe, it takes the
+    least forecast loading, as ``GreedyAgent`` does. While a line is held out by an opponent, no
+    other loss is looked at. Open lines are closed in calm as soon as they may be.
+
+    Ask it regularly in calm (``wrappers=watchful``): under an idle gate alone it cannot prevent.
+
+    Args:
+        observation_space: of one environment.
+        action_space: of one environment.
+        seed: not used.
+        threshold: rho from which on the grid is under stress.
+        safe: forecast rho below which an action is safe.
+        margin: rho after a loss below which it does no harm.
+        gain: excess over ``margin``, in sum over the losses, that a calm action must take away.
+    """
+
+    kind = "n1"  # for messages
+    _rebuilt = ("_lines",)  # by ``bind``
+
+    def __init__(
+        self,
+        *,
+        observation_space: gym.spaces.Box,
+        action_space: gym.spaces.Discrete,
+        seed: int = 0,
+        threshold: float = 0.95,
+        safe: float = 0.9,
+        margin: float = 0.95,
+        gain: float = 0.05,
+    ) -> None:
+        """Make the agent.
+
+        Raises:
+            ValueError: a setting out of its range.
+        """
+        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        self._threshold = check_loading("threshold", threshold)
+        self._safe = check_loading("safe", safe)
+        self._margin = check_loading("margin", margin)
+        self._gain = check_loading("gain", gain)
+        self._binding = GridBinding(self.kind)
+        self._lines: np.ndarray | None = None
+
+    def bind(self, env: VectorEnvironment) -> None:
+        """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
+        self._binding.meet(env)
+        grid = first_grid(env)
+        assert grid is not None  # meet() saw to it
+        self._lines = lines_at_risk(grid.layout, grid.opponent)
+
+    def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
+        """Return ``[B]`` actions."""
+        binding = self._binding
+        state, env = binding.state, binding.env
+        actions = np.full(len(state.rho), DO_NOTHING, dtype=np.int64)
+        asked = np.ones(len(actions), dtype=bool) if active is None else np.asarray(active)
+        stressed = asked & (state.rho.max(axis=1) >= self._threshold)
+        held = (state.attack_steps > 0).any(axis=1)
+        ready = ~state.line_status & (state.line_cooldown == 0)  # lines that may be closed
+        calm = asked & ~stressed
+        looking = stressed | (calm & ready.any(axis=1))
+        looking |= self._endangered(calm & ~looking & ~held)
+        for group, lines in ((looking & ~held, self._lines), (looking & held, None)):
+            rows = np.flatnonzero(group)
+            if not len(rows):
+                continue
+            candidates: list[np.ndarray | None] = [None] * len(actions)
+            some = GridState(*(values[rows] for values in state))
+            for row, mask in zip(rows.tolist(), binding.catalogue.connected(some), strict=True):
+                candidates[row] = np.flatnonzero(mask)
+            outlooks = env.simulate(candidates, lines)
+            for row in rows.tolist():
+                ids, outlook = candidates[row], outlooks[row]
+                assert ids is not None and outlook is not None
+                rho = outlook.rho_max if lines is None else outlook.rho_max[:, 0]
+                losses = np.zeros(len(ids)) if lines is None else self._excess(outlook.rho_max)
+                departed = departures(binding.catalogue, state, row, ids)
+                closing = np.isin(ids, binding.catalogue.switch_line_action[ready[row]])
+                if not stressed[row] and rho[closing].min(initial=np.inf) < self._threshold:
+                    actions[row] = ids[closing][rho[closing].argmin()]
+                else:
+                    best = self._choose(rho, losses, departed, stressed=bool(stressed[row]))
+                    actions[row] = ids[best]
+        return actions
+
+    def _endangered(self, asked: np.ndarray) -> np.ndarray:
+        """Return ``[B]`` bool, which of the grids asked about a loss would load too much."""
+        found = np.zeros(len(asked), dtype=bool)
+        if not asked.any():
+            return found
+        nothing = [np.array([DO_NOTHING]) if one else None for one in asked.tolist()]
+        for row, outlook in enumerate(self._binding.env.simulate(nothing, self._lines)):
+            if outlook is not None:
+                found[row] = self._excess(outlook.rho_max)[0] > self._gain
+        return found
+
+    def _excess(self, rho_max: np.ndarray) -> np.ndarray:
+        """Return the excess over ``margin`` in sum over the losses, ``[K]``, of ``[K, 1 + C]``."""
+        return np.clip(rho_max[:, 1:] - self._margin, 0, _MOST).sum(axis=1)
+
+    def _choose(
+        self, rho: np.ndarray, losses: np.ndarray, departed: np.ndarray, *, stressed: bool
+    ) -> int:
+        """Return the place of the best of K actions, the first of which is doing nothing.
+
+        Args:
+            rho: ``[K]`` forecast highest loadings, inf where the game would end.
+            losses: ``[K]`` excess after losses.
+            departed: ``[K]`` how far from the reference topology they lead.
+            stressed: whether something has to be done.
+        """
+        holds = rho < self._safe
+        losses_of_safe, departed_of_safe = np.where(holds, (losses, departed), 0)
+        best = int(np.lexsort((rho, departed_of_safe, losses_of_safe, ~holds))[0])
+        if stressed:
+            return best
+        return best if holds[best] and losses[best] < losses[0] - self._gain else 0

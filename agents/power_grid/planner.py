@@ -1,0 +1,218 @@
+"""Plans several actions ahead in the simulator: prevents in calm, and passes overloads on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from agents.base import Infos
+from agents.baselines.base import BaselineAgent
+from agents.baselines.grid import GridBinding
+from agents.baselines.reference import check_loading
+from agents.environments import VectorEnvironment
+from agents.power_grid.beam import BeamSearch
+from agents.power_grid.beam import Plan
+from agents.power_grid.prevention import Prevention
+from envs.actions import DO_NOTHING
+from envs.asking import lines_at_risk
+from envs.checks import check_count
+from envs.lightsim.rollouts import ForecastRollouts
+from envs.lightsim.rollouts import Rollouts
+from envs.lightsim.rollouts import Steps
+from envs.vector import PowerGridVectorEnv
+
+_RISK = 0.02  # lines that may be expected to trip in a plan that is gone on with
+
+
+@dataclass
+class _Memory:
+    """What the planner keeps of one grid from decision to decision."""
+
+    step: int = 0  # of the latest decision
+    plan: tuple[int, ...] = ()  # what is left of the plan under stress
+    prepared: dict[int, Plan] = field(default_factory=dict)  # line -> the answer to its loss
+    rests_until: int = 0  # step from which on prevention is tried again
+
+
+class PlannerAgent(BaselineAgent):
+    """Looks several actions ahead on copies of the grid, under stress and in calm.
+
+    Under stress (a loading of ``threshold``, now or in the forecast) a beam search follows the best
+    plans of up to ``depth`` actions on the forecast held, cooldowns, overload counters and trips
+    included. Where no topology is below its limits, overloads are passed from line to line before
+    any line trips. A plan is gone on with while the newest forecast finds it safe and two of its
+    actions are left; then the search begins anew.
+
+    In calm it prevents: for each line that may be lost, it searches the answer to the loss. If
+    some loss has no good answer, it looks for an action after which all have one. Lines are closed
+    when they may be. While a line is held out, nothing is prevented.
+
+    It sees the present forecast, never a later row, and knows of no attack before it happens. It
+    plans in the vector environment's own simulator, so it needs ``env.simulator=lightsim2grid``.
+    Ask it regularly in calm (``wrappers=watchful``): under an idle gate alone it cannot prevent.
+
+    Args:
+        observation_space: of one environment.
+        action_space: of one environment.
+        seed: not used.
+        threshold: loading from which on the grid is under stress.
+        safe: loading below which a plan is done, and a calm action may be taken.
+        depth: actions ahead under stress.
+        width: plans that are followed on.
+        solved: plans of each length, beyond single actions, whose power flows are solved.
+        error: standard deviation of foreseen loadings, per unit, by which risks are reckoned.
+        margin: loading after a loss below which it needs no answer.
+        answer_depth: actions ahead in an answer to a loss.
+        answer_width: the same as ``width``, for answers.
+        answer_solved: the same as ``solved``, for answers.
+        candidates: calm actions whose losses are answered before one is chosen.
+        tolerance: danger (see ``Prevention``) that is let be.
+        gain: danger that a calm action must take away.
+        rest: steps before prevention that found nothing is tried again.
+    """
+
+    kind = "planner"  # for messages
+    _rebuilt = ("_rollouts", "_beam", "_prevention")  # by ``bind``
+
+    def __init__(
+        self,
+        *,
+        observation_space: gym.spaces.Box,
+        action_space: gym.spaces.Discrete,
+        seed: int = 0,
+        threshold: float = 0.99,
+        safe: float = 0.9,
+        depth: int = 4,
+        width: int = 20,
+        solved: int = 100,
+        error: float = 0.01,
+        margin: float = 0.95,
+        answer_depth: int = 3,
+        answer_width: int = 6,
+        answer_solved: int = 40,
+        candidates: int = 4,
+        tolerance: float = 0.5,
+        gain: float = 0.5,
+        rest: int = 18,
+    ) -> None:
+        """Make the agent.
+
+        Raises:
+            ValueError: a setting out of its range.
+        """
+        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        self._threshold = check_loading("threshold", threshold)
+        self._safe = check_loading("safe", safe)
+        self._margin = check_loading("margin", margin)
+        self._tolerance = check_loading("tolerance", tolerance)
+        self._gain = check_loading("gain", gain)
+        self._error = check_loading("error", error)
+        if not self._error:
+            raise ValueError("error is 0; expected more: forecasts are never exact.")
+        self._size = {
+            "depth": check_count("depth", depth),
+            "width": check_count("width", width),
+            "solved": check_count("solved", solved),
+        }
+        self._answer_size = {
+            "depth": check_count("answer_depth", answer_depth),
+            "width": check_count("answer_width", answer_width),
+            "solved": check_count("answer_solved", answer_solved),
+        }
+        self._candidates = check_count("candidates", candidates)
+        self._rest = check_count("rest", rest, least=0)
+        self._binding = GridBinding(self.kind)
+        self._rollouts: ForecastRollouts | None = None
+        self._beam: BeamSearch | None = None
+        self._prevention: Prevention | None = None
+        self._memories: list[_Memory] = []
+
+    def bind(self, env: VectorEnvironment) -> None:
+        """See ``Agent.bind``.
+
+        Raises:
+            ValueError: the environment is not PowerGrid-v0's vector environment.
+        """
+        self._binding.meet(env)
+        if not isinstance(env, PowerGridVectorEnv):
+            raise ValueError(
+                "agent planner plans in the fast simulator, and this environment is played one by "
+                "one: set env.simulator=lightsim2grid, or take agent=n1"
+            )
+        rollouts = self._rollouts = env.rollouts(unusual=False)
+        shared = {"error": self._error, "endures": rollouts.endures}
+        self._beam = BeamSearch(env.layout, **self._size, **shared, safe=self._safe)
+        answers = BeamSearch(env.layout, **self._answer_size, **shared, safe=self._margin)
+        self._prevention = Prevention(
+            env.layout,
+            lines_at_risk(env.layout, env.opponent),
+            answers,
+            safe=self._safe,
+            margin=self._margin,
+            tolerance=self._tolerance,
+            gain=self._gain,
+            candidates=self._candidates,
+        )
+        if len(self._memories) != env.num_envs:
+            self._memories = [_Memory() for _ in range(env.num_envs)]
+
+    def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
+        """Return ``[B]`` actions."""
+        steps = self._binding.state.step
+        actions = np.full(len(steps), DO_NOTHING, dtype=np.int64)
+        asked = np.ones(len(steps), dtype=bool) if active is None else np.asarray(active)
+        for grid in np.flatnonzero(asked).tolist():
+            if steps[grid] < self._memories[grid].step:  # another episode
+                self._memories[grid] = _Memory()
+            self._memories[grid].step = int(steps[grid])
+            actions[grid] = self._decide(grid)
+        return actions
+
+    def _decide(self, grid: int) -> int:
+        assert self._rollouts is not None and self._prevention is not None
+        rollouts, memory = self._rollouts, self._memories[grid]
+        root = rollouts.begin(grid)
+        ahead = rollouts.loadings(root.topology)
+        if max(root.rho.max(), ahead.max()) >= self._threshold:
+            return self._relieve(root, memory)
+        memory.plan = ()
+        layout = self._binding.catalogue.layout
+        out = root.topology[0, layout.line_or_position] < 0
+        if out.any():
+            return self._close(root, np.flatnonzero(out & (root.line_cooldown[0] == 0)))
+        if memory.step < memory.rests_until:
+            return DO_NOTHING
+        action, danger = self._prevention.choose(rollouts, root, memory.prepared)
+        if action == DO_NOTHING and danger > self._tolerance:
+            memory.rests_until = memory.step + self._rest
+        return action
+
+    def _relieve(self, root: Rollouts, memory: _Memory) -> int:
+        """Return the next action under stress."""
+        assert self._rollouts is not None and self._beam is not None
+        if len(memory.plan) > 1:
+            plan = self._beam.follow(self._rollouts, root, memory.plan)
+            if plan.risk > _RISK:
+                memory.plan = ()
+        if len(memory.plan) < 2:
+            memory.plan = self._beam.search(self._rollouts, root).actions
+        if not memory.plan:
+            return DO_NOTHING
+        memory.plan, action = memory.plan[1:], memory.plan[0]
+        return action
+
+    def _close(self, root: Rollouts, lines: np.ndarray) -> int:
+        """Return an action that closes one of some lines where the forecast allows it."""
+        rollouts, catalogue = self._rollouts, self._binding.catalogue
+        assert rollouts is not None
+        if not len(lines):
+            return DO_NOTHING
+        actions = catalogue.switch_line_action[lines]
+        after = catalogue.results(root.topology, root.last_busbar, actions.tolist())[0]
+        worst = rollouts.step(root, Steps(np.zeros(len(lines), np.int64), actions, after)).rho
+        best = int(worst.max(axis=1).argmin())
+        return int(actions[best]) if worst[best].max() < self._threshold else DO_NOTHING

@@ -1,0 +1,196 @@
+"""Moves before a line is lost: looks for topologies in which every loss could be answered.
+
+What a loss loads is a poor measure of how bad it is: overloads may stand for some steps, and what
+counts is whether an answer takes them away in time. So losses are answered here by the same search
+that would answer them if they happened.
+
+Shape letters: A actions, B answers to a loss, C lines that may be lost, E element ends, L lines.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agents.power_grid.beam import BeamSearch
+from agents.power_grid.beam import Plan
+from agents.power_grid.screening import Screening
+from envs.actions import DO_NOTHING
+from envs.actions import REFERENCE_BUSBAR
+from envs.lightsim.rollouts import ForecastRollouts
+from envs.lightsim.rollouts import Rollouts
+from envs.lightsim.rollouts import Steps
+from envs.state import GridLayout
+
+_END = 100.0  # danger of a loss that ends the game
+_NEAR_LIMIT = 0.98  # loading from which on a line may be overloaded, since forecasts err
+_NEAR_TRIP = 1.9  # loading from which on a line may trip at once, since forecasts err
+_BOTH = 10.0  # weight of a line that is overloaded after the loss and after the answer still
+
+
+class Prevention:
+    """Chooses calm actions by the losses that they make harmless.
+
+    The danger of a state is summed over the lines at risk: for each, the expected number of lines
+    that trip after the best answer to its loss, times 20, and the loading beyond ``margin`` in the
+    end; 100 where the game would be lost. Answers found once are tried first the next time.
+
+    Args:
+        layout: of the grid.
+        lines: ``[C]`` int, that may be lost.
+        answers: searches answers.
+        safe: forecast loading below which an action may be taken in calm.
+        margin: loading after a loss below which no answer is needed.
+        tolerance: danger that is let be.
+        gain: danger that an action must take away.
+        candidates: actions whose danger is looked at, those that estimates find the best.
+    """
+
+    def __init__(
+        self,
+        layout: GridLayout,
+        lines: np.ndarray,
+        answers: BeamSearch,
+        *,
+        safe: float,
+        margin: float,
+        tolerance: float,
+        gain: float,
+        candidates: int,
+    ):
+        self._layout = layout
+        self._lines = lines
+        self._answers = answers
+        self._safe = safe
+        self._margin = margin
+        self._tolerance = tolerance
+        self._gain = gain
+        self._candidates = candidates
+
+    def choose(
+        self, rollouts: ForecastRollouts, root: Rollouts, prepared: dict[int, Plan]
+    ) -> tuple[int, float]:
+        """Return the action to take in ``root``, ``[1]``, which is calm, and the danger without it.
+
+        Args:
+            rollouts: begun there.
+            root: the present state.
+            prepared: line -> the answer to its loss that was found last; brought up to date.
+        """
+        tables: dict[int, Screening] = {}
+        steps = rollouts.choices(root)
+        nothing = steps.of(np.array([0]))  # it comes first
+        now = self._danger(rollouts, root, nothing, prepared, tables)
+        if now <= self._tolerance:
+            return DO_NOTHING, now
+        rho = rollouts.loadings(steps.topology).max(axis=1)
+        steps = steps.of((rho < self._safe) | (steps.actions == DO_NOTHING))
+        guesses = self._estimate(rollouts, root, steps)
+        departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
+        order = [place for place in np.lexsort((departed, guesses)).tolist() if place]
+        best, least, guess = 0, now - self._gain, guesses[0] - 2 * self._gain
+        for place in order[: self._candidates]:
+            answers = dict(prepared)
+            step = steps.of(np.array([place]))
+            danger = self._danger(rollouts, root, step, answers, tables, least)
+            if danger < least or (danger <= now and guesses[place] < guess):
+                best, least, guess = place, min(danger, least), guesses[place]
+                prepared.clear()
+                prepared.update(answers)
+                if danger <= self._tolerance:
+                    break
+        return int(steps.actions[best]), now
+
+    def _danger(
+        self,
+        rollouts: ForecastRollouts,
+        root: Rollouts,
+        step: Steps,
+        prepared: dict[int, Plan],
+        tables: dict[int, Screening],
+        most: float = np.inf,
+    ) -> float:
+        """Return the danger after one step from ``root``; no more is looked at beyond ``most``."""
+        total = 0.0
+        closed = step.topology[0, self._layout.line_or_position[self._lines]] > 0
+        for line in self._lines[closed].tolist():
+            lost = rollouts.step(root, step, np.array([line]))
+            if lost.over[0]:
+                total += _END
+            elif lost.tripped[0] or lost.rho.max() >= self._margin:
+                table = tables.setdefault(line, Screening(self._layout))
+                total += 20 * float(lost.tripped[0])
+                total += self._answered(rollouts, lost, line, prepared, table)
+            if total > most:
+                break
+        return total
+
+    def _answered(
+        self,
+        rollouts: ForecastRollouts,
+        lost: Rollouts,
+        line: int,
+        prepared: dict[int, Plan],
+        table: Screening,
+    ) -> float:
+        """Return the danger that is left of a loss after the best answer."""
+        known, plan = prepared.get(line), None
+        if known is not None:
+            plan = self._answers.follow(rollouts, lost, known.actions)
+            worse = plan.rho >= self._margin and plan.score > known.score + 0.3
+            if plan.risk > 0.02 or worse:
+                plan = None
+        if plan is None:
+            plan = self._answers.search(rollouts, lost, table)
+            prepared.pop(line, None)
+            if np.isfinite(plan.risk):
+                prepared[line] = plan
+        return min(20 * plan.risk + max(plan.rho - self._margin, 0.0), _END)
+
+    def _estimate(self, rollouts: ForecastRollouts, root: Rollouts, steps: Steps) -> np.ndarray:
+        """Return the danger after A steps, ``[A]``, estimated; the first is doing nothing.
+
+        It is about one answer alone, and loadings after loss, action and answer are taken to be
+        those after loss and action plus what the answer does after the loss alone.
+        """
+        total = np.zeros(len(steps.actions))
+        lost = rollouts.losses(steps.topology, self._lines)  # [A, C, L]
+        for number, line in enumerate(self._lines.tolist()):
+            after = lost[:, number]
+            worst = after.max(axis=1)
+            over = np.isinf(worst)
+            total[over] += _END
+            total += 50.0 * (worst > _NEAR_TRIP) * ~over
+            rows = np.flatnonzero((worst >= self._margin) & ~over)
+            if not len(rows):
+                continue
+            if over[0] or worst[0] < self._margin:  # nothing is known of answers
+                total[rows] += _weight(after[rows], after[rows])
+                continue
+            alone = rollouts.step(root, steps.of(np.array([0])), np.array([line]))
+            answers = rollouts.choices(alone)
+            answered = rollouts.loadings(answers.topology)
+            kept = np.flatnonzero(np.isfinite(answered).all(axis=1))
+            answers, answered = answers.of(kept), answered[kept]
+            if not len(answered):
+                total[rows] += _weight(after[rows], after[rows])
+                continue
+            change = (answered - after[0]).astype(np.float32)  # [B, L]
+            moved = self._moved(steps.topology[:1], steps.topology[rows])
+            moved_by = self._moved(alone.topology, answers.topology)
+            for row, at in zip(rows.tolist(), moved, strict=True):
+                both = after[row] + change
+                same = moved_by == at
+                both[same] = answered[same]
+                total[row] += _weight(after[row], both).min()
+        return total
+
+    def _moved(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Return the first substation at which ``[n, E]`` topologies differ from ``[1, E]``."""
+        return self._layout.element_substation[(before != after).argmax(axis=1)]
+
+
+def _weight(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return how bad loadings ``[..., L]`` of two steps after each other are, ``[...]``."""
+    over = second > _NEAR_LIMIT
+    excess = np.maximum(second - _NEAR_LIMIT, 0).sum(axis=-1)
+    return _BOTH * (over & (first > _NEAR_LIMIT)).sum(axis=-1) + over.sum(axis=-1) + 3 * excess

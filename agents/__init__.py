@@ -1,21 +1,22 @@
-"""Agents: baselines and MuZero, the commands that train and evaluate them, and their plumbing."""
+"""Agents: baselines, MuZero and PPO, and the commands that train and evaluate them.
+
+- ``agent``: what every agent is; ``environments``, ``resumable``: what it plays.
+- ``muzero``: the flagship; it knows no power grid.
+- ``power_grid``: what knows the grid: baselines, look-aheads as a teacher, the flow network.
+- ``ppo``: masked PPO.
+- ``evaluation``: plays agents over fixed lists of episodes; ``pictures`` shows what they did.
+- ``model_quality``: how good a trained MuZero's model is.
+- ``runs``: the folder of a run; ``configuration``: from Hydra to parts; ``commands``.
+- ``grid2op_agent``: the same agents in grid2op's own tools.
+- ``pretrained``: weights that ship.
+"""
+
+import lazy_loader
 
 from powergrid_muzero import check_own_packages
+from powergrid_muzero.process_setup import prepare_process
 
 check_own_packages("envs")  # before another project's is imported in its place
+prepare_process()
 
-from agents.base import Agent  # noqa: E402
-from agents.base import TrainerSettings  # noqa: E402
-from agents.base import TrainingRun  # noqa: E402
-from agents.environments import EnvironmentFactory  # noqa: E402
-from agents.environments import ResumableVectorEnv  # noqa: E402
-from agents.environments import VectorEnvironment  # noqa: E402
-
-__all__ = [
-    "Agent",
-    "EnvironmentFactory",
-    "ResumableVectorEnv",
-    "TrainerSettings",
-    "TrainingRun",
-    "VectorEnvironment",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,30 +4,85 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from dataclasses import field
-from inspect import Parameter
-from inspect import signature
-from typing import Any
+from dataclasses import dataclass, field
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
-from agents.resumable import Autoreset
-from agents.resumable import ResumableVectorEnv
-from agents.resumable import autoreset_mode
-from agents.resumable import check_spaces
-from envs.checks import closed_if_refused
-from envs.vector import PowerGridVectorEnv
+from agents.resumable import Autoreset, ResumableVectorEnv, autoreset_mode, check_spaces
+from powergrid_muzero.checks import closed_if_refused
+
+if TYPE_CHECKING:
+    from envs import Lookahead
 
 OF_GYMNASIUM = ("max_episode_steps", "disable_env_checker")  # keywords that make takes itself
 
-VectorEnvironment = ResumableVectorEnv | PowerGridVectorEnv  # what agents play: one interface
+
+class VectorEnvironment(Protocol):
+    """What agents play: B environments with a Box observation and Discrete actions.
+
+    Reset and stepped like a ``gymnasium.vector.VectorEnv``; what more it must offer is here.
+    ``ResumableVectorEnv`` offers it for any environment, ``envs.PowerGridVectorEnv`` for many power
+    grids at once.
+    """
+
+    num_envs: int  # B
+    simulator_calls: np.ndarray  # [B] int64, actions looked ahead at
+
+    @property
+    def single_observation_space(self) -> gym.Space:
+        """Of one environment, a Box."""
+        ...
+
+    @property
+    def single_action_space(self) -> gym.Space:
+        """Of one environment, Discrete."""
+        ...
+
+    @property
+    def num_actions(self) -> int:
+        """A, the number of actions of one environment."""
+        ...
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return observations ``[B, ...]`` and vector infos of new episodes."""
+        ...
+
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Play ``actions [B]``."""
+        ...
+
+    def simulate(
+        self, action_ids: Sequence[np.ndarray | None], outages: np.ndarray | None = None
+    ) -> list[Lookahead | None]:
+        """Look ahead at actions in each environment, changing nothing; None leaves one out."""
+        ...
+
+    def info_texts(self) -> dict[str, np.ndarray]:
+        """Return what the present infos say in words, ``[B]`` of str each."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what ``load_state_dict`` needs: tensors and plain Python only."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Go on in mid-episode; return the present observations and infos."""
+        ...
+
+    def close(self) -> None:
+        """Close all environments."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,10 +143,10 @@ class EnvironmentFactory:
                 reset_reward="info",
                 **self.kwargs,
             )
-        assert isinstance(env, PowerGridVectorEnv)
+        played = cast(VectorEnvironment, env)
         with closed_if_refused(env):
-            check_spaces(self.env_id, env.single_observation_space, env.single_action_space)
-        return env
+            check_spaces(self.env_id, played.single_observation_space, played.single_action_space)
+        return played
 
     def _check_kwargs(self) -> None:
         if "reset_reward" in self.kwargs:

@@ -1,15 +1,26 @@
-"""Parts that a configuration names, made when they are needed; their mistakes name their key."""
+"""Parts that a configuration names: what they take, and the key that their mistakes name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from typing import Any
+
+
+@dataclass(frozen=True)
+class KeywordsOf:
+    """Marks, in ``Annotated``, keywords that are passed on: those of ``target``.
+
+    For ``**options: Annotated[Any, KeywordsOf(Base)]`` as for a mapping of options.
+    """
+
+    target: Callable[..., Any]
+    complete: bool = False  # whether all that have no default must be given
+    supplied: tuple[str, ...] = ()  # those that the program gives
 
 
 class ConfigurationError(ValueError):

@@ -7,29 +7,22 @@ observation and Discrete actions will do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
-from typing import Literal
-from typing import cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.utils import EzPickle
-from gymnasium.vector import AutoresetMode
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from envs.copies import Copyable
-from envs.state import Lookahead
-from envs.vector_arguments import reset_mask
-from envs.vector_arguments import seed_of_each
-from envs.vector_arguments import split_options
-from envs.vector_episodes import Episode
-from envs.vector_episodes import as_plain
-from envs.vector_episodes import saved_episodes
+from powergrid_muzero.copies import Copyable
+from powergrid_muzero.vector_arguments import reset_mask, seed_of_each, split_options
+from powergrid_muzero.vector_episodes import Episode, as_plain, saved_episodes
+
+if TYPE_CHECKING:
+    from envs import Lookahead
 
 Autoreset = Literal["same_step", "disabled"]
 

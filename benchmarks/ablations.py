@@ -19,25 +19,23 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from agents.commands import OneLineParser
-from agents.commands import path_argument
-from agents.commands import positive_number
-from agents.commands import run_guarded
-from agents.commands import whole_number
-from agents.files import atomic_write
-from agents.folders import check_writable
-from agents.results.statistics import METRIC
-from agents.results.statistics import values
+from agents.commands.command_line import (
+    OneLineParser,
+    path_argument,
+    positive_number,
+    run_guarded,
+    whole_number,
+)
+from agents.evaluation.statistics import METRIC, values
+from agents.runs.files import atomic_write
+from agents.runs.output_folders import check_writable
 from benchmarks.curves import read_curve
-from benchmarks.seeds import estimate_over_seeds
-from benchmarks.seeds import read_one
-from benchmarks.seeds import scores_by_seed
-from envs.names import choose
+from benchmarks.seeds import estimate_over_seeds, read_one, scores_by_seed
+from powergrid_muzero.names import choose
 
 _LONG = (  # scalar returns of hundreds need the quickstart's heads and rescaled values
     *("agent.network.value_codec.num_bins=121", "agent.network.value_codec.support_size=120"),
@@ -151,7 +149,9 @@ def _train(options: argparse.Namespace) -> None:
             if name == "alphazero":  # a minute for a few months
                 arguments.append("evaluation.final.episodes=4")
             folder = options.results / name / f"seed{seed}"
-            jobs.append((folder, ["agents.train", *arguments, f"seed={seed}", f"folder={folder}"]))
+            jobs.append(
+                (folder, ["agents.commands.train", *arguments, f"seed={seed}", f"folder={folder}"])
+            )
     _run(jobs, options)
     rows = [trained_row(folder.parent.name, folder) for folder, _ in jobs]
     _report(rows, options.output)
@@ -185,7 +185,16 @@ def _decide(options: argparse.Namespace) -> None:
         for name in names
     }
     jobs = [
-        (folder, ["agents.evaluate", f"run={run}", *_VARIED, *DECIDED[name], f"folder={folder}"])
+        (
+            folder,
+            [
+                "agents.commands.evaluate",
+                f"run={run}",
+                *_VARIED,
+                *DECIDED[name],
+                f"folder={folder}",
+            ],
+        )
         for name in names
         for run, folder in zip(options.runs, folders[name], strict=True)
     ]

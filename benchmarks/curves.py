@@ -18,12 +18,9 @@ from typing import NamedTuple
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from agents.commands import OneLineParser
-from agents.commands import path_argument
-from agents.commands import run_guarded
-from agents.files import atomic_write
-from agents.loggers.csv import METRICS
-from agents.loggers.csv import read_log
+from agents.commands.command_line import OneLineParser, path_argument, run_guarded
+from agents.runs.files import atomic_write
+from agents.runs.loggers.csv import METRICS, read_log
 
 
 class Point(NamedTuple):

@@ -21,13 +21,11 @@ import gymnasium as gym
 import numpy as np
 
 import envs  # noqa: F401  (registers PowerGrid-v0)
-from agents.commands import OneLineParser
-from agents.commands import positive_number
-from agents.commands import run_guarded
+from agents.commands.command_line import OneLineParser, positive_number, run_guarded
 from benchmarks.profiling import functions_by_time
+from envs.fast.vector import PowerGridVectorEnv
 from envs.opponents import OPPONENTS
-from envs.power_grid import PowerGridEnv
-from envs.vector import PowerGridVectorEnv
+from envs.reference.power_grid import PowerGridEnv
 
 GRIDS = (1, 16, 64, 256)
 GATE = 0.95  # rho from which on the agent decides

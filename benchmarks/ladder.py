@@ -23,19 +23,15 @@ from pathlib import Path
 
 import conf
 from agents import pretrained
-from agents.commands import OneLineParser
-from agents.commands import path_argument
-from agents.commands import run_guarded
-from agents.commands import whole_number
-from agents.files import atomic_write
-from agents.folders import check_writable
-from agents.results import read_results
-from agents.results.pairs import compare_results
-from agents.results.pairs import to_markdown
-from agents.results.records import EvaluationResult
-from agents.runs import RunFolder
-from agents.weights import find_weights
-from envs.names import choose
+from agents.commands.command_line import OneLineParser, path_argument, run_guarded, whole_number
+from agents.evaluation import read_results
+from agents.evaluation.pairs import compare_results, to_markdown
+from agents.evaluation.records import EvaluationResult
+from agents.runs.files import atomic_write
+from agents.runs.folder import RunFolder
+from agents.runs.output_folders import check_writable
+from agents.runs.weights import find_weights
+from powergrid_muzero.names import choose
 
 # ``revert`` acts in calm hours alone, when nobody is asked under a gate.
 UNTRAINED = ("do_nothing", "random", "reconnect", "expert", "greedy", "greedy2")
@@ -62,7 +58,13 @@ class Rung:
 
     def command(self, folder: Path) -> list[str]:
         """Return the command that evaluates it into ``folder``."""
-        return [sys.executable, "-m", "agents.evaluate", *self.arguments, f"folder={folder}"]
+        return [
+            sys.executable,
+            "-m",
+            "agents.commands.evaluate",
+            *self.arguments,
+            f"folder={folder}",
+        ]
 
     @property
     def shown(self) -> str:

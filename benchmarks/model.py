@@ -33,42 +33,32 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from agents.checkpoints import restore_agent
-from agents.commands import OneLineParser
-from agents.commands import path_argument
-from agents.commands import run_guarded
-from agents.commands import whole_number
-from agents.composition import build_agent
-from agents.composition import build_evaluation_factory
-from agents.composition import build_plan
-from agents.composition import probe_spaces
-from agents.devices import torch_threads
+from agents.commands.command_line import OneLineParser, path_argument, run_guarded, whole_number
+from agents.configuration.composition import (
+    build_agent,
+    build_evaluation_factory,
+    build_plan,
+    probe_spaces,
+)
 from agents.environments import EnvironmentFactory
-from agents.evaluation import DEFAULT_SEED
-from agents.evaluation import EpisodePlan
-from agents.files import atomic_write
-from agents.folders import check_writable
+from agents.evaluation import DEFAULT_SEED, EpisodePlan
+from agents.evaluation.protocol import describe_protocol
+from agents.evaluation.tables import align, number
+from agents.model_quality import Assessment, Calibration, Errors, Ranked, assess, play_decisions
+from agents.model_quality.assessment import MOST_UNSEEN, TOP
 from agents.muzero.agent import MuZeroAgent
-from agents.muzero.quality import Assessment
-from agents.muzero.quality import Calibration
-from agents.muzero.quality import Errors
-from agents.muzero.quality import Ranked
-from agents.muzero.quality import assess
-from agents.muzero.quality import play_decisions
-from agents.muzero.quality.assessment import MOST_UNSEEN
-from agents.muzero.quality.assessment import TOP
-from agents.results.protocol import describe_protocol
-from agents.results.tables import align
-from agents.results.tables import number
-from agents.runs import RunFolder
-from envs.names import choose
+from agents.runs.checkpoints import restore_agent
+from agents.runs.devices import torch_threads
+from agents.runs.files import atomic_write
+from agents.runs.folder import RunFolder
+from agents.runs.output_folders import check_writable
 from envs.scenarios import SPLITS
+from powergrid_muzero.names import choose
 
 SAFE_WITHOUT_GATE = 0.95  # rho, of environments without an idle gate
 

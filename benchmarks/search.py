@@ -20,8 +20,7 @@ import multiprocessing
 import platform
 import statistics
 import time
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,21 +28,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.checkpoints import restore_agent
-from agents.commands import OneLineParser
-from agents.commands import path_argument
-from agents.commands import run_guarded
-from agents.commands import whole_number
-from agents.composition import build_agent
-from agents.composition import build_environment_factory
-from agents.composition import probe_spaces
+from agents.commands.command_line import OneLineParser, path_argument, run_guarded, whole_number
+from agents.configuration.composition import build_agent, build_environment_factory, probe_spaces
 from agents.muzero.agent import MuZeroAgent
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.networks.mlp import MLPNetwork
-from agents.muzero.search import GumbelSearch
-from agents.muzero.search import PUCTSearch
-from agents.runs import RunFolder
+from agents.muzero.search import GumbelSearch, PUCTSearch
+from agents.runs.checkpoints import restore_agent
+from agents.runs.folder import RunFolder
 from benchmarks.profiling import functions_by_time
 
 ACTIONS = 487

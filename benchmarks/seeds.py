@@ -17,16 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.commands import OneLineParser
-from agents.commands import path_argument
-from agents.commands import run_guarded
-from agents.files import atomic_write
-from agents.results import EvaluationResult
-from agents.results import read_results
-from agents.results.statistics import METRIC
-from agents.results.statistics import RESAMPLES
-from agents.results.statistics import Estimate
-from agents.results.statistics import values
+from agents.commands.command_line import OneLineParser, path_argument, run_guarded
+from agents.evaluation import EvaluationResult, read_results
+from agents.evaluation.statistics import METRIC, RESAMPLES, Estimate, values
+from agents.runs.files import atomic_write
 
 SHOWN = ("steps_percent", "completed_percent", "reward", "decisions", "mean_distance")
 

@@ -19,23 +19,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.base import full_masks
-from agents.commands import OneLineParser
-from agents.commands import plain
-from agents.commands import positive_number
-from agents.commands import run_guarded
-from agents.commands import whole_number
-from agents.composition import build_environment_factory
-from agents.composition import instantiate
-from agents.composition import probe_spaces
+from agents.agent import full_masks
+from agents.commands.command_line import (
+    OneLineParser,
+    positive_number,
+    run_guarded,
+    whole_number,
+)
+from agents.configuration.composition import build_environment_factory, instantiate, probe_spaces
+from agents.configuration.override_errors import compose_outside
 from agents.muzero.model import LearnedModel
+from agents.muzero.pools import LocalPool, ProcessPool, Round, SelfPlayPool
 from agents.muzero.self_play import SelfPlayGroup
-from agents.muzero.workers import LocalPool
-from agents.muzero.workers import ProcessPool
-from agents.muzero.workers import Round
-from agents.muzero.workers import SelfPlayPool
-from agents.override_errors import compose_outside
-from agents.saved_configs import refuse_unused
+from agents.runs.saved_configs import plain, refuse_unused
 
 USED = ("env", "agent.network", "agent.search", "agent.discount")  # of the configuration
 ROUND = 4  # decisions in each environment between two looks at the clock

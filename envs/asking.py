@@ -5,18 +5,14 @@ Shape letters: L lines.
 
 from __future__ import annotations
 
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.checks import check_count
-from envs.checks import check_flag
-from envs.checks import check_gate
-from envs.checks import is_number
-from envs.connectivity import Connectivity
+from envs.grid.connectivity import Connectivity
+from envs.grid.state import GridLayout
 from envs.opponents import Opponent
-from envs.state import GridLayout
+from powergrid_muzero.checks import check_count, check_flag, check_gate, is_number
 
 # keywords of PowerGrid-v0 with which the agent is asked at every step
 UNGATED = {"idle_gate": None, "ask_every": None, "ask_at_attacks": False, "n1_gate": None}

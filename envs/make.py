@@ -6,18 +6,11 @@ from typing import Any
 
 import gymnasium as gym
 
-from envs.asking import UNGATED
-from envs.asking import make_asking
-from envs.checks import check_flag
-from envs.checks import closed_if_refused
-from envs.names import choose
-from envs.names import keywords_of
-from envs.power_grid import PowerGridEnv
-from envs.wrappers import RESET_REWARDS
-from envs.wrappers import IdleGate
-from envs.wrappers import ReconnectLines
-
-ENV_ID = "PowerGrid-v0"
+from envs.asking import UNGATED, make_asking
+from envs.reference.power_grid import PowerGridEnv
+from envs.reference.wrappers import RESET_REWARDS, IdleGate, ReconnectLines
+from powergrid_muzero.checks import check_flag, closed_if_refused
+from powergrid_muzero.names import choose, keywords_of
 
 
 def make_power_grid(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
-from collections.abc import Mapping
-from dataclasses import fields
-from dataclasses import is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np

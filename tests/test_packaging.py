@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-_KINDS = (".py", ".yaml", ".pt", ".html", ".css", ".js")  # weights that ship; the report's page
+_KINDS = {".py", ".pyi", ".yaml", ".pt", ".html", ".css", ".js"}  # .pt: weights that ship
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -55,8 +55,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_all_code_and_configuration_and_nothing_else(wheel: Path) -> None:
     assert wheel.name.startswith("powergrid_muzero-")
     names = set(zipfile.ZipFile(wheel).namelist())
-    expected = {"powergrid_muzero.py"}
-    for package in ("agents", "conf", "envs"):
+    expected = set()
+    for package in ("agents", "conf", "envs", "powergrid_muzero"):
         for path in (ROOT / package).rglob("*"):
             if path.suffix in _KINDS and "__pycache__" not in path.parts:
                 expected.add(str(path.relative_to(ROOT)))
@@ -93,11 +93,11 @@ def test_constraints_allow_what_is_required() -> None:
 def test_a_file_of_a_command_runs_as_a_script() -> None:
     # Python puts the script's folder first on its path: no module there may hide another's
     libraries = {*sys.stdlib_module_names, *metadata.packages_distributions()}
-    for folder in ("agents", "envs", "conf", "benchmarks"):
+    for folder in ("agents", "agents/commands", "envs", "conf", "benchmarks"):
         own = {path.stem for path in (ROOT / folder).iterdir() if not path.stem.startswith("__")}
         assert own & libraries == set(), folder
     shown = subprocess.run(
-        [sys.executable, str(ROOT / "agents" / "train.py"), "--help"],
+        [sys.executable, str(ROOT / "agents" / "commands" / "train.py"), "--help"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -12,12 +12,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents import compare
-from agents.commands import plain
+from agents.commands import compare
 from agents.grid2op_agent import __main__ as grid2op_tools
+from agents.runs.saved_configs import plain
 from tests.conftest import ROOT
 from tests.documented_commands import documented_commands
 

@@ -17,16 +17,14 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.documented_commands import documented_commands
-from tests.unprivileged import shared_python
-from tests.unprivileged import stranger
+from tests.unprivileged import shared_python, stranger
 
 PACKAGES = Path(sysconfig.get_path("purelib"))
 COMMANDS = documented_commands(ROOT / "README.md")

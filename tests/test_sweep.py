@@ -55,7 +55,7 @@ def test_wandbs_agent_builds_and_runs_the_command(
     process: subprocess.Popen = agent._run_processes["run12345"]._popen
     assert process.wait(timeout=300) == 0
     assert isinstance(process.args, list)
-    assert process.args[:4] == ["/usr/bin/env", "python", "-m", "agents.train"]
+    assert process.args[:4] == ["/usr/bin/env", "python", "-m", "agents.commands.train"]
     assert process.args[4:] == [f"{name}={value}" for name, value in parameters.items()]
 
     (run,) = (working_folder / "runs" / "debug").iterdir()

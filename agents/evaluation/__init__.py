@@ -1,31 +1,63 @@
-"""Plays an agent over a fixed list of episodes: the one loop for every agent, in every tool.
+"""Plays agents over fixed lists of episodes, and keeps what was found.
+
+Playing:
 
 - ``plans``: which episodes.
-- ``player``: plays a group of them side by side, in the agent's batch; ``actions`` checks what the
-  agent returns, ``ledger`` keeps the books.
+- ``player``: plays a group of them side by side, in the agent's batch; ``action_checks`` checks
+  what the agent returns, ``episode_log`` records what happens.
 - ``workers``: shares groups out over processes.
 - ``evaluator``: all of it, from an agent to its result.
 - ``replay``: plays what was recorded again, every step looked at.
+
+Results:
+
+- ``records``: one record per episode, one per agent.
+- ``protocol``: what must be the same for two results to be compared, and its hash.
+- ``statistics``: means with bootstrap intervals.
+- ``result_files``: JSON, read back strictly, and CSV.
+- ``tables``, ``pairs``: tables for people; differences paired by scenario.
 """
 
-from agents.evaluation.evaluator import AgentNotes
-from agents.evaluation.evaluator import EpisodeEvaluator
-from agents.evaluation.plans import DEFAULT_SEED
-from agents.evaluation.plans import EpisodePlan
-from agents.evaluation.plans import plan_episodes
-from agents.evaluation.player import DecisionWatch
-from agents.evaluation.player import EpisodePlayer
-from agents.evaluation.replay import Trace
-from agents.evaluation.replay import replay_episodes
+from agents.evaluation.evaluator import AgentNotes, EpisodeEvaluator
+from agents.evaluation.pairs import compare_results, to_markdown
+from agents.evaluation.plans import DEFAULT_SEED, EpisodePlan, plan_episodes
+from agents.evaluation.player import DecisionWatch, EpisodePlayer
+from agents.evaluation.protocol import Protocol, Setting, describe_protocol, explain_difference
+from agents.evaluation.records import Conditions, EpisodeRecord, EvaluationResult, Incident, Latency
+from agents.evaluation.replay import Trace, replay_episodes
+from agents.evaluation.result_files import SCHEMA_VERSION, read_results, write_results
+from agents.evaluation.statistics import METRICS, Estimate, Metric, estimate, log_metrics, summarize
+from agents.evaluation.tables import format_table
 
 __all__ = [
     "DEFAULT_SEED",
+    "METRICS",
+    "SCHEMA_VERSION",
     "AgentNotes",
+    "Conditions",
     "DecisionWatch",
     "EpisodeEvaluator",
     "EpisodePlan",
     "EpisodePlayer",
+    "EpisodeRecord",
+    "Estimate",
+    "EvaluationResult",
+    "Incident",
+    "Latency",
+    "Metric",
+    "Protocol",
+    "Setting",
     "Trace",
+    "compare_results",
+    "describe_protocol",
+    "estimate",
+    "explain_difference",
+    "format_table",
+    "log_metrics",
     "plan_episodes",
+    "read_results",
     "replay_episodes",
+    "summarize",
+    "to_markdown",
+    "write_results",
 ]

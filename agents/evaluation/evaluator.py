@@ -7,31 +7,22 @@ import pickle
 import platform
 import sys
 import time
-from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
-from agents.base import Agent
-from agents.devices import torch_threads
+from agents.agent import Agent
 from agents.environments import EnvironmentFactory
-from agents.evaluation.ledger import PlayedEpisode
-from agents.evaluation.plans import EpisodePlan
-from agents.evaluation.plans import Group
+from agents.evaluation.episode_log import PlayedEpisode
+from agents.evaluation.plans import EpisodePlan, Group
 from agents.evaluation.player import EpisodePlayer
+from agents.evaluation.protocol import Protocol, Setting, describe_protocol, package_version
+from agents.evaluation.records import Conditions, EpisodeRecord, EvaluationResult, Latency
+from agents.evaluation.statistics import log_metrics
 from agents.evaluation.workers import play_in_workers
-from agents.results import Conditions
-from agents.results import EpisodeRecord
-from agents.results import EvaluationResult
-from agents.results import Latency
-from agents.results import Protocol
-from agents.results import Setting
-from agents.results import describe_protocol
-from agents.results import log_metrics
-from agents.results.protocol import package_version
+from agents.runs.devices import torch_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +36,7 @@ class AgentNotes:
 
 
 class EpisodeEvaluator:
-    """Plays the same episodes with each agent it is given; an ``Evaluator`` of ``agents.base``.
+    """Plays the same episodes with each agent it is given; an ``Evaluator`` of ``agents.agent``.
 
     The agent given is copied (pickled), never changed: its random generators stay as they were.
     Episodes are played in groups of ``num_envs`` side by side, each by a fresh copy, so the outcome
@@ -95,7 +86,7 @@ class EpisodeEvaluator:
         self._protocol: Protocol | None = None
 
     def __call__(self, agent: Agent) -> Mapping[str, float]:
-        """Play the agent; return the figures of ``agents.results.log_metrics``."""
+        """Play the agent; return the figures of ``agents.evaluation.log_metrics``."""
         return log_metrics([episode.record for episode in self._play_all(agent)])
 
     def evaluate(

@@ -5,22 +5,16 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Mapping
-from typing import Any
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from agents.base import Agent
-from agents.environments import EnvironmentFactory
-from agents.environments import VectorEnvironment
-from agents.evaluation.actions import check_batch
-from agents.evaluation.actions import out_of_range
-from agents.evaluation.ledger import GridWatch
-from agents.evaluation.ledger import Ledger
-from agents.evaluation.ledger import PlayedEpisode
-from agents.evaluation.plans import EpisodePlan
-from agents.evaluation.plans import Group
-from envs.actions import DO_NOTHING
+from agents.agent import Agent
+from agents.environments import EnvironmentFactory, VectorEnvironment
+from agents.evaluation.action_checks import check_batch, out_of_range
+from agents.evaluation.episode_log import GridWatch, Ledger, PlayedEpisode
+from agents.evaluation.plans import EpisodePlan, Group
+from envs import DO_NOTHING
 
 
 class _BatchFailed(Exception):

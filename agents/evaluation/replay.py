@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.environments import EnvironmentFactory
-from agents.environments import VectorEnvironment
-from agents.results.records import EpisodeRecord
-from envs.actions import DO_NOTHING
-from envs.asking import UNGATED
+import envs
+from agents.environments import EnvironmentFactory, VectorEnvironment
+from agents.evaluation.records import EpisodeRecord
 
 
 class Trace(NamedTuple):
@@ -42,7 +37,7 @@ def replay_episodes(
     Raises:
         RuntimeError: an episode went another way: options, data or versions are not the same.
     """
-    kwargs = {**make_environment.kwargs, **UNGATED}
+    kwargs = {**make_environment.kwargs, **envs.UNGATED}
     env = replace(make_environment, kwargs=kwargs)(len(records), autoreset="disabled")
     try:
         _, infos = env.reset(
@@ -58,7 +53,7 @@ def replay_episodes(
         over = np.zeros(len(records), dtype=bool)
         ends = [""] * len(records)
         for step in range(int(lengths.max())):
-            actions = np.array([plan.get(step, DO_NOTHING) for plan in plans])
+            actions = np.array([plan.get(step, envs.DO_NOTHING) for plan in plans])
             _, _, terminated, truncated, infos = env.step(actions)
             if on_step is not None:
                 on_step(step + 1, env, infos)

@@ -5,21 +5,19 @@ from __future__ import annotations
 import multiprocessing
 import time
 import traceback
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
 
 from agents.environments import EnvironmentFactory
-from agents.evaluation.ledger import PlayedEpisode
+from agents.evaluation.episode_log import PlayedEpisode
 from agents.evaluation.plans import Group
 from agents.evaluation.player import EpisodePlayer
-from agents.interrupt import leave_interrupts_to_parent
+from agents.runs.interrupt import leave_interrupts_to_parent
 
 _PATIENCE = 2.0  # seconds that all workers have to end
 

@@ -9,13 +9,9 @@
 """
 
 from agents.grid2op_agent.agent import Grid2OpAgent
-from agents.grid2op_agent.recipe import AgentRecipe
-from agents.grid2op_agent.recipe import recipe_from
-from agents.grid2op_agent.scores import ScenarioScore
-from agents.grid2op_agent.scores import score_l2rpn_2020
-from agents.grid2op_agent.submission import make_agent
-from agents.grid2op_agent.submission import read_submission
-from agents.grid2op_agent.submission import write_submission
+from agents.grid2op_agent.recipe import AgentRecipe, recipe_from
+from agents.grid2op_agent.scores import ScenarioScore, score_l2rpn_2020
+from agents.grid2op_agent.submission import make_agent, read_submission, write_submission
 
 __all__ = [
     "AgentRecipe",

@@ -12,21 +12,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from agents.commands import OneLineParser
-from agents.commands import path_argument
-from agents.commands import run_guarded
-from agents.commands import whole_number
+from agents.commands.command_line import OneLineParser, path_argument, run_guarded, whole_number
 from agents.grid2op_agent.recipe import recipe_from
-from agents.grid2op_agent.scores import ScenarioScore
-from agents.grid2op_agent.scores import score_l2rpn_2020
+from agents.grid2op_agent.scores import ScenarioScore, score_l2rpn_2020
 from agents.grid2op_agent.submission import write_submission
-from envs.scenarios import SPLITS
-from envs.scenarios import export
-from envs.scenarios import make_source
+from envs import SPLITS, export_scenarios, make_source
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; what goes wrong is one line, and an exit code as in ``agents.commands``."""
+    """Run the command; what goes wrong is one line, and an exit code as in ``command_line``."""
 
     def run() -> None:
         given = _parser().parse_args(arguments)
@@ -42,7 +36,7 @@ def _export(given: argparse.Namespace) -> None:
         if given.scenarios > len(names):
             raise ValueError(f"--scenarios {given.scenarios}; expected 1 to {len(names)}")
         names = names[: given.scenarios]
-    folder = export(source, given.folder, grid=given.grid, names=names)
+    folder = export_scenarios(source, given.folder, grid=given.grid, names=names)
     print(f"Wrote {len(names)} scenarios to {folder}")
 
 

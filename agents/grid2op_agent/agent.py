@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from grid2op.Action import ActionSpace
-from grid2op.Action import BaseAction
+from grid2op.Action import ActionSpace, BaseAction
 from grid2op.Agent import BaseAgent
 from grid2op.Observation import BaseObservation
 

@@ -6,21 +6,16 @@ import pickle
 
 import gymnasium as gym
 import numpy as np
-from grid2op.Action import ActionSpace
-from grid2op.Action import BaseAction
+from grid2op.Action import ActionSpace, BaseAction
 from grid2op.Observation import BaseObservation
 
-from agents.base import Agent
-from agents.composition import instantiate
-from agents.devices import torch_threads
+from agents.agent import Agent
+from agents.configuration.composition import instantiate
 from agents.environments import ResumableVectorEnv
 from agents.grid2op_agent.recipe import AgentRecipe
-from envs.actions import DO_NOTHING
-from envs.checks import check_action
-from envs.checks import check_gate
-from envs.observed_grid import ObservedPowerGrid
-from envs.vector_infos import as_infos
-from envs.wrappers import ReconnectLines
+from agents.runs.devices import torch_threads
+from envs import DO_NOTHING, ObservedPowerGrid, ReconnectLines, as_infos
+from powergrid_muzero.checks import check_action, check_gate
 
 _THERE = np.ones(1, dtype=np.bool_)
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 
-from agents.base import Agent
-from agents.checkpoints import restore_agent
-from agents.commands import plain
-from agents.commands import with_present_keys
-from agents.composition import build_agent
-from agents.composition import check_environment
-from agents.entries import agent_name
-from agents.extensions import find_extensions
-from agents.override_errors import compose_outside
-from agents.paths import given_text
-from agents.saved_configs import refuse_unused
-from agents.saved_configs import with_absolute_paths
-from agents.settings import EvaluateConfiguration
-from agents.signatures import check_keywords
-from agents.weights import configuration_of
-from agents.weights import weights_asked_for
-from envs.asking import UNGATED
-from envs.make import ENV_ID
+from agents.agent import Agent
+from agents.commands.command_line import with_present_keys
+from agents.commands.side_by_side import agent_name
+from agents.configuration.composition import build_agent, check_environment
+from agents.configuration.extensions import find_extensions
+from agents.configuration.override_errors import compose_outside
+from agents.configuration.settings import EvaluateConfiguration
+from agents.configuration.signatures import check_keywords
+from agents.runs.checkpoints import restore_agent
+from agents.runs.paths import given_text
+from agents.runs.saved_configs import plain, refuse_unused, with_absolute_paths
+from agents.runs.weights import configuration_of, weights_asked_for
+from envs import ENV_ID, UNGATED
 
 _COMMAND = "evaluate"  # its groups are those that agents are evaluated with
 _OWN_WORDS = ("run", "checkpoint", "weights", "name")

@@ -14,7 +14,7 @@ from lightsim2grid import LightSimBackend
 
 from agents.grid2op_agent.agent import Grid2OpAgent
 from agents.grid2op_agent.recipe import AgentRecipe
-from envs.checks import check_count
+from powergrid_muzero.checks import check_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class ScenarioScore:
 
 
 def open_folder(folder: str | os.PathLike[str]) -> Environment:
-    """Open an environment folder, such as ``envs.scenarios.export`` writes, with LightSimBackend.
+    """Open an environment folder, such as ``envs.export_scenarios`` writes, with LightSimBackend.
 
     Raises:
         ValueError: it is no such folder.
@@ -37,7 +37,7 @@ def open_folder(folder: str | os.PathLike[str]) -> Environment:
     if not (folder / "config.py").is_file() or not (folder / "chronics").is_dir():
         raise ValueError(
             f"{folder} is not a grid2op environment with scenarios: it needs config.py and "
-            "chronics/, as envs.scenarios.export writes them"
+            "chronics/, as envs.export_scenarios writes them"
         )
     return grid2op.make(str(folder.absolute()), backend=LightSimBackend())
 

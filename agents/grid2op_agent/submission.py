@@ -16,12 +16,11 @@ from typing import Any
 import yaml
 from grid2op.Environment import BaseEnv
 
-from agents.checkpoints import read_checkpoint
-from agents.checkpoints import write_checkpoint
 from agents.grid2op_agent.agent import Grid2OpAgent
 from agents.grid2op_agent.recipe import AgentRecipe
-from agents.saved_configs import with_present_names
-from envs.scenarios import make_grid2op
+from agents.runs.checkpoints import read_checkpoint, write_checkpoint
+from agents.runs.saved_configs import with_present_names
+from envs import make_grid2op
 
 RECIPE = "agent.yaml"
 WEIGHTS = "weights.pt"

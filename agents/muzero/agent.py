@@ -6,48 +6,31 @@ AlphaZero (Silver et al. 2018).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Annotated
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 
-from agents.base import Agent
-from agents.base import Infos
-from agents.base import TrainerSettings
-from agents.base import TrainingRun
-from agents.base import full_masks
-from agents.checkpoints import checked_weights
-from agents.devices import choose_device
-from agents.environments import EnvironmentFactory
-from agents.environments import VectorEnvironment
+from agents.agent import Agent, Infos, TrainerSettings, TrainingRun, full_masks
+from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.muzero.learner import Learner
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.planning import LearnedPlanning
-from agents.muzero.planning import PlanningModelMaker
+from agents.muzero.planning import LearnedPlanning, PlanningModelMaker
+from agents.muzero.pools import LocalPool, ProcessPool, SelfPlayPool
 from agents.muzero.reanalysis import reanalyse
 from agents.muzero.replay import Replay
-from agents.muzero.search.base import Search
-from agents.muzero.search.base import SearchResult
-from agents.muzero.search.record import TreeRecord
-from agents.muzero.search.record import last_tree
-from agents.muzero.search.record import record_tree
+from agents.muzero.search.base import Search, SearchResult
+from agents.muzero.search.record import TreeRecord, last_tree, record_tree
 from agents.muzero.self_play import SelfPlayGroup
 from agents.muzero.teacher import Teacher
-from agents.muzero.trainer import LearningPlan
-from agents.muzero.trainer import MuZeroTrainer
-from agents.muzero.workers import LocalPool
-from agents.muzero.workers import ProcessPool
-from agents.muzero.workers import SelfPlayPool
-from agents.parts import naming
-from agents.signatures import KeywordsOf
+from agents.muzero.trainer import LearningPlan, MuZeroTrainer
+from agents.parts import KeywordsOf, naming
+from agents.runs.checkpoints import checked_weights
+from agents.runs.devices import choose_device
 
 _OF_LEARNER = ("network", "optimizer_factory", "unroll_steps", "device")  # not among its options
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
-from collections.abc import Mapping
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-from typing import Any
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from agents.muzero.decision import Field
 from agents.muzero.search.base import SearchResult
-from agents.muzero.teacher import Advice
-from agents.muzero.teacher import Teacher
+from agents.muzero.teacher import Advice, Teacher
 
 if TYPE_CHECKING:
     from agents.muzero.networks.base import Unrolled

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agents.muzero.decision import map_fields
 from agents.muzero.losses import muzero_losses
-from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.networks.base import Unrolled
-from agents.muzero.replay import Batch
-from agents.muzero.replay import Targets
-from agents.muzero.schedules import Schedule
-from agents.muzero.schedules import check_schedule
-from envs.copies import Copyable
+from agents.muzero.networks.base import MuZeroNetwork, Unrolled
+from agents.muzero.replay import Batch, Targets
+from agents.muzero.schedules import Schedule, check_schedule
+from powergrid_muzero.copies import Copyable
 
 
 class LearnerMetrics(NamedTuple):

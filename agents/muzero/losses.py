@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.networks.base import Unrolled
+from agents.muzero.networks.base import MuZeroNetwork, Unrolled
 from agents.muzero.replay import Batch
 
 ILLEGAL_LOGIT = -1e9  # finite, so that a probability of 0 times it is 0

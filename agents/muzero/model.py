@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.networks.base import NetworkOutput
+from agents.muzero.networks.base import MuZeroNetwork, NetworkOutput
 from agents.muzero.search.base import ModelOutput
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from agents.muzero.replay import Replay
-from agents.muzero.search.base import Model
-from agents.muzero.search.base import Search
+from agents.muzero.search.base import Model, Search
 
 CHUNK = 256  # roots searched at once
 

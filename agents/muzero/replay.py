@@ -9,30 +9,31 @@ steps, A actions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Mapping
-from typing import Any
-from typing import Generic
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 import torch
 
-from agents.muzero.decision import Decision
-from agents.muzero.decision import Field
-from agents.muzero.decision import Leaf
-from agents.muzero.decision import check_decisions
-from agents.muzero.decision import decision_fields
-from agents.muzero.decision import map_fields
-from agents.muzero.decision import named_fields
+from agents.muzero.decision import (
+    Decision,
+    Field,
+    Leaf,
+    check_decisions,
+    decision_fields,
+    map_fields,
+    named_fields,
+)
 from agents.muzero.sum_tree import SumTree
-from agents.muzero.targets import CONTINUING
-from agents.muzero.targets import CUT
-from agents.muzero.targets import edge_discounts
-from agents.muzero.targets import n_step_values
-from agents.muzero.targets import spread_rewards
-from agents.muzero.targets import unroll_masks
-from envs.copies import Copyable
+from agents.muzero.targets import (
+    CONTINUING,
+    CUT,
+    edge_discounts,
+    n_step_values,
+    spread_rewards,
+    unroll_masks,
+)
+from powergrid_muzero.copies import Copyable
 
 PRIORITY_FLOOR = 1e-6  # added to each priority, so that no decision is lost for ever
 

@@ -7,32 +7,23 @@ do not depend on which process plays it or on how many groups there are beside i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
-from typing import Any
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from agents.base import full_masks
-from agents.environments import EnvironmentFactory
-from agents.environments import final_observations
-from agents.environments import final_values
+from agents.agent import full_masks
+from agents.environments import EnvironmentFactory, final_observations, final_values
 from agents.muzero.auxiliary import Moment
-from agents.muzero.decision import Decision
-from agents.muzero.decision import decision_fields
-from agents.muzero.decision import empty_decisions
-from agents.muzero.decision import write_row
+from agents.muzero.decision import Decision, decision_fields, empty_decisions, write_row
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.planning import LearnedPlanning
-from agents.muzero.planning import PlanningModelMaker
+from agents.muzero.planning import LearnedPlanning, PlanningModelMaker
 from agents.muzero.search.base import Search
-from agents.muzero.targets import TERMINATED
-from agents.muzero.targets import TRUNCATED
+from agents.muzero.targets import TERMINATED, TRUNCATED
 from agents.muzero.teacher import Teacher
-from envs.copies import Copyable
+from powergrid_muzero.copies import Copyable
 
 
 class EpisodeSummary(NamedTuple):

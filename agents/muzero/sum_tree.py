@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.copies import Copyable
+from powergrid_muzero.copies import Copyable
 
 
 class SumTree(Copyable):

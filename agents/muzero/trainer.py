@@ -11,30 +11,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from agents.base import Agent
-from agents.base import TrainingRun
-from agents.checkpoints import check_entries
-from agents.devices import torch_threads
-from agents.interrupt import Interrupt
-from agents.interrupt import deferred_interrupt
+from agents.agent import Agent, TrainingRun
 from agents.muzero.decision import read_row
 from agents.muzero.learner import Learner
-from agents.muzero.meter import Meter
+from agents.muzero.pools import Round, SelfPlayPool
 from agents.muzero.replay import Replay
-from agents.muzero.schedules import Schedule
-from agents.muzero.schedules import check_schedule
+from agents.muzero.schedules import Schedule, check_schedule
 from agents.muzero.search.checks import require_positive
-from agents.muzero.self_play import EpisodeSummary
-from agents.muzero.self_play import Experience
-from agents.muzero.workers import Round
-from agents.muzero.workers import SelfPlayPool
+from agents.muzero.self_play import EpisodeSummary, Experience
+from agents.muzero.training_metrics import Meter
+from agents.runs.checkpoints import check_entries
+from agents.runs.devices import torch_threads
+from agents.runs.interrupt import Interrupt, deferred_interrupt
 
 _LOG = logging.getLogger(__name__)
 

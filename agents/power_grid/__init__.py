@@ -1,5 +1,6 @@
-"""What knows both agents and the power grid.
+"""What knows the power grid: baselines, planners, the flow network and its teacher.
 
+baselines    agents that need no training: do nothing, greedy look-ahead, expert rules
 n1           prevents and corrects by the look-ahead at losses of lines, one action at a time
 planner      searches several actions ahead: beam (plans of actions), screening (which power flows
              are worth solving), prevention (topologies in which every loss can be answered)
@@ -8,9 +9,6 @@ lookaheads   what the flow network learns from those look-aheads: which are reco
 flow         a network that predicts line loadings after each action
 grid_tables  the grid's wiring and what actions change, for the flow network
 potentials   balances power on graphs, and differentiates that
+simulator_model  the simulator as the model that a search plans in
+grids        the grids under a vector environment
 """
-
-from agents.power_grid.n1 import N1Agent
-from agents.power_grid.planner import PlannerAgent
-
-__all__ = ["N1Agent", "PlannerAgent"]

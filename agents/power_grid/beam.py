@@ -13,12 +13,8 @@ import numba
 import numpy as np
 
 from agents.power_grid.screening import Screening
-from envs.actions import REFERENCE_BUSBAR
-from envs.checks import check_count
-from envs.lightsim.rollouts import ForecastRollouts
-from envs.lightsim.rollouts import Rollouts
-from envs.lightsim.rollouts import Steps
-from envs.state import GridLayout
+from envs import REFERENCE_BUSBAR, ForecastRollouts, GridLayout, Rollouts, Steps
+from powergrid_muzero.checks import check_count
 
 _STEEPNESS = math.pi / math.sqrt(3)  # of the logistic function whose standard deviation is 1
 _RISK, _EXCESS, _HIGHEST, _DEPARTURE = 20.0, 3.0, 0.3, 0.01  # weights of a score

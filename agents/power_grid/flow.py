@@ -15,23 +15,18 @@ of a line, A actions.
 from __future__ import annotations
 
 import math
-from typing import Annotated
-from typing import Any
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from agents.muzero.networks.base import NetworkOutput
-from agents.muzero.networks.base import ParameterGroup
-from agents.muzero.networks.base import require_positive
+from agents.muzero.networks.base import NetworkOutput, ParameterGroup, require_positive
 from agents.muzero.networks.residual import ResidualNetwork
+from agents.parts import KeywordsOf
 from agents.power_grid.grid_tables import GridTables
 from agents.power_grid.lookaheads import LookaheadTarget
-from agents.power_grid.potentials import Potentials
-from agents.power_grid.potentials import Wiring
-from agents.signatures import KeywordsOf
+from agents.power_grid.potentials import Potentials, Wiring
 
 _CHANNELS = 2  # of active and of reactive power: angles and voltages, so to speak
 _KNOTS = (0.0, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.3)  # loadings where the score may bend

@@ -16,9 +16,7 @@ import torch
 from torch import nn
 
 from agents.power_grid.potentials import Wiring
-from envs import GridLayout
-from envs import grid_blueprint
-from envs.observations import FeaturesEncoder
+from envs import FeaturesEncoder, GridLayout, grid_blueprint
 
 OPEN = -1  # busbar of an end of an open line
 

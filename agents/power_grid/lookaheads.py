@@ -16,11 +16,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from agents.muzero.auxiliary import AuxiliaryTarget
-from agents.muzero.auxiliary import Moment
+from agents.muzero.auxiliary import AuxiliaryTarget, Moment
 from agents.muzero.decision import Field
-from agents.muzero.networks.base import Unrolled
-from agents.muzero.networks.base import require_positive
+from agents.muzero.networks.base import Unrolled, require_positive
 from agents.muzero.replay import Batch
 from agents.muzero.teacher import Teacher
 from agents.power_grid.teacher import LOADINGS

@@ -7,16 +7,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from agents.base import Infos
-from agents.baselines.base import BaselineAgent
-from agents.baselines.grid import GridBinding
-from agents.baselines.reference import check_loading
-from agents.baselines.reference import departures
+from agents.agent import Infos
 from agents.environments import VectorEnvironment
-from agents.grids import first_grid
-from envs.actions import DO_NOTHING
-from envs.asking import lines_at_risk
-from envs.state import GridState
+from agents.power_grid.baselines.base import BaselineAgent
+from agents.power_grid.baselines.grid import GridBinding
+from agents.power_grid.baselines.reference import check_loading, departures
+from agents.power_grid.grids import first_grid
+from envs import DO_NOTHING, GridState, lines_at_risk
 
 _MOST = 2.0  # excess of one loss, at most: beyond it the grid falls apart all the same
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from agents.base import Infos
-from agents.baselines.base import BaselineAgent
-from agents.baselines.grid import GridBinding
-from agents.baselines.reference import check_loading
+from agents.agent import Infos
 from agents.environments import VectorEnvironment
-from agents.power_grid.beam import BeamSearch
-from agents.power_grid.beam import Plan
+from agents.power_grid.baselines.base import BaselineAgent
+from agents.power_grid.baselines.grid import GridBinding
+from agents.power_grid.baselines.reference import check_loading
+from agents.power_grid.beam import BeamSearch, Plan
 from agents.power_grid.prevention import Prevention
-from envs.actions import DO_NOTHING
-from envs.asking import lines_at_risk
-from envs.checks import check_count
-from envs.lightsim.rollouts import ForecastRollouts
-from envs.lightsim.rollouts import Rollouts
-from envs.lightsim.rollouts import Steps
-from envs.vector import PowerGridVectorEnv
+from envs import DO_NOTHING, ForecastRollouts, PowerGridVectorEnv, Rollouts, Steps, lines_at_risk
+from powergrid_muzero.checks import check_count
 
 _RISK = 0.02  # lines that may be expected to trip in a plan that is gone on with
 

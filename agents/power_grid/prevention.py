@@ -11,15 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.power_grid.beam import BeamSearch
-from agents.power_grid.beam import Plan
+from agents.power_grid.beam import BeamSearch, Plan
 from agents.power_grid.screening import Screening
-from envs.actions import DO_NOTHING
-from envs.actions import REFERENCE_BUSBAR
-from envs.lightsim.rollouts import ForecastRollouts
-from envs.lightsim.rollouts import Rollouts
-from envs.lightsim.rollouts import Steps
-from envs.state import GridLayout
+from envs import DO_NOTHING, REFERENCE_BUSBAR, ForecastRollouts, GridLayout, Rollouts, Steps
 
 _END = 100.0  # danger of a loss that ends the game
 _NEAR_LIMIT = 0.98  # loading from which on a line may be overloaded, since forecasts err

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.state import GridLayout
+from envs import GridLayout
 
 
 class Screening:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from agents.environments import VectorEnvironment
-from agents.grids import first_grid
-from agents.grids import grid_states
 from agents.muzero.teacher import Advice
+from agents.power_grid.grids import first_grid, grid_states
 from agents.resumable import ResumableVectorEnv
-from envs.actions import REFERENCE_BUSBAR
-from envs.copies import Copyable
+from envs import REFERENCE_BUSBAR
+from powergrid_muzero.copies import Copyable
 
 LOADINGS = "loadings"  # what it finds: [B, A, L] float32, of each line after each action
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agents.checkpoints import BEST
-
 _FOLDER = Path(__file__).parent
-_WEIGHTS = Path("checkpoints") / BEST
+_WEIGHTS = Path("checkpoints", "best.pt")
 
 
 def names() -> tuple[str, ...]:

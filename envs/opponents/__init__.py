@@ -6,18 +6,16 @@
 - ``attacks``: the same attacks, step by step, without grid2op's objects.
 """
 
-from envs.opponents.attacks import Attack
-from envs.opponents.attacks import Attacker
-from envs.opponents.attacks import opponent_seed
-from envs.opponents.kinds import AreaOpponent
-from envs.opponents.kinds import GeometricOpponent
-from envs.opponents.kinds import Opponent
-from envs.opponents.kinds import RandomOpponent
-from envs.opponents.kinds import WeightedOpponent
-from envs.opponents.named import OPPONENTS
-from envs.opponents.named import make_opponent
-from envs.opponents.reference import grid2op_opponent
-from envs.opponents.reference import losing
+from envs.opponents.attacks import Attack, Attacker, opponent_seed
+from envs.opponents.kinds import (
+    AreaOpponent,
+    GeometricOpponent,
+    Opponent,
+    RandomOpponent,
+    WeightedOpponent,
+)
+from envs.opponents.named import OPPONENTS, make_opponent
+from envs.opponents.reference import grid2op_opponent, losing
 
 __all__ = [
     "OPPONENTS",

@@ -9,16 +9,17 @@ Shape letters: L lines.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.opponents.kinds import STEPS_PER_HOUR
-from envs.opponents.kinds import AreaOpponent
-from envs.opponents.kinds import GeometricOpponent
-from envs.opponents.kinds import Opponent
-from envs.opponents.kinds import WeightedOpponent
+from envs.opponents.kinds import (
+    STEPS_PER_HOUR,
+    AreaOpponent,
+    GeometricOpponent,
+    Opponent,
+    WeightedOpponent,
+)
 
 _LARGEST_SEED = np.iinfo(np.int32).max
 _DRAWN_BEFORE = 5  # seeds that grid2op draws before the opponent's

@@ -9,16 +9,13 @@ holds out cannot be closed, and stays open afterwards until someone closes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import fields
-from typing import Any
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 
-from envs.checks import check_count
-from envs.checks import is_number
-from envs.names import choose
+from powergrid_muzero.checks import check_count, is_number
+from powergrid_muzero.names import choose
 
 _LARGEST = 1e9  # of hours, line-steps and ratios; what is drawn by much larger ones overflows
 _MONTH = 8064  # steps that a budget has, at least, to suffice for one attack

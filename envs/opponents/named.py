@@ -7,19 +7,19 @@ from functools import lru_cache
 from typing import Any
 
 import grid2op.Opponent as theirs
-from grid2op.Opponent import BaseActionBudget
-from grid2op.Opponent import BaseOpponent
-from grid2op.Opponent import OpponentSpace
+from grid2op.Opponent import BaseActionBudget, BaseOpponent, OpponentSpace
 
-from envs.names import choose
-from envs.opponents.kinds import KINDS
-from envs.opponents.kinds import AreaOpponent
-from envs.opponents.kinds import GeometricOpponent
-from envs.opponents.kinds import Opponent
-from envs.opponents.kinds import RandomOpponent
-from envs.opponents.kinds import WeightedOpponent
-from envs.opponents.kinds import options_of
+from envs.opponents.kinds import (
+    KINDS,
+    AreaOpponent,
+    GeometricOpponent,
+    Opponent,
+    RandomOpponent,
+    WeightedOpponent,
+    options_of,
+)
 from envs.scenarios.grids import make_grid2op
+from powergrid_muzero.names import choose
 
 OPPONENTS: Mapping[str, Opponent] = {
     # van der Sar et al.'s benchmark of case14: a line out for 4 hours of every 12

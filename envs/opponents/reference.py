@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from grid2op.Action import DontAct
-from grid2op.Action import PowerlineSetAction
-from grid2op.Opponent import BaseActionBudget
-from grid2op.Opponent import BaseOpponent
-from grid2op.Opponent import GeometricOpponent
-from grid2op.Opponent import GeometricOpponentMultiArea
-from grid2op.Opponent import NeverAttackBudget
-from grid2op.Opponent import RandomLineOpponent
-from grid2op.Opponent import WeightedRandomOpponent
+from grid2op.Action import DontAct, PowerlineSetAction
+from grid2op.Opponent import (
+    BaseActionBudget,
+    BaseOpponent,
+    GeometricOpponent,
+    GeometricOpponentMultiArea,
+    NeverAttackBudget,
+    RandomLineOpponent,
+    WeightedRandomOpponent,
+)
 
 from envs.opponents import kinds
 

@@ -12,21 +12,21 @@
 
 from functools import partial
 
-from envs.names import choose
-from envs.scenarios.base import SPLITS
-from envs.scenarios.base import Scenario
-from envs.scenarios.base import ScenarioSource
+from envs.scenarios.base import SPLITS, Scenario, ScenarioSource
 from envs.scenarios.bundled import BundledSource
 from envs.scenarios.chronics import ScenarioChronics
 from envs.scenarios.dataset import DatasetSource
-from envs.scenarios.export import export
-from envs.scenarios.grids import absolute_grid
-from envs.scenarios.grids import check_grid_name
-from envs.scenarios.grids import check_parameters
-from envs.scenarios.grids import make_grid2op
-from envs.scenarios.grids import set_scenario
+from envs.scenarios.export import export_scenarios
+from envs.scenarios.grids import (
+    absolute_grid,
+    check_grid_name,
+    check_parameters,
+    make_grid2op,
+    set_scenario,
+)
 from envs.scenarios.recombined import RecombinedSource
 from envs.scenarios.varied import VariedSource
+from powergrid_muzero.names import choose
 
 __all__ = [
     "SPLITS",
@@ -40,7 +40,7 @@ __all__ = [
     "absolute_grid",
     "check_grid_name",
     "check_parameters",
-    "export",
+    "export_scenarios",
     "find_source",
     "make_grid2op",
     "make_source",

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from typing import NamedTuple
-from typing import Protocol
-from typing import runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from envs.checks import check_count
+from powergrid_muzero.checks import check_count
 
 SPLITS = ("train", "val", "test")
 _LOADS = ("load_p", "load_q", "load_p_forecast", "load_q_forecast")

@@ -13,12 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.names import choose
-from envs.scenarios.base import SPLITS
-from envs.scenarios.base import Scenario
-from envs.scenarios.files import read_scenario
-from envs.scenarios.files import stamp
+from envs.scenarios.base import SPLITS, Scenario
+from envs.scenarios.files import read_scenario, stamp
 from envs.scenarios.grids import grid_folder
+from powergrid_muzero.names import choose
 
 SANDBOX = "l2rpn_case14_sandbox"
 SANDBOX_PARTS = (("sandbox", SANDBOX), ("educ", "educ_case14_redisp"))  # (prefix, grid)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 from grid2op.Chronics import GridValue
 
-from envs.checks import is_integer
 from envs.scenarios.base import Scenario
+from powergrid_muzero.checks import is_integer
 
 MONTH = 8064  # five-minute steps of four weeks, the length of the field's scenarios
 

@@ -12,13 +12,10 @@ from pathlib import Path
 import grid2op
 import numpy as np
 
-from envs.names import choose
-from envs.scenarios.base import SPLITS
-from envs.scenarios.base import Scenario
+from envs.scenarios.base import SPLITS, Scenario
 from envs.scenarios.bundled import scenario_folders
-from envs.scenarios.files import find_series
-from envs.scenarios.files import read_scenario
-from envs.scenarios.files import stamp
+from envs.scenarios.files import find_series, read_scenario, stamp
+from powergrid_muzero.names import choose
 
 HELD_OUT = 0.1  # share of the scenarios in val, and in test
 

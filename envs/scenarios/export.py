@@ -7,18 +7,14 @@ import shutil
 import stat
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from envs.scenarios.base import Scenario
-from envs.scenarios.base import ScenarioSource
-from envs.scenarios.grids import GridColumns
-from envs.scenarios.grids import grid_columns
-from envs.scenarios.grids import grid_folder
+from envs.scenarios.base import Scenario, ScenarioSource
+from envs.scenarios.grids import GridColumns, grid_columns, grid_folder
 
 _CONFIG = """
 
@@ -32,7 +28,7 @@ config.pop("data_feeding_kwargs", None)
 """
 
 
-def export(
+def export_scenarios(
     source: ScenarioSource,
     folder: str | Path,
     *,

@@ -7,8 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grid2op
 import numpy as np
@@ -18,12 +17,11 @@ from grid2op.MakeEnv.Make import TEST_DEV_ENVS
 from grid2op.Parameters import Parameters
 from lightsim2grid import LightSimBackend
 
-from envs.blackout_text import what_it_says
-from envs.checks import closed_if_refused
-from envs.checks import is_number
-from envs.names import choose
+from envs.grid.blackout_text import what_it_says
 from envs.scenarios.base import Scenario
 from envs.scenarios.chronics import ScenarioChronics
+from powergrid_muzero.checks import closed_if_refused, is_number
+from powergrid_muzero.names import choose
 
 
 class GridColumns(NamedTuple):

@@ -44,11 +44,10 @@ import numpy as np
 import pandas as pd
 from grid2op.MakeEnv.Make import TEST_DEV_ENVS
 
-from envs.checks import check_flag
-from envs.names import choose
-from envs.scenarios.base import Scenario
-from envs.scenarios.base import check_scenario_name
+from envs.scenarios.base import Scenario, check_scenario_name
 from envs.scenarios.grids import grid_columns
+from powergrid_muzero.checks import check_flag
+from powergrid_muzero.names import choose
 
 WEEKS = 4  # in a scenario, and in a real month
 ROWS_PER_WEEK = 2016

@@ -32,17 +32,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from envs.checks import check_flag
-from envs.scenarios.base import Scenario
-from envs.scenarios.base import check_scenario_name
-from envs.scenarios.recombined import DISPATCHED
-from envs.scenarios.recombined import Drivers
-from envs.scenarios.recombined import RecombinedSource
-from envs.scenarios.recombined import assemble
-from envs.scenarios.recombined import digest
-from envs.scenarios.recombined import drivers
-from envs.scenarios.recombined import parse
-from envs.scenarios.recombined import require_fitting_grid
+from envs.scenarios.base import Scenario, check_scenario_name
+from envs.scenarios.recombined import (
+    DISPATCHED,
+    Drivers,
+    RecombinedSource,
+    assemble,
+    digest,
+    drivers,
+    parse,
+    require_fitting_grid,
+)
+from powergrid_muzero.checks import check_flag
 
 PLAIN_SHARE = 0.2  # of the months drawn, left as they are
 LOAD_RANGE = (0.92, 1.08)  # of the common factor of all loads

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from envs.names import choose
-from envs.scenarios import RecombinedSource
-from envs.scenarios import Scenario
+from envs.scenarios import RecombinedSource, Scenario
+from powergrid_muzero.names import choose
 
 STEPS = 60
 # scenario of the test split, row where the piece begins; doing nothing fails soon in all but one

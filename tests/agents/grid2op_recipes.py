@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,15 @@ import numpy as np
 from grid2op.Episode import EpisodeData
 from grid2op.Runner import Runner
 
-from agents.base import Infos
-from agents.baselines import ReconnectAgent
-from agents.composition import build_agent
+from agents.agent import Infos
+from agents.configuration.composition import build_agent
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodePlayer
-from agents.evaluation import plan_episodes
-from agents.grid2op_agent import AgentRecipe
-from agents.grid2op_agent import Grid2OpAgent
-from agents.grid2op_agent import recipe_from
-from envs.actions import unitary_actions
+from agents.evaluation import EpisodePlayer, plan_episodes
+from agents.grid2op_agent import AgentRecipe, Grid2OpAgent, recipe_from
+from agents.power_grid.baselines import ReconnectAgent
+from envs.fast.vector import PowerGridVectorEnv
+from envs.grid.actions import unitary_actions
 from envs.scenarios import ScenarioSource
-from envs.vector import PowerGridVectorEnv
 
 FEATURES = gym.spaces.Box(-10.0, 10.0, (417,), np.float32)
 ACTIONS = gym.spaces.Discrete(487)

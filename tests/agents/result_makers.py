@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from agents.results import Conditions
-from agents.results import EpisodeRecord
-from agents.results import EvaluationResult
-from agents.results import Latency
-from agents.results import Protocol
-from agents.results import Setting
+from agents.evaluation import (
+    Conditions,
+    EpisodeRecord,
+    EvaluationResult,
+    Latency,
+    Protocol,
+    Setting,
+)
 
 PROTOCOL = Protocol(
     environment="PowerGrid-v0",

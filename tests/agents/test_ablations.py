@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents.commands import plain
-from agents.composition import build_agent
-from agents.composition import build_environment_factory
-from agents.composition import build_settings
-from agents.composition import probe_spaces
-from agents.results import write_results
+from agents.configuration.composition import (
+    build_agent,
+    build_environment_factory,
+    build_settings,
+    probe_spaces,
+)
+from agents.evaluation import write_results
+from agents.runs.saved_configs import plain
 from benchmarks import ablations
 from tests.agents.result_makers import result
 

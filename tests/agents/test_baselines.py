@@ -9,18 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.baselines import ExpertAgent
-from agents.baselines import Greedy2Agent
-from agents.baselines import GreedyAgent
-from agents.baselines import RevertAgent
-from agents.baselines.grid import GridBinding
-from agents.baselines.reference import departures
-from agents.baselines.reference import rank
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodeEvaluator
-from agents.evaluation import EpisodePlan
+from agents.evaluation import EpisodeEvaluator, EpisodePlan
+from agents.power_grid.baselines import ExpertAgent, Greedy2Agent, GreedyAgent, RevertAgent
+from agents.power_grid.baselines.grid import GridBinding
+from agents.power_grid.baselines.reference import departures, rank
+from envs.fast.vector import PowerGridVectorEnv
 from envs.scenarios import make_source
-from envs.vector import PowerGridVectorEnv
 
 # Its wind changes by 60 MW between steps 4031 and 4032, in a calm night.
 WINDY = "val-l20.33.02.02-w11.11.33.20-s33.02.11.11"

@@ -12,15 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents.base import Evaluator
-from agents.base import TrainerSettings
-from agents.base import TrainingRun
-from agents.baselines.ppo import PPOAgent
-from agents.baselines.ppo.environment import MaskedVecEnv
-from agents.checkpoints import CheckpointFolder
+from agents.agent import Evaluator, TrainerSettings, TrainingRun
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodeEvaluator
-from agents.evaluation import plan_episodes
+from agents.evaluation import EpisodeEvaluator, plan_episodes
+from agents.ppo import PPOAgent
+from agents.ppo.environment import MaskedVecEnv
+from agents.runs.checkpoints import CheckpointFolder
 
 CARTPOLE = EnvironmentFactory("CartPole-v1")
 GRID = EnvironmentFactory(

@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from agents.base import Agent
-from agents.base import Infos
-from agents.checkpoints import BEST
-from agents.checkpoints import LATEST
-from agents.checkpoints import PREVIOUS
-from agents.checkpoints import CheckpointFolder
-from agents.checkpoints import DamagedCheckpointError
-from agents.checkpoints import read_checkpoint
-from agents.checkpoints import restore_agent
-from agents.checkpoints import write_checkpoint
+from agents.agent import Agent, Infos
+from agents.runs.checkpoints import (
+    BEST,
+    LATEST,
+    PREVIOUS,
+    CheckpointFolder,
+    DamagedCheckpointError,
+    read_checkpoint,
+    restore_agent,
+    write_checkpoint,
+)
 
 
 def state(number: float, size: int = 1000) -> dict[str, Any]:

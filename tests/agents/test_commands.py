@@ -17,12 +17,10 @@ from typing import Any
 import pytest
 import torch
 
-from agents import evaluate
-from agents import train
-from agents.checkpoints import CheckpointFolder
-from agents.checkpoints import read_checkpoint
-from agents.folders import only_writer
-from agents.results import read_results
+from agents.commands import evaluate, train
+from agents.evaluation import read_results
+from agents.runs.checkpoints import CheckpointFolder, read_checkpoint
+from agents.runs.output_folders import only_writer
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -179,7 +177,8 @@ def test_another_projects_packages_are_named(working_folder: Path, name: str) ->
     ]
     if name != "agents":  # else Python starts the other project's
         starts.append(
-            f"import sys; sys.path.append({str(ROOT)!r}); import agents.train as t; t.main()"
+            f"import sys; sys.path.append({str(ROOT)!r}); "
+            "import agents.commands.train as t; t.main()"
         )
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     for start in starts:
@@ -201,7 +200,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short, finished run."""
     folder = tmp_path_factory.mktemp("trained")
     subprocess.run(
-        [sys.executable, "-m", "agents.train", *TINY, "folder=run"],
+        [sys.executable, "-m", "agents.commands.train", *TINY, "folder=run"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
@@ -289,7 +288,7 @@ def test_a_run_whose_terminal_is_lost_continues_as_if_nothing_had_been(
     trained: Path, tmp_path: Path
 ) -> None:
     """As when ssh breaks off: a hangup, told twice, and nowhere to write to."""
-    arguments = [sys.executable, "-m", "agents.train", *TINY, "folder=run"]
+    arguments = [sys.executable, "-m", "agents.commands.train", *TINY, "folder=run"]
     arguments += ["trainer.num_workers=1"]  # which gets the signal, too, and changes no result
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ours, terminal = os.openpty()
@@ -317,7 +316,7 @@ def test_a_run_whose_terminal_is_lost_continues_as_if_nothing_had_been(
     stopped = read_checkpoint(latest)["progress"]["env_steps"]
     assert stopped < 200
     subprocess.run(
-        [sys.executable, "-m", "agents.train", "resume=run", "trainer.num_workers=0"],
+        [sys.executable, "-m", "agents.commands.train", "resume=run", "trainer.num_workers=0"],
         cwd=tmp_path,
         env=environment,
         check=True,

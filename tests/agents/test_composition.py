@@ -11,24 +11,23 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents.base import Agent
-from agents.commands import plain
-from agents.composition import build_agent
-from agents.composition import build_environment_factory
-from agents.composition import build_evaluation_factory
-from agents.composition import build_logger
-from agents.composition import build_plan
-from agents.composition import build_settings
-from agents.composition import instantiate
-from agents.composition import preflight_logger
-from agents.environments import VectorEnvironment
-from agents.extensions import PACKAGES
-from agents.loggers import RunInfo
-from agents.results.protocol import describe_protocol
-from agents.saved_configs import change_saved
+from agents.agent import Agent
+from agents.configuration.composition import (
+    build_agent,
+    build_environment_factory,
+    build_evaluation_factory,
+    build_logger,
+    build_plan,
+    build_settings,
+    instantiate,
+    preflight_logger,
+)
+from agents.configuration.extensions import PACKAGES
+from agents.evaluation.protocol import describe_protocol
+from agents.runs.loggers import RunInfo
+from agents.runs.saved_configs import change_saved, plain
 from envs.scenarios import make_source
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -165,7 +164,7 @@ def test_every_part_of_muzero_is_built_and_acts(override: str, grid_spaces: dict
 def test_every_environment_option_is_played(override: str) -> None:
     factory = build_environment_factory(make("train", override, "env.kwargs.max_steps=3")["env"])
     env = factory(1)
-    assert isinstance(env, VectorEnvironment)
+    assert isinstance(env, gym.vector.VectorEnv)
     observations, _ = env.reset(seed=0)
     assert env.observation_space.contains(observations)
     env.step(np.array([0]))
@@ -209,7 +208,9 @@ def test_what_cannot_be_built_is_named(grid_spaces: dict[str, Any]) -> None:
         build_agent({"_target_": "builtins.dict"}, **grid_spaces, seed=0)
     with pytest.raises(ValueError, match=r"unknown configuration key 'agent\.colour'"):
         build_agent(
-            {"_target_": "agents.baselines.RandomAgent", "colour": 1}, **grid_spaces, seed=0
+            {"_target_": "agents.power_grid.baselines.RandomAgent", "colour": 1},
+            **grid_spaces,
+            seed=0,
         )
     with pytest.raises(ValueError, match="num_simulations"):
         make_config = make("train", "agent.search.num_simulations=0")

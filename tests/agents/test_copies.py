@@ -14,37 +14,32 @@ import pytest
 import torch
 from gymnasium.utils import EzPickle
 
-from agents.baselines import DoNothingAgent
-from agents.baselines import ExpertAgent
-from agents.baselines import Greedy2Agent
-from agents.baselines import GreedyAgent
-from agents.baselines import RandomAgent
-from agents.baselines import ReconnectAgent
-from agents.baselines import RevertAgent
-from agents.baselines.ppo import PPOAgent
-from agents.baselines.ppo.environment import MaskedVecEnv
 from agents.environments import EnvironmentFactory
-from agents.loggers import CompositeLogger
-from agents.loggers import CsvLogger
-from agents.loggers import ProgressLogger
-from agents.loggers import RunInfo
-from agents.loggers import WandbLogger
 from agents.muzero.agent import MuZeroAgent
 from agents.muzero.networks import MLPNetwork
 from agents.muzero.planning import LearnedPlanning
 from agents.muzero.replay import Replay
 from agents.muzero.schedules import Constant
-from agents.muzero.search import GumbelSearch
-from agents.muzero.search import PUCTSearch
-from agents.muzero.simulator_model import SimulatorPlanning
+from agents.muzero.search import GumbelSearch, PUCTSearch
 from agents.muzero.trainer import LearningPlan
-from agents.power_grid import N1Agent
-from agents.power_grid import PlannerAgent
+from agents.power_grid.baselines import (
+    DoNothingAgent,
+    ExpertAgent,
+    Greedy2Agent,
+    GreedyAgent,
+    RandomAgent,
+    ReconnectAgent,
+    RevertAgent,
+)
 from agents.power_grid.flow import FlowNetwork
+from agents.power_grid.n1 import N1Agent
+from agents.power_grid.planner import PlannerAgent
+from agents.power_grid.simulator_model import SimulatorPlanning
+from agents.ppo import PPOAgent
+from agents.ppo.environment import MaskedVecEnv
 from agents.resumable import ResumableVectorEnv
-from tests.copies import WAYS
-from tests.copies import by_shared_memory
-from tests.copies import same
+from agents.runs.loggers import CompositeLogger, CsvLogger, ProgressLogger, RunInfo, WandbLogger
+from tests.copies import WAYS, by_shared_memory, same
 
 OPTIONS = {"scenarios": "bundled", "start": "random", "idle_gate": 0.85}
 GRIDS = EnvironmentFactory("PowerGrid-v0", OPTIONS, vector=True)

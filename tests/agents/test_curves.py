@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.loggers import RunInfo
-from agents.loggers.csv import CsvLogger
+from agents.runs.loggers import RunInfo
+from agents.runs.loggers.csv import CsvLogger
 from benchmarks import curves
 
 

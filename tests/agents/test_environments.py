@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from agents.environments import EnvironmentFactory
-from agents.environments import VectorEnvironment
-from agents.environments import final_observations
-from agents.environments import final_values
+from agents.environments import (
+    EnvironmentFactory,
+    VectorEnvironment,
+    final_observations,
+    final_values,
+)
 from agents.resumable import ResumableVectorEnv
-from envs.power_grid import PowerGridEnv
+from envs.reference.power_grid import PowerGridEnv
 
 CARTPOLE = EnvironmentFactory("CartPole-v1")
 GRID = EnvironmentFactory(

@@ -14,18 +14,17 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.base import Infos
-from agents.baselines import DoNothingAgent
-from agents.baselines import GreedyAgent
-from agents.baselines import RandomAgent
-from agents.baselines import ReconnectAgent
+from agents.agent import Infos
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodeEvaluator
-from agents.evaluation import plan_episodes
-from agents.gif import record_episode
-from agents.results import EpisodeRecord
-from agents.results import EvaluationResult
-from agents.results import log_metrics
+from agents.evaluation import (
+    EpisodeEvaluator,
+    EpisodeRecord,
+    EvaluationResult,
+    log_metrics,
+    plan_episodes,
+)
+from agents.pictures.gif import record_episode
+from agents.power_grid.baselines import DoNothingAgent, GreedyAgent, RandomAgent, ReconnectAgent
 from envs.scenarios import make_source
 
 CARTPOLE = EnvironmentFactory("CartPole-v1")

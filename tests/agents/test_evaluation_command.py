@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents import evaluate
-from agents.commands import plain
-from agents.composition import build_evaluation_factory
-from agents.composition import build_plan
-from agents.results import read_results
-from envs.scenarios import make_source
-from envs.scenarios import recombined
-from envs.vector import PowerGridVectorEnv
+from agents.commands import evaluate
+from agents.configuration.composition import build_evaluation_factory, build_plan
+from agents.evaluation import read_results
+from agents.runs.saved_configs import plain
+from envs.fast.vector import PowerGridVectorEnv
+from envs.scenarios import make_source, recombined
 
 
 def test_everything_is_written_and_logged(command: Any, working_folder: Path) -> None:

@@ -8,24 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents.base import Infos
-from agents.baselines import DoNothingAgent
-from agents.baselines import RandomAgent
-from agents.commands import plain
-from agents.composition import build_agent
-from agents.composition import probe_spaces
+from agents.agent import Infos
+from agents.configuration.composition import build_agent, probe_spaces
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodeEvaluator
-from agents.evaluation import plan_episodes
-from agents.results import EpisodeRecord
-from agents.results import EvaluationResult
-from agents.results.tables import tell_incidents
+from agents.evaluation import EpisodeEvaluator, EpisodeRecord, EvaluationResult, plan_episodes
+from agents.evaluation.tables import tell_incidents
+from agents.power_grid.baselines import DoNothingAgent, RandomAgent
+from agents.runs.saved_configs import plain
 from envs.scenarios import make_source
-from tests.agents.test_evaluation import make_agent
-from tests.agents.test_evaluation import without_times
+from tests.agents.test_evaluation import make_agent, without_times
 
 CARTPOLE = EnvironmentFactory("CartPole-v1")
 GRID = EnvironmentFactory(

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
-from agents.commands import plain
-from agents.experiments import without_misfits
-from agents.override_errors import explain
-from agents.train import prepare
+from agents.commands.train import prepare
+from agents.configuration.experiments import without_misfits
+from agents.configuration.override_errors import explain
+from agents.runs.saved_configs import plain
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 OPTIONS = sorted(

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from agents import folders
-from agents.folders import only_writer
-from agents.folders import output_folder
+from agents.runs import output_folders as folders
+from agents.runs.output_folders import only_writer, output_folder
 
 
 def test_commands_of_one_second_get_a_folder_each(tmp_path: Path) -> None:

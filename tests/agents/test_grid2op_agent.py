@@ -14,32 +14,27 @@ import numpy as np
 import pytest
 from grid2op.Action import TopologySetAction
 from grid2op.Agent import BaseAgent
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents.base import Agent
-from agents.commands import plain
-from agents.composition import build_environment_factory
-from agents.grid2op_agent import AgentRecipe
-from agents.grid2op_agent import Grid2OpAgent
-from agents.grid2op_agent import recipe_from
+from agents.agent import Agent
+from agents.configuration.composition import build_environment_factory
+from agents.grid2op_agent import AgentRecipe, Grid2OpAgent, recipe_from
 from agents.grid2op_agent.player import Player
-from agents.grid2op_agent.scores import open_folder
-from agents.grid2op_agent.scores import score_l2rpn_2020
-from agents.runs import RunFolder
-from envs.grid2op_state import observed_state
-from envs.observed_grid import ObservedPowerGrid
-from envs.power_grid import PowerGridEnv
-from envs.scenarios import export
-from envs.scenarios import make_grid2op
-from tests.agents.grid2op_excerpts import CALM
-from tests.agents.grid2op_excerpts import STRESSED
-from tests.agents.grid2op_excerpts import Excerpts
-from tests.agents.grid2op_recipes import ACTIONS
-from tests.agents.grid2op_recipes import SMALL_MUZERO
-from tests.agents.grid2op_recipes import play_ourselves
-from tests.agents.grid2op_recipes import recipes
-from tests.agents.grid2op_recipes import with_weights
+from agents.grid2op_agent.scores import open_folder, score_l2rpn_2020
+from agents.runs.folder import RunFolder
+from agents.runs.saved_configs import plain
+from envs.reference.grid2op_state import observed_state
+from envs.reference.observed_grid import ObservedPowerGrid
+from envs.reference.power_grid import PowerGridEnv
+from envs.scenarios import export_scenarios, make_grid2op
+from tests.agents.grid2op_excerpts import CALM, STRESSED, Excerpts
+from tests.agents.grid2op_recipes import (
+    ACTIONS,
+    SMALL_MUZERO,
+    play_ourselves,
+    recipes,
+    with_weights,
+)
 
 RECIPES = recipes()
 RANDOM = RECIPES["random"]
@@ -48,7 +43,9 @@ RANDOM = RECIPES["random"]
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     names = (STRESSED[0], CALM)
-    made = open_folder(export(Excerpts(), tmp_path_factory.mktemp("two") / "two", names=names))
+    made = open_folder(
+        export_scenarios(Excerpts(), tmp_path_factory.mktemp("two") / "two", names=names)
+    )
     yield made
     made.close()
 

@@ -11,18 +11,10 @@ import numpy as np
 import pytest
 
 from agents.grid2op_agent.__main__ import main
-from agents.grid2op_agent.scores import open_folder
-from agents.grid2op_agent.scores import score_l2rpn_2020
-from envs.scenarios import RecombinedSource
-from envs.scenarios import export
-from tests.agents.grid2op_excerpts import CALM
-from tests.agents.grid2op_excerpts import STEPS
-from tests.agents.grid2op_excerpts import STRESSED
-from tests.agents.grid2op_excerpts import Excerpts
-from tests.agents.grid2op_recipes import assert_same_play
-from tests.agents.grid2op_recipes import play_in_runner
-from tests.agents.grid2op_recipes import play_ourselves
-from tests.agents.grid2op_recipes import recipes
+from agents.grid2op_agent.scores import open_folder, score_l2rpn_2020
+from envs.scenarios import RecombinedSource, export_scenarios
+from tests.agents.grid2op_excerpts import CALM, STEPS, STRESSED, Excerpts
+from tests.agents.grid2op_recipes import assert_same_play, play_in_runner, play_ourselves, recipes
 
 RECIPES = recipes()
 FEW = (STRESSED[0], CALM)
@@ -30,7 +22,9 @@ FEW = (STRESSED[0], CALM)
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    env = open_folder(export(Excerpts(), tmp_path_factory.mktemp("few") / "few", names=FEW))
+    env = open_folder(
+        export_scenarios(Excerpts(), tmp_path_factory.mktemp("few") / "few", names=FEW)
+    )
     yield env
     env.close()
 
@@ -47,7 +41,7 @@ def test_runner_plays_as_our_own_loop_does(name: str, scenario: str, few: Any) -
 def test_the_command_prints_grid2ops_score(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = export(Excerpts(), tmp_path / "one", names=STRESSED[:1])
+    folder = export_scenarios(Excerpts(), tmp_path / "one", names=STRESSED[:1])
     main(["score", str(folder), "agent=greedy", "wrappers=gated"])
     shown = capsys.readouterr().out
     row = re.search(rf"(?m)^{STRESSED[0]} +(\S+)  60 of 60$", shown)
@@ -61,7 +55,7 @@ def test_the_command_prints_grid2ops_score(
 def test_runner_agrees_on_ten_stressed_pieces(
     name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = export(Excerpts(), tmp_path_factory.mktemp("ten") / "ten", names=STRESSED)
+    folder = export_scenarios(Excerpts(), tmp_path_factory.mktemp("ten") / "ten", names=STRESSED)
     env = open_folder(folder)
     side_by_side = 4 if name in ("greedy", "muzero") else 1
     ours = play_ourselves(RECIPES[name], Excerpts(), STRESSED, num_envs=side_by_side)
@@ -71,7 +65,7 @@ def test_runner_agrees_on_ten_stressed_pieces(
 
 @pytest.mark.slow
 def test_grid2ops_score_of_doing_nothing_is_zero(tmp_path: Path) -> None:
-    folder = export(Excerpts(), tmp_path / "two", names=FEW)
+    folder = export_scenarios(Excerpts(), tmp_path / "two", names=FEW)
     scores = score_l2rpn_2020(RECIPES["do nothing"], folder)
     assert [(one.scenario, one.score, one.steps) for one in scores] == [
         (STRESSED[0], 0.0, 15),
@@ -82,7 +76,9 @@ def test_grid2ops_score_of_doing_nothing_is_zero(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def months(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     names = RecombinedSource().names("test")[:10]
-    folder = export(RecombinedSource(), tmp_path_factory.mktemp("months") / "ten", names=names)
+    folder = export_scenarios(
+        RecombinedSource(), tmp_path_factory.mktemp("months") / "ten", names=names
+    )
     env = open_folder(folder)
     yield env
     env.close()

@@ -11,16 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.grid2op_agent import AgentRecipe
-from agents.grid2op_agent import read_submission
-from agents.grid2op_agent import recipe_from
-from agents.grid2op_agent import write_submission
+from agents.grid2op_agent import AgentRecipe, read_submission, recipe_from, write_submission
 from agents.grid2op_agent.__main__ import main
-from envs.scenarios import export
-from tests.agents.grid2op_excerpts import STRESSED
-from tests.agents.grid2op_excerpts import Excerpts
-from tests.agents.grid2op_recipes import play_ourselves
-from tests.agents.grid2op_recipes import recipes
+from envs.scenarios import export_scenarios
+from tests.agents.grid2op_excerpts import STRESSED, Excerpts
+from tests.agents.grid2op_recipes import play_ourselves, recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +52,7 @@ def test_a_copied_folder_plays_in_a_fresh_process(muzero: AgentRecipe, tmp_path:
     written = write_submission(muzero, tmp_path / "mine" / "submission")
     shutil.copytree(written, tmp_path / "theirs" / "submission")
     shutil.rmtree(tmp_path / "mine")
-    folder = export(Excerpts(), tmp_path / "piece", names=STRESSED[:1])
+    folder = export_scenarios(Excerpts(), tmp_path / "piece", names=STRESSED[:1])
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     subprocess.run(

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from agents import evaluate
-from agents import train
-from agents.commands import run_guarded
+from agents.commands import evaluate, train
+from agents.commands.command_line import run_guarded
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,8 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from agents import evaluate
-from agents import train
-from agents.paths import as_argument
-from agents.paths import folder_name
-from agents.paths import given_path
-from agents.paths import given_text
+from agents.commands import evaluate, train
+from agents.runs.paths import as_argument, folder_name, given_path, given_text
 
 ODD = (
     *("plain", "/tmp/a-b_c.d/2026-12-01_11-13-16", "données", "run (1)", "~/x", "a b", "a,b"),

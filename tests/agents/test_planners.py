@@ -9,21 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.baselines import Greedy2Agent
-from agents.baselines import GreedyAgent
 from agents.environments import EnvironmentFactory
-from agents.power_grid import N1Agent
-from agents.power_grid import PlannerAgent
+from agents.power_grid.baselines import Greedy2Agent, GreedyAgent
 from agents.power_grid.beam import BeamSearch
+from agents.power_grid.n1 import N1Agent
+from agents.power_grid.planner import PlannerAgent
 from agents.power_grid.prevention import Prevention
 from agents.power_grid.screening import Screening
 from envs.asking import lines_at_risk
-from envs.lightsim.rollouts import ForecastRollouts
-from envs.lightsim.rollouts import Rollouts
-from envs.lightsim.rollouts import Steps
+from envs.fast.grids import GridSave
+from envs.fast.rollouts import ForecastRollouts, Rollouts, Steps
+from envs.fast.vector import PowerGridVectorEnv
 from envs.scenarios import Scenario
-from envs.vector import PowerGridVectorEnv
-from envs.vector_grids import GridSave
 
 ATTACKED = {"opponent": "rl4pnc", "split": "val", "idle_gate": 0.95, "ask_every": 6}
 KINDS = (N1Agent, PlannerAgent, GreedyAgent, Greedy2Agent)

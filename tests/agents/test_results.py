@@ -6,12 +6,10 @@ import csv
 import json
 import logging
 import sys
-from dataclasses import fields
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import matplotlib
@@ -19,32 +17,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents import evaluate
+from agents.commands import evaluate
 from agents.environments import EnvironmentFactory
-from agents.evaluation import Trace
-from agents.evaluation import plan_episodes
-from agents.plots import write_plots
-from agents.results import EpisodeRecord
-from agents.results import Incident
-from agents.results import Protocol
-from agents.results import Setting
-from agents.results import describe_protocol
-from agents.results import estimate
-from agents.results import explain_difference
-from agents.results import log_metrics
-from agents.results import read_results
-from agents.results import summarize
-from agents.results import write_results
-from agents.results.files import parse_results
-from agents.results.files import to_json
-from agents.results.pairs import compare_results
-from agents.results.pairs import to_markdown
-from agents.results.tables import format_table
-from agents.results.tables import tell_incidents
+from agents.evaluation import (
+    EpisodeRecord,
+    Incident,
+    Protocol,
+    Setting,
+    Trace,
+    describe_protocol,
+    estimate,
+    explain_difference,
+    log_metrics,
+    plan_episodes,
+    read_results,
+    summarize,
+    write_results,
+)
+from agents.evaluation.pairs import compare_results, to_markdown
+from agents.evaluation.result_files import parse_results, to_json
+from agents.evaluation.tables import format_table, tell_incidents
+from agents.pictures.plots import write_plots
 from envs.scenarios import make_source
-from tests.agents.result_makers import PROTOCOL
-from tests.agents.result_makers import episode
-from tests.agents.result_makers import result
+from tests.agents.result_makers import PROTOCOL, episode, result
 
 OTHER = replace(PROTOCOL, idle_gate=None, versions=(Setting(name="grid2op", value="1.12.7"),))
 

@@ -8,16 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents.commands import plain
-from agents.loggers import CompositeLogger
-from agents.loggers import CsvLogger
-from agents.loggers import ProgressLogger
-from agents.loggers import RunInfo
-from agents.loggers import WandbLogger
-from agents.runs import RunFolder
+from agents.runs.folder import RunFolder
+from agents.runs.loggers import CompositeLogger, CsvLogger, ProgressLogger, RunInfo, WandbLogger
+from agents.runs.saved_configs import plain
 
 
 def info(folder: Path, *, resumed_at: int | None = None) -> RunInfo:

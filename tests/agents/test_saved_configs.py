@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents.commands import plain
-from agents.saved_configs import adopt
-from agents.saved_configs import change_saved
-from agents.saved_configs import with_absolute_paths
-from agents.saved_configs import with_present_names
+from agents.runs.saved_configs import (
+    adopt,
+    change_saved,
+    plain,
+    with_absolute_paths,
+    with_present_names,
+)
 from envs import make_source
 from envs.scenarios import make_grid2op
 from envs.scenarios.grids import grid_folder
@@ -69,7 +70,7 @@ def test_older_runs_are_read_by_todays_names() -> None:
     }
     assert with_present_names(saved) == {
         "agent": {"_target_": "agents.muzero.agent.MuZeroAgent"},
-        "logger": {"_target_": "agents.loggers.CsvLogger"},
+        "logger": {"_target_": "agents.runs.loggers.CsvLogger"},
         "weights": "some.pt",
     }
 

@@ -8,23 +8,23 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents import evaluate
-from agents.base import Agent
-from agents.baselines import DoNothingAgent
-from agents.commands import plain
-from agents.composition import build_agent
-from agents.composition import build_evaluation_factory
-from agents.composition import build_plan
-from agents.composition import probe_spaces
+from agents.agent import Agent
+from agents.commands import evaluate
+from agents.configuration.composition import (
+    build_agent,
+    build_evaluation_factory,
+    build_plan,
+    probe_spaces,
+)
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodePlan
 from agents.muzero.search import TreeRecord
-from agents.runs import RunFolder
-from agents.search_trees import action_texts
-from agents.search_trees import record_searches
+from agents.pictures.search_trees import action_texts, record_searches
+from agents.power_grid.baselines import DoNothingAgent
+from agents.runs.folder import RunFolder
+from agents.runs.saved_configs import plain
 
 OVERRIDES = (
     "network=mlp",

@@ -8,11 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.results import write_results
-from benchmarks.seeds import differences_over_seeds
-from benchmarks.seeds import estimate_over_seeds
-from benchmarks.seeds import read_one
-from benchmarks.seeds import scores_by_seed
+from agents.evaluation import write_results
+from benchmarks.seeds import differences_over_seeds, estimate_over_seeds, read_one, scores_by_seed
 from tests.agents.result_makers import result
 
 

@@ -14,19 +14,16 @@ import pytest
 import torch
 import yaml
 
-from agents import evaluate
 from agents import pretrained
-from agents import train
-from agents.baselines.ppo import PPOAgent
-from agents.baselines.ppo import trainer as ppo_trainer
-from agents.checkpoints import CheckpointFolder
-from agents.checkpoints import read_checkpoint
+from agents.commands import evaluate, train
+from agents.evaluation import EvaluationResult, read_results
 from agents.grid2op_agent import read_submission
 from agents.grid2op_agent.__main__ import main as grid2op_main
-from agents.results import EvaluationResult
-from agents.results import read_results
-from agents.runs import RunFolder
-from agents.weights import find_weights
+from agents.ppo import PPOAgent
+from agents.ppo import trainer as ppo_trainer
+from agents.runs.checkpoints import CheckpointFolder, read_checkpoint
+from agents.runs.folder import RunFolder
+from agents.runs.weights import find_weights
 from tests.agents import test_baselines_ppo as ppo
 from tests.agents.test_commands import TINY
 from tests.agents.test_evaluation import without_times
@@ -47,7 +44,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short, finished run, with a network that is nobody's default."""
     folder = tmp_path_factory.mktemp("trained")
     subprocess.run(
-        [sys.executable, "-m", "agents.train", *TINY, "agent.network.state_size=12", "folder=run"],
+        [
+            sys.executable,
+            "-m",
+            "agents.commands.train",
+            *TINY,
+            "agent.network.state_size=12",
+            "folder=run",
+        ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.actions import ActionCatalogue
-from envs.grid2op_state import grid_layout
-from envs.grid2op_state import grid_state
+from envs.grid.actions import ActionCatalogue
+from envs.grid.state import GridLayout, GridState
+from envs.reference.grid2op_state import grid_layout, grid_state
 from envs.scenarios import make_grid2op
-from envs.state import GridLayout
-from envs.state import GridState
 
 SANDBOX = "l2rpn_case14_sandbox"
 ONE_AT_A_TIME = {"MAX_SUB_CHANGED": 1, "MAX_LINE_STATUS_CHANGED": 1}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from envs.power_grid import PowerGridEnv
-from envs.state import GridState
-from envs.state import Lookahead
-from envs.vector import PowerGridVectorEnv
+from envs.fast.vector import PowerGridVectorEnv
+from envs.grid.state import GridState, Lookahead
+from envs.reference.power_grid import PowerGridEnv
 
 RELATIVE = 1e-4  # of flows, voltages, angles
 LEAST = 1e-2  # below it a number counts as this much: MW, MVAr, kV, A, degrees

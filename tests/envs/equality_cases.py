@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tests.envs.equality import Policy
-from tests.envs.equality import about_lines
-from tests.envs.equality import anything
-from tests.envs.equality import greedy
-from tests.envs.equality import legal
-from tests.envs.equality import lines_kept_out
-from tests.envs.equality import nothing
-from tests.envs.equality import now_and_then
+from tests.envs.equality import (
+    Policy,
+    about_lines,
+    anything,
+    greedy,
+    legal,
+    lines_kept_out,
+    nothing,
+    now_and_then,
+)
 
 COOLDOWNS = {"NB_TIMESTEP_COOLDOWN_LINE": 3, "NB_TIMESTEP_COOLDOWN_SUB": 3}
 LOOSE = {**COOLDOWNS, "MAX_SUB_CHANGED": 2, "MAX_LINE_STATUS_CHANGED": 2}

@@ -12,19 +12,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from agents.commands import OneLineParser
-from agents.commands import run_guarded
-from agents.commands import whole_number
-from tests.envs.equality import Compared
-from tests.envs.equality import Policy
-from tests.envs.equality import about_lines
-from tests.envs.equality import compare
-from tests.envs.equality import now_and_then
-from tests.envs.equality_cases import ATTACKED
-from tests.envs.equality_cases import CASES
-from tests.envs.equality_cases import GATED
-from tests.envs.equality_cases import OPPONENTS
-from tests.envs.equality_cases import OTHER_GRIDS
+from agents.commands.command_line import OneLineParser, run_guarded, whole_number
+from tests.envs.equality import Compared, Policy, about_lines, compare, now_and_then
+from tests.envs.equality_cases import ATTACKED, CASES, GATED, OPPONENTS, OTHER_GRIDS
 
 
 def _runs(states: int, opponent: str) -> Iterator[tuple[str, Policy, int, dict[str, Any]]]:

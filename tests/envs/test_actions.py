@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 from grid2op.gym_compat import DiscreteActSpace
 
-from envs.actions import ActionCatalogue
-from envs.grid2op_state import grid_layout
+from envs.grid.actions import ActionCatalogue
+from envs.reference.grid2op_state import grid_layout
 from envs.scenarios import make_grid2op
-from tests.envs.conftest import ONE_AT_A_TIME
-from tests.envs.conftest import SANDBOX
-from tests.envs.conftest import stack
-from tests.envs.conftest import state_of
+from tests.envs.conftest import ONE_AT_A_TIME, SANDBOX, stack, state_of
 
 KINDS = ["set_bus", "change_bus", "set_line_status", "change_line_status"]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -13,21 +11,22 @@ import numpy as np
 import pytest
 
 import envs
-from envs.observed_grid import ObservedPowerGrid
-from envs.power_grid import PowerGridEnv
-from envs.prototypes import new_grid2op
-from envs.scenarios import BundledSource
-from envs.scenarios import DatasetSource
-from envs.scenarios import RecombinedSource
-from envs.scenarios import Scenario
-from envs.scenarios import VariedSource
-from envs.scenarios import export
-from envs.scenarios import make_grid2op
-from envs.scenarios import make_source
-from envs.scenarios import set_scenario
-from envs.vector import PowerGridVectorEnv
-from envs.wrappers import IdleGate
-from envs.wrappers import ReconnectLines
+from envs.fast.vector import PowerGridVectorEnv
+from envs.reference.observed_grid import ObservedPowerGrid
+from envs.reference.power_grid import PowerGridEnv
+from envs.reference.prototypes import new_grid2op
+from envs.reference.wrappers import IdleGate, ReconnectLines
+from envs.scenarios import (
+    BundledSource,
+    DatasetSource,
+    RecombinedSource,
+    Scenario,
+    VariedSource,
+    export_scenarios,
+    make_grid2op,
+    make_source,
+    set_scenario,
+)
 
 NAN = float("nan")
 
@@ -66,7 +65,7 @@ def make_vec(**options: Any) -> Any:
         ({"reward": 3}, "unknown reward 3"),
         ({"reward": ["l2rpn"]}, "unknown reward"),
         ({"reward": "Reward"}, "unknown reward 'Reward'; did you mean"),
-        ({"reward": "envs.rewards:Reward"}, "is no class; expected one such as MarginReward"),
+        ({"reward": "envs.grid.rewards:Reward"}, "is no class; expected one such as MarginReward"),
         ({"reward": "BaseReward"}, "unknown reward 'BaseReward'; did you mean"),
         ({"reward": "CombinedReward"}, "unknown reward 'CombinedReward'"),
         ({"split": "all"}, "unknown split 'all'"),
@@ -118,7 +117,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         made.append(env)
         return env
 
-    monkeypatch.setattr("envs.power_grid.new_grid2op", open_one)
+    monkeypatch.setattr("envs.reference.power_grid.new_grid2op", open_one)
     return made
 
 
@@ -149,7 +148,7 @@ def test_grids_seen_in_another_environment_are_not_left_open(opened: list[Any]):
 
 def test_grids_of_a_refused_vector_environment_are_closed(monkeypatch: pytest.MonkeyPatch):
     closed = Mock()
-    monkeypatch.setattr("envs.vector_grids.Grids.close", closed)
+    monkeypatch.setattr("envs.fast.grids.Grids.close", closed)
     with pytest.raises(ValueError, match="unknown reward 'l2rpm'"):
         PowerGridVectorEnv(2, planning_reward="l2rpm")
     assert closed.call_count == 1  # with worker processes it ends them
@@ -265,7 +264,7 @@ def test_sources_refuse_other_arguments(tmp_path: Any):
     with pytest.raises(ValueError, match="unknown scenarios 3"):
         make_source(3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="is there 2 times"):
-        export(BundledSource(), tmp_path / "x", names=["sandbox-0000", "sandbox-0000"])
+        export_scenarios(BundledSource(), tmp_path / "x", names=["sandbox-0000", "sandbox-0000"])
     with pytest.raises(ValueError, match="grid must be a name or a folder"):
         envs.grid_blueprint(5)  # pyright: ignore[reportArgumentType]
 

@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 
 from envs.asking import lines_at_risk
+from envs.fast.vector import PowerGridVectorEnv
 from envs.opponents import make_opponent
-from envs.vector import PowerGridVectorEnv
-from tests.envs.equality import compare
-from tests.envs.equality import greedy
-from tests.envs.equality import nothing
-from tests.envs.equality_cases import OPPONENTS
-from tests.envs.equality_cases import UNPROTECTED
+from tests.envs.equality import compare, greedy, nothing
+from tests.envs.equality_cases import OPPONENTS, UNPROTECTED
 
 LINES = ("3_4_6", "11_12_13", "3_6_15", "3_8_16", "6_8_19")
 CASES: dict[str, dict[str, Any]] = {

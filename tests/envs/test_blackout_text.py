@@ -8,11 +8,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs.blackout_text import after_cascade
-from envs.blackout_text import first_line
-from envs.power_grid import PowerGridEnv
+from envs.fast.vector import PowerGridVectorEnv
+from envs.grid.blackout_text import after_cascade, first_line
+from envs.reference.power_grid import PowerGridEnv
 from envs.scenarios import make_source
-from envs.vector import PowerGridVectorEnv
 
 NAMES = make_source("recombined").names("test")[:2]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from envs import PowerGridEnv
-from envs.connectivity import Connectivity
-from envs.state import GridLayout
+from envs.grid.connectivity import Connectivity
+from envs.grid.state import GridLayout
 
 
 def by_networkx(layout: GridLayout, topology: np.ndarray) -> bool:

@@ -14,8 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 import envs
-from envs.wrappers import IdleGate
-from envs.wrappers import ReconnectLines
+from envs.reference.wrappers import IdleGate, ReconnectLines
 
 
 @pytest.mark.parametrize(

@@ -14,20 +14,17 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from grid2op.Action import PowerlineSetAction
-from grid2op.Opponent import BaseActionBudget
-from grid2op.Opponent import RandomLineOpponent
+from grid2op.Opponent import BaseActionBudget, RandomLineOpponent
 from gymnasium.wrappers import vector as wrappers
 
-from envs.lightsim import grid_template
+from envs.fast import grid_template
+from envs.fast.vector import PowerGridVectorEnv
 from envs.make import make_power_grid
-from envs.observed_grid import ObservedPowerGrid
-from envs.power_grid import PARAMETERS
-from envs.power_grid import PowerGridEnv
+from envs.reference.observed_grid import ObservedPowerGrid
+from envs.reference.power_grid import PARAMETERS, PowerGridEnv
 from envs.scenarios import make_source
-from envs.vector import PowerGridVectorEnv
 from tests.conftest import ROOT
-from tests.copies import WAYS
-from tests.copies import same
+from tests.copies import WAYS, same
 
 B = 4
 OPTIONS: dict[str, Any] = {"scenarios": "bundled", "start": "random"}

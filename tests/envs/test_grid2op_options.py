@@ -8,25 +8,20 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from grid2op.Action import PlayableAction
-from grid2op.Action import PowerlineSetAction
-from grid2op.Action import TopologySetAction
+from grid2op.Action import PlayableAction, PowerlineSetAction, TopologySetAction
 from grid2op.Chronics import ChangeNothing
 from grid2op.MakeEnv.get_default_env_kwargs import ERR_MSG_KWARGS
 from grid2op.Observation import NoisyObservation
-from grid2op.Opponent import BaseActionBudget
-from grid2op.Opponent import RandomLineOpponent
+from grid2op.Opponent import BaseActionBudget, RandomLineOpponent
 from grid2op.Parameters import Parameters
 from grid2op.Reward import L2RPNReward
-from grid2op.Rules import AlwaysLegal
-from grid2op.Rules import DefaultRules
+from grid2op.Rules import AlwaysLegal, DefaultRules
 from lightsim2grid import LightSimBackend
 
-from envs.grid2op_options import COVERED
-from envs.grid2op_options import check_grid2op_options
-from envs.power_grid import PowerGridEnv
+from envs.fast.vector import PowerGridVectorEnv
+from envs.reference.grid2op_options import COVERED, check_grid2op_options
+from envs.reference.power_grid import PowerGridEnv
 from envs.scenarios.grids import grid_folder
-from envs.vector import PowerGridVectorEnv
 
 OPPONENT: dict[str, Any] = {
     "opponent_class": RandomLineOpponent,

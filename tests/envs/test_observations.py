@@ -8,16 +8,11 @@ import numpy as np
 import pytest
 from grid2op.gym_compat import BoxGymObsSpace
 
-from envs.actions import ActionCatalogue
-from envs.observation_graph import GraphEncoder
-from envs.observations import OBSERVATIONS
-from envs.observations import FeaturesEncoder
-from envs.observations import FullEncoder
-from envs.observations import make_encoder
-from envs.state import GridLayout
-from envs.state import GridState
-from tests.envs.conftest import stack
-from tests.envs.conftest import state_of
+from envs.grid.actions import ActionCatalogue
+from envs.grid.observation_graph import GraphEncoder
+from envs.grid.observations import OBSERVATIONS, FeaturesEncoder, FullEncoder, make_encoder
+from envs.grid.state import GridLayout, GridState
+from tests.envs.conftest import stack, state_of
 
 Walk = list[tuple[GridState, np.ndarray]]
 

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec
 
-from envs.opponents import OPPONENTS
-from envs.opponents import AreaOpponent
-from envs.opponents import Attacker
-from envs.opponents import RandomOpponent
-from envs.opponents import WeightedOpponent
-from envs.opponents import make_opponent
-from envs.power_grid import PowerGridEnv
-from envs.vector import PowerGridVectorEnv
+from envs.fast.vector import PowerGridVectorEnv
+from envs.opponents import (
+    OPPONENTS,
+    AreaOpponent,
+    Attacker,
+    RandomOpponent,
+    WeightedOpponent,
+    make_opponent,
+)
+from envs.reference.power_grid import PowerGridEnv
 from tests.envs.equality import assert_identical
 from tests.envs.equality_cases import OPPONENTS as KINDS
 from tests.envs.equality_cases import UNPROTECTED

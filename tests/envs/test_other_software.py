@@ -17,8 +17,8 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.monitor import Monitor
 
 from agents.environments import EnvironmentFactory
-from envs.power_grid import PowerGridEnv
-from envs.vector import PowerGridVectorEnv
+from envs.fast.vector import PowerGridVectorEnv
+from envs.reference.power_grid import PowerGridEnv
 
 OPTIONS: dict[str, Any] = {"scenarios": "bundled"}
 

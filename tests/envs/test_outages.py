@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.power_grid import PowerGridEnv
-from envs.vector import PowerGridVectorEnv
+from envs.fast.vector import PowerGridVectorEnv
+from envs.reference.power_grid import PowerGridEnv
 from tests.envs.equality import assert_identical
 
 

@@ -9,11 +9,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs.lightsim.planning import ForecastPlanner
-from envs.lightsim.planning import hold_forecast
-from envs.scenarios import Scenario
-from envs.scenarios import make_source
-from envs.vector import PowerGridVectorEnv
+from envs.fast.forecast_planner import ForecastPlanner, hold_forecast
+from envs.fast.vector import PowerGridVectorEnv
+from envs.scenarios import Scenario, make_source
 
 B = 4
 SANDBOX = "l2rpn_case14_sandbox"

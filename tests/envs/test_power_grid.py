@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from grid2op.gym_compat import BoxGymObsSpace
-from gymnasium.error import ClosedEnvironmentError
-from gymnasium.error import ResetNeeded
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
-from envs.power_grid import PowerGridEnv
-from envs.scenarios import make_grid2op
-from envs.scenarios import set_scenario
-from tests.envs.conftest import ONE_AT_A_TIME
-from tests.envs.conftest import SANDBOX
+from envs.reference.power_grid import PowerGridEnv
+from envs.scenarios import make_grid2op, set_scenario
+from tests.envs.conftest import ONE_AT_A_TIME, SANDBOX
 
 DISCONNECT = 387  # action: disconnect line 0; + line
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from envs import process_setup
+from powergrid_muzero import process_setup
 from tests.conftest import ROOT
 from tests.unprivileged import bound_by_permissions
 
@@ -24,6 +24,8 @@ import os
 import envs
 import matplotlib
 
+envs.PowerGridVectorEnv  # compiles
+
 for found in (envs.__file__, matplotlib.get_cachedir(), os.environ["MPLBACKEND"]):
     print(found)
 """
@@ -31,7 +33,9 @@ for found in (envs.__file__, matplotlib.get_cachedir(), os.environ["MPLBACKEND"]
 
 def test_a_read_only_installation_without_home_and_backend_imports(tmp_path: Path) -> None:
     site, home, temporary = tmp_path / "site", tmp_path / "home", tmp_path / "temporary"
-    shutil.copytree(ROOT / "envs", site / "envs", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("envs", "powergrid_muzero"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, site / package, ignore=ignored)
     home.mkdir()
     temporary.mkdir()
     for folder, names, files in (*os.walk(site), *os.walk(home)):
@@ -62,7 +66,7 @@ def test_a_read_only_installation_without_home_and_backend_imports(tmp_path: Pat
         "agg" if importlib.util.find_spec("matplotlib_inline") is None else _NOTEBOOK,
     ]
     assert own.stat().st_mode & 0o777 == 0o700
-    assert list(own.glob("numba/envs_*"))
+    assert list(own.glob("numba/grid_*"))
 
 
 def test_a_folder_of_somebody_else_is_not_used(

@@ -8,18 +8,12 @@ import grid2op.Reward
 import numpy as np
 import pytest
 
-from envs.actions import ActionCatalogue
-from envs.grid2op_state import grid_layout
-from envs.rewards import StepOutcome
-from envs.rewards import find_grid2op_reward
-from envs.rewards import make_reward
+from envs.grid.actions import ActionCatalogue
+from envs.grid.rewards import StepOutcome, find_grid2op_reward, make_reward
+from envs.grid.state import GridLayout, GridState
+from envs.reference.grid2op_state import grid_layout
 from envs.scenarios import make_grid2op
-from envs.state import GridLayout
-from envs.state import GridState
-from tests.envs.conftest import ONE_AT_A_TIME
-from tests.envs.conftest import SANDBOX
-from tests.envs.conftest import stack
-from tests.envs.conftest import state_of
+from tests.envs.conftest import ONE_AT_A_TIME, SANDBOX, stack, state_of
 
 Played = list[tuple[GridState, StepOutcome, float, float]]
 
@@ -119,17 +113,22 @@ def test_names(layout: GridLayout):
 
 
 def test_a_class_of_any_module_is_a_reward(layout: GridLayout):
-    ours, theirs = "envs.rewards:MarginReward", "grid2op.Reward:EpisodeDurationReward"
+    ours, theirs = "envs.grid.rewards:MarginReward", "grid2op.Reward:EpisodeDurationReward"
     assert type(make_reward(ours, layout)) is type(make_reward("margin", layout))
     assert find_grid2op_reward(ours) is None
     assert find_grid2op_reward(theirs) is grid2op.Reward.EpisodeDurationReward
     with pytest.raises(ValueError, match="only PowerGridEnv"):
         make_reward(theirs, layout)
-    for wrong in ("envs.rewords:MarginReward", "envs.rewards:Margin", ":MarginReward", "envs:"):
+    for wrong in (
+        "envs.rewords:MarginReward",
+        "envs.grid.rewards:Margin",
+        ":MarginReward",
+        "envs:",
+    ):
         with pytest.raises(ValueError, match=f"reward '{wrong}' cannot be imported"):
             make_reward(wrong, layout)
     with pytest.raises(ValueError, match="is no class"):
-        make_reward("envs.rewards:make_reward", layout)
+        make_reward("envs.grid.rewards:make_reward", layout)
 
 
 def test_no_costs_no_redispatch_cost(layout: GridLayout):

@@ -9,12 +9,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs.lightsim.effects import Effects
-from envs.lightsim.rollouts import ForecastRollouts
-from envs.lightsim.rollouts import Rollouts
-from envs.lightsim.rollouts import Steps
-from envs.state import GridState
-from envs.vector import PowerGridVectorEnv
+from envs.fast.effects import Effects
+from envs.fast.rollouts import ForecastRollouts, Rollouts, Steps
+from envs.fast.vector import PowerGridVectorEnv
+from envs.grid.state import GridState
 from tests.envs.equality import assert_identical
 
 COOLDOWNS = {"NB_TIMESTEP_COOLDOWN_SUB": 2, "NB_TIMESTEP_COOLDOWN_LINE": 3}

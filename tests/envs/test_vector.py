@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -12,21 +11,17 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from agents.environments import EnvironmentFactory
-from agents.environments import ResumableVectorEnv
-from envs.lightsim import grid_template
-from envs.lightsim.effects import Effects
-from envs.lightsim.memory import ScenarioRows
-from envs.lightsim.planning import hold_forecast
-from envs.lightsim.power_flow import Columns
-from envs.lightsim.power_flow import PowerFlow
-from envs.lightsim.template import GridTemplate
-from envs.power_grid import PARAMETERS
-from envs.scenarios import BundledSource
-from envs.scenarios import Scenario
-from envs.scenarios import make_source
-from envs.vector import PowerGridVectorEnv
-from envs.vector_grids import Grids
+from agents.environments import EnvironmentFactory, ResumableVectorEnv
+from envs.fast import grid_template
+from envs.fast.effects import Effects
+from envs.fast.forecast_planner import hold_forecast
+from envs.fast.grids import Grids
+from envs.fast.memory import ScenarioRows
+from envs.fast.power_flow import Columns, PowerFlow
+from envs.fast.template import GridTemplate
+from envs.fast.vector import PowerGridVectorEnv
+from envs.reference.power_grid import PARAMETERS
+from envs.scenarios import BundledSource, Scenario, make_source
 from tests.envs.conftest import stack
 
 OPTIONS: dict[str, Any] = {

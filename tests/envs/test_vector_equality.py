@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from envs.vector import PowerGridVectorEnv
-from tests.envs.equality import compare
-from tests.envs.equality import now_and_then
-from tests.envs.equality_cases import ATTACKED
-from tests.envs.equality_cases import CASES
-from tests.envs.equality_cases import GATED
-from tests.envs.equality_cases import OPPONENTS
-from tests.envs.equality_cases import OTHER_GRIDS
+from envs.fast.vector import PowerGridVectorEnv
+from tests.envs.equality import compare, now_and_then
+from tests.envs.equality_cases import ATTACKED, CASES, GATED, OPPONENTS, OTHER_GRIDS
 
 STATES = 20_000
 

@@ -17,9 +17,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs.scenarios import BundledSource
-from envs.scenarios import Scenario
-from envs.vector import PowerGridVectorEnv
+from envs.fast.vector import PowerGridVectorEnv
+from envs.scenarios import BundledSource, Scenario
 from tests.envs.equality import assert_identical
 
 GATED: dict[str, Any] = {"scenarios": "bundled", "idle_gate": 0.9, "reconnect_lines": True}
@@ -187,7 +186,7 @@ def _kill_later(pid: int) -> None:
 def test_workers_end_with_the_main_process():
     script = (
         "import os, signal, sys\n"
-        "from envs.vector import PowerGridVectorEnv\n"
+        "from envs.fast.vector import PowerGridVectorEnv\n"
         "if __name__ == '__main__':\n"
         "    env = PowerGridVectorEnv(2, num_workers=2, scenarios='bundled')\n"
         "    print(*env.worker_pids, flush=True)\n"
@@ -208,7 +207,7 @@ def test_workers_end_with_the_main_process():
 def test_a_script_without_a_guard_is_told_so(tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from envs.vector import PowerGridVectorEnv\nPowerGridVectorEnv(2, num_workers=1)\n"
+        "from envs.fast.vector import PowerGridVectorEnv\nPowerGridVectorEnv(2, num_workers=1)\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)],
@@ -227,7 +226,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path):
 def test_a_program_from_standard_input_is_told_so():
     done = subprocess.run(
         [sys.executable, "-"],
-        input="from envs.vector import PowerGridVectorEnv\nPowerGridVectorEnv(2, num_workers=2)\n",
+        input="import envs\nenvs.PowerGridVectorEnv(2, num_workers=2)\n",
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs.power_grid import PowerGridEnv
-from envs.wrappers import IdleGate
-from envs.wrappers import ReconnectLines
+from envs.reference.power_grid import PowerGridEnv
+from envs.reference.wrappers import IdleGate, ReconnectLines
 
 DISCONNECT = 387  # action: disconnect line 0; + line
 

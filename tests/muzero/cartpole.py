@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from agents.base import Agent
-from agents.base import TrainerSettings
-from agents.base import TrainingRun
+from agents.agent import Agent, TrainerSettings, TrainingRun
 from agents.environments import EnvironmentFactory
 from agents.muzero.agent import MuZeroAgent
 from agents.muzero.networks.mlp import MLPNetwork

@@ -6,8 +6,7 @@ streams of tests when logging is set up again. So nothing here imports either.
 
 from __future__ import annotations
 
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 

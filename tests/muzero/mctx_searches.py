@@ -16,9 +16,7 @@ import jax.numpy as jnp
 import mctx
 import numpy as np
 
-from tests.muzero.mctx_process import MctxResult
-from tests.muzero.mctx_process import MctxTree
-from tests.muzero.mctx_process import Tables
+from tests.muzero.mctx_process import MctxResult, MctxTree, Tables
 
 
 def search(

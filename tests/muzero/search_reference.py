@@ -7,8 +7,7 @@ masks that searches are tried with.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch

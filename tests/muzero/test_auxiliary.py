@@ -11,22 +11,22 @@ import pytest
 import torch
 from torch import nn
 
-from agents.base import TrainerSettings
+from agents.agent import TrainerSettings
 from agents.muzero.agent import MuZeroAgent
-from agents.muzero.auxiliary import AuxiliaryTarget
-from agents.muzero.auxiliary import Moment
+from agents.muzero.auxiliary import AuxiliaryTarget, Moment
 from agents.muzero.decision import Field
-from agents.muzero.networks import MLPNetwork
-from agents.muzero.networks import Unrolled
+from agents.muzero.networks import MLPNetwork, Unrolled
 from agents.muzero.replay import Batch
 from agents.muzero.teacher import Teacher
-from tests.muzero.cartpole import FACTORY
-from tests.muzero.cartpole import Memory
-from tests.muzero.cartpole import Rows
-from tests.muzero.cartpole import assert_same_weights
-from tests.muzero.cartpole import make_agent
-from tests.muzero.cartpole import make_run
-from tests.muzero.cartpole import weights
+from tests.muzero.cartpole import (
+    FACTORY,
+    Memory,
+    Rows,
+    assert_same_weights,
+    make_agent,
+    make_run,
+    weights,
+)
 from tests.muzero.test_teacher import Balance
 
 

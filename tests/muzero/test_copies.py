@@ -15,25 +15,18 @@ import torch
 from agents.environments import EnvironmentFactory
 from agents.muzero.decision import Field
 from agents.muzero.learner import Learner
-from agents.muzero.meter import Meter
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks import MLPNetwork
-from agents.muzero.search import GumbelSearch
-from agents.muzero.search import PUCTSearch
+from agents.muzero.pools import LocalPool, Round
+from agents.muzero.search import GumbelSearch, PUCTSearch
 from agents.muzero.self_play import SelfPlayGroup
-from agents.muzero.simulator_model import SimulatorPlanning
-from agents.muzero.workers import LocalPool
-from agents.muzero.workers import Round
+from agents.muzero.training_metrics import Meter
+from agents.power_grid.simulator_model import SimulatorPlanning
 from agents.power_grid.teacher import LookaheadTeacher
-from tests.copies import WAYS
-from tests.copies import by_shared_memory
-from tests.copies import same
+from tests.copies import WAYS, by_shared_memory, same
 from tests.muzero.search_reference import TableModel
-from tests.muzero.test_learner import network
-from tests.muzero.test_learner import random_batch
-from tests.muzero.test_replay import ACTIONS
-from tests.muzero.test_replay import make
-from tests.muzero.test_replay import put
+from tests.muzero.test_learner import network, random_batch
+from tests.muzero.test_replay import ACTIONS, make, put
 from tests.muzero.test_workers import make_group
 
 pytestmark = pytest.mark.filterwarnings("error")

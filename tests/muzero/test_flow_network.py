@@ -16,14 +16,16 @@ from agents.muzero.model import LearnedModel
 from agents.muzero.replay import Batch
 from agents.power_grid.flow import FlowNetwork
 from agents.power_grid.grid_tables import GridTables
-from agents.power_grid.lookaheads import ACTION
-from agents.power_grid.lookaheads import LOADING
-from agents.power_grid.lookaheads import NO_ACTION
-from agents.power_grid.lookaheads import LookaheadTarget
-from agents.power_grid.lookaheads import choose_lookaheads
+from agents.power_grid.lookaheads import (
+    ACTION,
+    LOADING,
+    NO_ACTION,
+    LookaheadTarget,
+    choose_lookaheads,
+)
 from agents.power_grid.potentials import Potentials
 from envs import grid_blueprint
-from envs.vector import PowerGridVectorEnv
+from envs.fast.vector import PowerGridVectorEnv
 from tests.muzero.test_learner import random_batch
 
 GRID = "l2rpn_case14_sandbox"

@@ -10,16 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from agents.muzero.decision import Decision
-from agents.muzero.decision import map_fields
+from agents.muzero.decision import Decision, map_fields
 from agents.muzero.learner import Learner
-from agents.muzero.networks import CategoricalCodec
-from agents.muzero.networks import MLPNetwork
-from agents.muzero.networks import MuZeroNetwork
-from agents.muzero.networks import ResidualNetwork
-from agents.muzero.replay import Batch
-from agents.muzero.replay import Replay
-from agents.muzero.replay import Targets
+from agents.muzero.networks import CategoricalCodec, MLPNetwork, MuZeroNetwork, ResidualNetwork
+from agents.muzero.replay import Batch, Replay, Targets
 from agents.muzero.schedules import Linear
 
 SGD = functools.partial(torch.optim.SGD, lr=0.01)

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from agents.muzero.model import LearnedModel
-from agents.muzero.networks import CategoricalCodec
-from agents.muzero.networks import MLPNetwork
-from agents.muzero.networks import ResidualNetwork
+from agents.muzero.networks import CategoricalCodec, MLPNetwork, ResidualNetwork
 
 
 @pytest.fixture(params=[MLPNetwork, ResidualNetwork])

@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents.commands import plain
-from agents.commands import run_guarded
-from agents.composition import build_agent
-from agents.composition import build_environment_factory
-from agents.composition import probe_spaces
-from agents.runs import RunFolder
+from agents.commands.command_line import run_guarded
+from agents.configuration.composition import build_agent, build_environment_factory, probe_spaces
+from agents.runs.folder import RunFolder
+from agents.runs.saved_configs import plain
 from benchmarks import model as benchmark
 
 

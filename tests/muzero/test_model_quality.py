@@ -10,29 +10,26 @@ import torch
 from scipy.stats import spearmanr
 
 from agents.evaluation import plan_episodes
-from agents.muzero.networks import MuZeroNetwork
-from agents.muzero.networks import ScalarCodec
-from agents.muzero.quality import Decisions
-from agents.muzero.quality import assess
-from agents.muzero.quality import best_actions
-from agents.muzero.quality import calibrate
-from agents.muzero.quality import end_probability
-from agents.muzero.quality import errors_by_depth
-from agents.muzero.quality import hits_best
-from agents.muzero.quality import judge_choices
-from agents.muzero.quality import judge_random
-from agents.muzero.quality import look_along
-from agents.muzero.quality import observed_returns
-from agents.muzero.quality import play_decisions
-from agents.muzero.quality import predict_actions
-from agents.muzero.quality import predict_roots
-from agents.muzero.quality import prediction_errors
-from agents.muzero.quality import rank_correlations
-from agents.muzero.targets import CONTINUING
-from agents.muzero.targets import CUT
-from agents.muzero.targets import TERMINATED
-from agents.muzero.targets import TRUNCATED
-from agents.muzero.targets import n_step_values
+from agents.model_quality import (
+    Decisions,
+    assess,
+    best_actions,
+    calibrate,
+    end_probability,
+    errors_by_depth,
+    hits_best,
+    judge_choices,
+    judge_random,
+    look_along,
+    observed_returns,
+    play_decisions,
+    predict_actions,
+    predict_roots,
+    prediction_errors,
+    rank_correlations,
+)
+from agents.muzero.networks import MuZeroNetwork, ScalarCodec
+from agents.muzero.targets import CONTINUING, CUT, TERMINATED, TRUNCATED, n_step_values
 from tests.muzero import cartpole
 
 NAN, INF = float("nan"), float("inf")

@@ -10,15 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from agents.muzero.networks import CategoricalCodec
-from agents.muzero.networks import MLPNetwork
-from agents.muzero.networks import MuZeroNetwork
-from agents.muzero.networks import ResidualNetwork
-from agents.muzero.networks import ScalarCodec
-from agents.muzero.networks import StateActionLinear
-from agents.muzero.networks import inverse_transform_value
-from agents.muzero.networks import min_max_normalize
-from agents.muzero.networks import transform_value
+from agents.muzero.networks import (
+    CategoricalCodec,
+    MLPNetwork,
+    MuZeroNetwork,
+    ResidualNetwork,
+    ScalarCodec,
+    StateActionLinear,
+    inverse_transform_value,
+    min_max_normalize,
+    transform_value,
+)
 
 NETWORKS = [MLPNetwork, ResidualNetwork]
 

@@ -13,21 +13,10 @@ import torch
 
 from agents.muzero.agent import MuZeroAgent
 from agents.muzero.model import LearnedModel
-from agents.muzero.networks import CategoricalCodec
-from agents.muzero.networks import MLPNetwork
-from agents.muzero.networks import MuZeroNetwork
-from agents.muzero.networks import ResidualNetwork
-from agents.muzero.search import GumbelSearch
-from agents.muzero.search import Pruning
-from agents.muzero.search import PUCTSearch
-from agents.muzero.search import TreeRecord
-from agents.muzero.search import to_svg
-from tests.muzero.cartpole import FACTORY
-from tests.muzero.cartpole import Memory
-from tests.muzero.cartpole import Rows
-from tests.muzero.cartpole import assert_same_weights
-from tests.muzero.cartpole import make_agent
-from tests.muzero.cartpole import make_run
+from agents.muzero.networks import CategoricalCodec, MLPNetwork, MuZeroNetwork, ResidualNetwork
+from agents.muzero.search import GumbelSearch, PUCTSearch, TreeRecord
+from agents.pictures.search_drawing import Pruning, to_svg
+from tests.muzero.cartpole import FACTORY, Memory, Rows, assert_same_weights, make_agent, make_run
 
 ACTIONS = 9
 ROOTS = 32

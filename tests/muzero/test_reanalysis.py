@@ -9,8 +9,7 @@ import torch
 from agents.muzero.decision import Decision
 from agents.muzero.reanalysis import reanalyse
 from agents.muzero.replay import Replay
-from agents.muzero.search import ModelOutput
-from agents.muzero.search import PUCTSearch
+from agents.muzero.search import ModelOutput, PUCTSearch
 from agents.muzero.targets import CONTINUING
 
 

@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from agents.muzero.decision import Decision
-from agents.muzero.decision import Field
-from agents.muzero.decision import empty_decisions
-from agents.muzero.decision import map_fields
-from agents.muzero.replay import Batch
-from agents.muzero.replay import Replay
+from agents.muzero.decision import Decision, Field, empty_decisions, map_fields
+from agents.muzero.replay import Batch, Replay
 from agents.muzero.sum_tree import SumTree
-from agents.muzero.targets import CUT
-from agents.muzero.targets import TERMINATED
-from agents.muzero.targets import TRUNCATED
+from agents.muzero.targets import CUT, TERMINATED, TRUNCATED
 
 ACTIONS = 6
 

@@ -4,11 +4,7 @@ import math
 
 import pytest
 
-from agents.muzero.schedules import Constant
-from agents.muzero.schedules import Exponential
-from agents.muzero.schedules import Linear
-from agents.muzero.schedules import Piecewise
-from agents.muzero.schedules import Schedule
+from agents.muzero.schedules import Constant, Exponential, Linear, Piecewise, Schedule
 
 TEMPERATURE = Piecewise((0.5, 0.75), (1.0, 0.5, 0.25))
 

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.muzero.search import GumbelSearch
-from agents.muzero.search import ModelOutput
-from agents.muzero.search import PUCTSearch
+from agents.muzero.search import GumbelSearch, ModelOutput, PUCTSearch
 from tests.muzero.search_reference import TableModel
 
 SEARCHES = [PUCTSearch, partial(GumbelSearch, max_considered=2)]

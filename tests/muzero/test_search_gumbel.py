@@ -7,8 +7,7 @@ import pytest
 
 from agents.muzero.search import GumbelSearch
 from agents.muzero.search.gumbel import considered_visits
-from tests.muzero.search_reference import TableModel
-from tests.muzero.search_reference import softmax
+from tests.muzero.search_reference import TableModel, softmax
 
 
 def run(search, model, roots, mask=None, *, seed=0, **options):

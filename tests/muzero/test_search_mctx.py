@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
-from agents.muzero.search import GumbelSearch
-from agents.muzero.search import PUCTSearch
-from agents.muzero.search import SearchResult
+from agents.muzero.search import GumbelSearch, PUCTSearch, SearchResult
 from agents.muzero.search.tree import Tree
 from tests.conftest import skip_without
 from tests.muzero import mctx_process
-from tests.muzero.search_reference import TableModel
-from tests.muzero.search_reference import every_kind_of_mask
+from tests.muzero.search_reference import TableModel, every_kind_of_mask
 
 # mctx is compiled anew for each of these, for seconds; hence many problems in few sizes.
 SIZES = [  # actions, simulations

@@ -7,13 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from agents.muzero.search import GumbelSearch
-from agents.muzero.search import PUCTSearch
-from agents.muzero.search import noise
-from agents.muzero.search.tree import NODE
-from agents.muzero.search.tree import Tree
-from agents.muzero.search.tree import highest
-from agents.muzero.search.tree import softmax_row
+from agents.muzero.search import GumbelSearch, PUCTSearch, noise
+from agents.muzero.search.tree import NODE, Tree, highest, softmax_row
 from tests.muzero.search_reference import TableModel
 
 

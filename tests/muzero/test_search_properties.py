@@ -8,16 +8,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from agents.muzero.search import GumbelSearch
-from agents.muzero.search import ModelOutput
-from agents.muzero.search import PUCTSearch
-from agents.muzero.search import Search
-from agents.muzero.search import SearchResult
+from agents.muzero.search import GumbelSearch, ModelOutput, PUCTSearch, Search, SearchResult
 from agents.muzero.search.gumbel import considered_visits
-from agents.muzero.search.tree import NO_ACTION
-from agents.muzero.search.tree import NO_NODE
-from tests.muzero.search_reference import TableModel
-from tests.muzero.search_reference import every_kind_of_mask
+from agents.muzero.search.tree import NO_ACTION, NO_NODE
+from tests.muzero.search_reference import TableModel, every_kind_of_mask
 
 MakeSearch = Callable[..., Search]
 

@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from agents.muzero.search import ModelOutput
-from agents.muzero.search import PUCTSearch
+from agents.muzero.search import ModelOutput, PUCTSearch
 from agents.muzero.search.puct import visit_policy
-from tests.muzero.search_reference import TableModel
-from tests.muzero.search_reference import puct
+from tests.muzero.search_reference import TableModel, puct
 
 
 class TwoArms:

@@ -13,19 +13,11 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from agents.muzero.search import GumbelSearch
-from agents.muzero.search import Pruning
-from agents.muzero.search import PUCTSearch
-from agents.muzero.search import SearchResult
-from agents.muzero.search import TreeRecord
-from agents.muzero.search import record_tree
-from agents.muzero.search import to_svg
-from agents.muzero.search.lettering import escape_xml
-from agents.muzero.search.lettering import fit
-from agents.muzero.search.lettering import shorten
-from agents.muzero.search.lettering import text_width
-from envs.lightsim import grid_template
-from envs.power_grid import PARAMETERS
+from agents.muzero.search import GumbelSearch, PUCTSearch, SearchResult, TreeRecord, record_tree
+from agents.pictures.lettering import escape_xml, fit, shorten, text_width
+from agents.pictures.search_drawing import Pruning, to_svg
+from envs.fast import grid_template
+from envs.reference.power_grid import PARAMETERS
 from tests.muzero.search_reference import TableModel
 
 SVG = "{http://www.w3.org/2000/svg}"

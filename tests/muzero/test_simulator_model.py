@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents.base import Agent
-from agents.base import TrainerSettings
-from agents.commands import plain
-from agents.composition import build_agent
-from agents.composition import build_environment_factory
-from agents.composition import build_settings
-from agents.environments import EnvironmentFactory
-from agents.environments import VectorEnvironment
-from agents.environments import final_observations
+from agents.agent import Agent, TrainerSettings
+from agents.configuration.composition import build_agent, build_environment_factory, build_settings
+from agents.environments import EnvironmentFactory, VectorEnvironment, final_observations
 from agents.muzero.agent import MuZeroAgent
 from agents.muzero.losses import ILLEGAL_LOGIT
 from agents.muzero.model import LearnedModel
@@ -33,16 +25,12 @@ from agents.muzero.replay import Replay
 from agents.muzero.schedules import Constant
 from agents.muzero.search import GumbelSearch
 from agents.muzero.self_play import SelfPlayGroup
-from agents.muzero.simulator_model import SimulatorModel
-from agents.muzero.simulator_model import SimulatorPlanning
 from agents.muzero.targets import TRUNCATED
 from agents.muzero.trainer import LearningPlan
-from agents.saved_configs import change_saved
-from envs.vector import PowerGridVectorEnv
-from tests.muzero.cartpole import Memory
-from tests.muzero.cartpole import assert_same_weights
-from tests.muzero.cartpole import make_run
-from tests.muzero.cartpole import weights
+from agents.power_grid.simulator_model import SimulatorModel, SimulatorPlanning
+from agents.runs.saved_configs import change_saved, plain
+from envs.fast.vector import PowerGridVectorEnv
+from tests.muzero.cartpole import Memory, assert_same_weights, make_run, weights
 
 B = 3
 UNGUIDED = partial(SimulatorPlanning, guidance="none")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.muzero.targets import CONTINUING
-from agents.muzero.targets import CUT
-from agents.muzero.targets import TERMINATED
-from agents.muzero.targets import TRUNCATED
-from agents.muzero.targets import edge_discounts
-from agents.muzero.targets import n_step_values
-from agents.muzero.targets import spread_rewards
-from agents.muzero.targets import unroll_masks
+from agents.muzero.targets import (
+    CONTINUING,
+    CUT,
+    TERMINATED,
+    TRUNCATED,
+    edge_discounts,
+    n_step_values,
+    spread_rewards,
+    unroll_masks,
+)
 
 REWARDS = np.array([[1.0, 2.0, 3.0, 4.0, 5.0]])
 VALUES = np.array([[10.0, 20.0, 30.0, 40.0, 50.0]])

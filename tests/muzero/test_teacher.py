@@ -12,36 +12,31 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents.base import TrainerSettings
-from agents.baselines.greedy import GreedyAgent
-from agents.baselines.reference import departures
-from agents.commands import plain
-from agents.composition import build_agent
-from agents.composition import build_environment_factory
-from agents.composition import probe_spaces
-from agents.environments import EnvironmentFactory
-from agents.environments import VectorEnvironment
+from agents.agent import TrainerSettings
+from agents.configuration.composition import build_agent, build_environment_factory, probe_spaces
+from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.muzero.agent import MuZeroAgent
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks import MLPNetwork
-from agents.muzero.search import GumbelSearch
-from agents.muzero.search import SearchResult
-from agents.muzero.self_play import Experience
-from agents.muzero.self_play import SelfPlayGroup
+from agents.muzero.search import GumbelSearch, SearchResult
+from agents.muzero.self_play import Experience, SelfPlayGroup
 from agents.muzero.teacher import Advice
-from agents.power_grid.teacher import LOADINGS
-from agents.power_grid.teacher import LookaheadTeacher
+from agents.power_grid.baselines.greedy import GreedyAgent
+from agents.power_grid.baselines.reference import departures
+from agents.power_grid.teacher import LOADINGS, LookaheadTeacher
 from agents.resumable import ResumableVectorEnv
-from envs.vector import PowerGridVectorEnv
-from tests.muzero.cartpole import FACTORY
-from tests.muzero.cartpole import Memory
-from tests.muzero.cartpole import assert_same_weights
-from tests.muzero.cartpole import make_agent
-from tests.muzero.cartpole import make_run
-from tests.muzero.cartpole import weights
+from agents.runs.saved_configs import plain
+from envs.fast.vector import PowerGridVectorEnv
+from tests.muzero.cartpole import (
+    FACTORY,
+    Memory,
+    assert_same_weights,
+    make_agent,
+    make_run,
+    weights,
+)
 
 B = 4
 TAUGHT = 130  # decisions: between the checkpoints of the runs below

@@ -16,13 +16,15 @@ import torch
 from agents.environments import EnvironmentFactory
 from agents.muzero import trainer
 from agents.muzero.schedules import Linear
-from tests.muzero.cartpole import Memory
-from tests.muzero.cartpole import Rows
-from tests.muzero.cartpole import assert_same_weights
-from tests.muzero.cartpole import evaluate
-from tests.muzero.cartpole import make_agent
-from tests.muzero.cartpole import make_run
-from tests.muzero.cartpole import weights
+from tests.muzero.cartpole import (
+    Memory,
+    Rows,
+    assert_same_weights,
+    evaluate,
+    make_agent,
+    make_run,
+    weights,
+)
 
 
 def train(tmp_path, *, store: Memory | None = None, logger: Rows | None = None, **options):

@@ -14,11 +14,9 @@ import torch
 from agents.environments import EnvironmentFactory
 from agents.muzero.decision import map_fields
 from agents.muzero.networks.mlp import MLPNetwork
+from agents.muzero.pools import LocalPool, ProcessPool, Round
 from agents.muzero.search import GumbelSearch
 from agents.muzero.self_play import SelfPlayGroup
-from agents.muzero.workers import LocalPool
-from agents.muzero.workers import ProcessPool
-from agents.muzero.workers import Round
 from tests.copies import WAYS
 from tests.muzero.cartpole import FACTORY
 

@@ -10,10 +10,8 @@ Shape letters: B rows, K unrolled steps, A actions, H numbers of a state.
 from __future__ import annotations
 
 import math
-from abc import ABC
-from abc import abstractmethod
-from collections.abc import Callable
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch

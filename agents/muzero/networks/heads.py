@@ -5,8 +5,7 @@ In both codecs an output of zeros decodes to 0.
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.networks.base import NetworkOutput
-from agents.muzero.networks.base import StateActionLinear
-from agents.muzero.networks.base import min_max_normalize
-from agents.muzero.networks.base import require_positive
-from agents.muzero.networks.heads import Codec
-from agents.muzero.networks.heads import ScalarCodec
-from agents.muzero.networks.heads import zero_init
+from agents.muzero.networks.base import (
+    MuZeroNetwork,
+    NetworkOutput,
+    StateActionLinear,
+    min_max_normalize,
+    require_positive,
+)
+from agents.muzero.networks.heads import Codec, ScalarCodec, zero_init
 from agents.muzero.networks.mlp_step import MLPStep
 
 

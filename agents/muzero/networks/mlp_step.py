@@ -7,14 +7,12 @@ module calls and into passes over the data that can be one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
-from agents.muzero.networks.base import STATE_SPREAD_FLOOR
-from agents.muzero.networks.base import NetworkOutput
+from agents.muzero.networks.base import STATE_SPREAD_FLOOR, NetworkOutput
 
 if TYPE_CHECKING:
     from agents.muzero.networks.mlp import MLPNetwork

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.networks.base import StateActionLinear
-from agents.muzero.networks.base import min_max_normalize
-from agents.muzero.networks.base import require_positive
-from agents.muzero.networks.heads import CategoricalCodec
-from agents.muzero.networks.heads import Codec
-from agents.muzero.networks.heads import zero_init
+from agents.muzero.networks.base import (
+    MuZeroNetwork,
+    StateActionLinear,
+    min_max_normalize,
+    require_positive,
+)
+from agents.muzero.networks.heads import CategoricalCodec, Codec, zero_init
 
 
 class ResidualBlock(nn.Module):

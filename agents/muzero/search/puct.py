@@ -7,25 +7,19 @@ The specification's formulas; its sources are Schrittwieser et al. 2020, appendi
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numba
 import numpy as np
 
 from agents.muzero.search import noise
 from agents.muzero.search import tree as trees
-from agents.muzero.search.base import Model
-from agents.muzero.search.base import SearchResult
-from agents.muzero.search.checks import check_roots
-from agents.muzero.search.checks import require_not_negative
-from agents.muzero.search.checks import require_positive
-from agents.muzero.search.forest import Forest
-from agents.muzero.search.forest import softmax
-from agents.muzero.search.forest import summarise
+from agents.muzero.search.base import Model, SearchResult
+from agents.muzero.search.batched_trees import Forest, softmax, summarise
+from agents.muzero.search.checks import check_roots, require_not_negative, require_positive
 from agents.muzero.search.tree import Tree
-from envs.copies import Copyable
-from envs.names import choose
+from powergrid_muzero.copies import Copyable
+from powergrid_muzero.names import choose
 
 _SIBLINGS = 1  # of the choices of normalization
 _PARENT = 1  # of the choices of first_play

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import asdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from agents.json_records import parse_object
-from agents.json_records import read_record
-from agents.muzero.search.base import Search
-from agents.muzero.search.base import SearchResult
-from agents.muzero.search.tree import Tree
-from agents.muzero.search.tree import root_visits
+from agents.muzero.search.base import Search, SearchResult
+from agents.muzero.search.tree import Tree, root_visits
+from agents.runs.json_records import parse_object, read_record
 
 FORMAT = "powergrid-muzero search tree"
 VERSION = 2  # 2: each node has the discount of its edge

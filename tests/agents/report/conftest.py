@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from hydra import compose
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
-from agents.commands import plain
-from agents.composition import build_agent
-from agents.composition import build_evaluation_factory
-from agents.composition import build_plan
-from agents.composition import probe_spaces
-from agents.report import Recording
-from agents.report import grid_of
-from agents.report import record_episodes
-from agents.report import render_page
-from tests.agents.report.setups import GATE
-from tests.agents.report.setups import HOSTILE
-from tests.agents.report.setups import Setup
-from tests.agents.report.setups import Stubborn
-from tests.agents.report.setups import bare
-from tests.agents.report.setups import make
+from agents.configuration.composition import (
+    build_agent,
+    build_evaluation_factory,
+    build_plan,
+    probe_spaces,
+)
+from agents.pictures.report import Recording, grid_of, record_episodes, render_page
+from agents.runs.saved_configs import plain
+from tests.agents.report.setups import GATE, HOSTILE, Setup, Stubborn, bare, make
 
 _OVERRIDES = (
     "network=mlp",

@@ -5,18 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from agents.base import Agent
-from agents.base import Infos
-from agents.baselines.base import BaselineAgent
-from agents.composition import probe_spaces
+from agents.agent import Agent, Infos
+from agents.configuration.composition import probe_spaces
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodePlan
+from agents.power_grid.baselines.base import BaselineAgent
 
 HOSTILE = "</script><script>window.broken = 1</script><b>&amp;'\"\u2028"
 GATE = 0.85

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,30 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents import evaluate
-from agents.baselines import RandomAgent
+from agents.commands import evaluate
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator
-from agents.report import Recording
-from agents.report import grid_of
-from agents.report import record_episodes
-from agents.report import render_page
-from agents.report import write_report
-from agents.report.encoding import pack_series
-from agents.report.page import MOST_CANDIDATES
-from agents.report.page import POWER_RESOLUTION
-from agents.report.page import RHO_RESOLUTION
-from agents.report.page import embed_json
-from agents.report.page import page_data
-from agents.report.positions import WIDTH
-from agents.report.positions import substation_positions
-from tests.agents.report.setups import GATE
-from tests.agents.report.setups import HOSTILE
-from tests.agents.report.setups import Setup
-from tests.agents.report.setups import bare
-from tests.agents.report.setups import embedded
-from tests.agents.report.setups import make
-from tests.agents.report.setups import unpack
+from agents.pictures.report import Recording, grid_of, record_episodes, render_page, write_report
+from agents.pictures.report.encoding import pack_series
+from agents.pictures.report.page import (
+    MOST_CANDIDATES,
+    POWER_RESOLUTION,
+    RHO_RESOLUTION,
+    embed_json,
+    page_data,
+)
+from agents.pictures.report.positions import WIDTH, substation_positions
+from agents.power_grid.baselines import RandomAgent
+from tests.agents.report.setups import GATE, HOSTILE, Setup, bare, embedded, make, unpack
 
 # ---------------------------------------------------------------------------------- encoding
 

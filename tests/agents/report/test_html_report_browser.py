@@ -10,18 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.baselines import DoNothingAgent
-from agents.report import Recording
-from agents.report import grid_of
-from agents.report import render_page
-from agents.report import write_report
-from agents.report.page import POWER_RESOLUTION
-from agents.report.page import RHO_RESOLUTION
+from agents.pictures.report import Recording, grid_of, render_page, write_report
+from agents.pictures.report.page import POWER_RESOLUTION, RHO_RESOLUTION
+from agents.power_grid.baselines import DoNothingAgent
 from tests.agents.report import webdriver
-from tests.agents.report.setups import HOSTILE
-from tests.agents.report.setups import Setup
-from tests.agents.report.setups import bare
-from tests.agents.report.setups import make
+from tests.agents.report.setups import HOSTILE, Setup, bare, make
 from tests.conftest import skip_without
 
 

@@ -3,9 +3,7 @@ from collections.abc import Iterator
 import pytest
 from grid2op.Environment import Environment
 
-from envs.scenarios import Scenario
-from envs.scenarios import make_grid2op
-from envs.scenarios import set_scenario
+from envs.scenarios import Scenario, make_grid2op, set_scenario
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.scenarios import make_grid2op
-from envs.scenarios import make_source
-from envs.scenarios import set_scenario
+from envs.scenarios import make_grid2op, make_source, set_scenario
 from envs.scenarios.files import read_scenario
 from envs.scenarios.grids import grid_folder
 

@@ -13,12 +13,11 @@ from grid2op.Agent import DoNothingAgent
 from grid2op.Runner import Runner
 from lightsim2grid import LightSimBackend
 
-from envs.power_grid import PowerGridEnv
-from envs.scenarios import export
-from envs.scenarios import make_source
+from envs.fast.vector import PowerGridVectorEnv
+from envs.reference.power_grid import PowerGridEnv
+from envs.scenarios import export_scenarios, make_source
 from envs.scenarios.files import read_scenario
 from envs.scenarios.grids import grid_folder
-from envs.vector import PowerGridVectorEnv
 
 SANDBOX = "l2rpn_case14_sandbox"
 DAY = grid_folder("educ_case14_redisp") / "chronics" / "2019-01-15"
@@ -185,7 +184,7 @@ def test_files_and_folders_that_change_are_seen(tmp_path, layout):
 
 def test_both_environments_play_rewritten_files(tmp_path):
     grid = tmp_path / "grid"
-    export(make_source("bundled"), grid, names=["educ-2019-01-12"])
+    export_scenarios(make_source("bundled"), grid, names=["educ-2019-01-12"])
     options: dict[str, Any] = {"grid": str(grid), "scenarios": "bundled"}
     single, many = PowerGridEnv(**options), PowerGridVectorEnv(1, **options)
     loads = []
@@ -217,7 +216,7 @@ def test_dataset_takes_grid2ops_own_splits(tmp_path):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Path:
     names = ["educ-2019-01-15", "educ-2019-01-18"]
-    return export(
+    return export_scenarios(
         make_source("bundled"),
         tmp_path_factory.mktemp("export") / "two_days",
         grid=SANDBOX,
@@ -245,11 +244,11 @@ def test_an_exported_folder_reads_back_the_same(exported):
 def test_export_refuses_and_leaves_nothing_behind(exported, tmp_path):
     source = make_source("bundled")
     with pytest.raises(ValueError, match="not an empty folder"):
-        export(source, exported, names=["sandbox-0000"])
+        export_scenarios(source, exported, names=["sandbox-0000"])
     with pytest.raises(ValueError, match="no scenarios to export"):
-        export(source, tmp_path / "out", names=[])
+        export_scenarios(source, tmp_path / "out", names=[])
     with pytest.raises(ValueError, match="did you mean 'sandbox-0000'"):
-        export(source, tmp_path / "out", names=["educ-2019-01-12", "sandbocks-0000"])
+        export_scenarios(source, tmp_path / "out", names=["educ-2019-01-12", "sandbocks-0000"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -260,8 +259,12 @@ def test_an_export_from_a_read_only_installation_can_be_written_to(
     shutil.copytree(grid_folder(SANDBOX), installed, ignore=shutil.ignore_patterns("chronics"))
     for path in (*installed.rglob("*"), installed):
         path.chmod(path.stat().st_mode & ~0o222)
-    monkeypatch.setattr(sys.modules[export.__module__], "grid_folder", lambda grid: installed)
+    monkeypatch.setattr(
+        sys.modules[export_scenarios.__module__], "grid_folder", lambda grid: installed
+    )
     source = make_source("bundled", grid=SANDBOX, folder=None)
-    folder = export(source, tmp_path / "exported", grid=SANDBOX, names=source.names("val")[:1])
+    folder = export_scenarios(
+        source, tmp_path / "exported", grid=SANDBOX, names=source.names("val")[:1]
+    )
     for path in (folder, *folder.rglob("*")):
         assert path.stat().st_mode & 0o200, path

@@ -8,18 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from envs.scenarios import SPLITS
-from envs.scenarios import RecombinedSource
-from envs.scenarios import make_source
-from envs.scenarios.grids import grid_columns
-from envs.scenarios.grids import grid_folder
-from envs.scenarios.recombined import ALL_WEEKS
-from envs.scenarios.recombined import GENERATORS
-from envs.scenarios.recombined import GRIDS
-from envs.scenarios.recombined import LOADS
-from envs.scenarios.recombined import SPLIT_WEEKS
-from envs.scenarios.recombined import build
-from envs.scenarios.recombined import parse
+from envs.scenarios import SPLITS, RecombinedSource, make_source
+from envs.scenarios.grids import grid_columns, grid_folder
+from envs.scenarios.recombined import ALL_WEEKS, GENERATORS, GRIDS, LOADS, SPLIT_WEEKS, build, parse
 
 LENGTHS = {"train": 64, "val": 32, "test": 64, "all": 40}
 # SHA-256 of the names, one a line: results on a list mean nothing if the list changes

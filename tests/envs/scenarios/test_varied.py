@@ -7,19 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from envs.scenarios import RecombinedSource
-from envs.scenarios import VariedSource
-from envs.scenarios import export
-from envs.scenarios import make_source
+from envs.scenarios import RecombinedSource, VariedSource, export_scenarios, make_source
 from envs.scenarios.grids import grid_folder
-from envs.scenarios.recombined import DISPATCHED
-from envs.scenarios.recombined import GENERATORS
-from envs.scenarios.recombined import GRIDS
-from envs.scenarios.recombined import SPLIT_WEEKS
-from envs.scenarios.recombined import WIND
-from envs.scenarios.recombined import parse
-from envs.scenarios.varied import WIND_LIMIT
-from envs.scenarios.varied import build
+from envs.scenarios.recombined import DISPATCHED, GENERATORS, GRIDS, SPLIT_WEEKS, WIND, parse
+from envs.scenarios.varied import WIND_LIMIT, build
 
 PLAIN = "train-l13.00.31.22-w22.31.13.13-s32.13.23.10"
 # SHA-256 of the series of the first scenario of each list, in the order of the fields
@@ -171,7 +162,7 @@ def test_wrong_splits_grids_and_sources_are_answered(source):
 
 def test_an_exported_month_reads_back_the_same(source, tmp_path):
     name = source.names("test")[0]
-    folder = export(source, tmp_path / "month", names=[name])
+    folder = export_scenarios(source, tmp_path / "month", names=[name])
     back = make_source("dataset", folder=str(folder)).load(name)
     for field, value in vars(source.load(name)).items():
         np.testing.assert_array_equal(getattr(back, field), value, err_msg=field)

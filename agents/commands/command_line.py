@@ -1,0 +1,251 @@
+"""How a command starts and ends: its own packages, other packages' configuration, clear errors.
+
+Exit codes: 0 done, 1 the machine failed (disk full, a dead worker), 2 the user's mistake (one line
+on stderr), 130 Ctrl-C, SIGTERM or a lost terminal. ``HYDRA_FULL_ERROR=1`` shows the traceback of
+any of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from agents.configuration.extensions import find_extensions
+from agents.configuration.override_errors import NO_OPTION, explain
+from agents.runs.interrupt import end_as_by_interrupt
+from agents.runs.paths import given_path
+from powergrid_muzero import PACKAGES, ShadowedPackageError, check_own_packages
+from powergrid_muzero.names import choose
+
+FORMER_KEYS = {"agent.weights": "weights"}  # as older command lines have it -> today's
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+Task = Callable[[DictConfig], Any]
+
+
+def run_command(task: Task, config_name: str) -> None:
+    """Run ``task`` with the configuration that the command line describes; end the process.
+
+    Args:
+        task: gets the composed configuration.
+        config_name: primary configuration in ``conf/``.
+    """
+
+    def run() -> None:
+        find_extensions()
+        _check_flags(sys.argv[1:], f"powergrid-{config_name}")
+        sys.argv[1:] = _with_own_folder(with_present_keys(sys.argv[1:]))
+        try:
+            _run_hydra(task, config_name)
+        except (HydraException, ValueError) as error:
+            of_hydra = isinstance(error, HydraException) or NO_OPTION in str(error)
+            if _wants_traceback() or not of_hydra:
+                raise
+            _say(explain(error, config_name, sys.argv[1:]))
+            sys.exit(2)
+
+    run_guarded(run)
+
+
+def run_guarded(task: Callable[[], None]) -> None:
+    """Run ``task``; what goes wrong becomes one line on stderr and an exit code.
+
+    Args:
+        task: all of a command, or of a subcommand without Hydra.
+    """
+    show_traceback = _wants_traceback()
+    end_as_by_interrupt()
+    try:
+        check_own_packages(*PACKAGES)
+        task()
+    except KeyboardInterrupt as interrupt:
+        _say(str(interrupt) or "interrupted.")
+        sys.exit(130)
+    except (ValueError, OmegaConfBaseException, ShadowedPackageError) as error:
+        if show_traceback:
+            raise
+        _say(str(error))
+        sys.exit(2)
+    except OSError as error:
+        if show_traceback:
+            raise
+        _say(str(error))
+        sys.exit(1)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, where ``run_guarded`` runs it, with the nearest option."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse; nothing is left over.
+
+        Raises:
+            ValueError: an unknown option, named with the nearest one, or another mistake.
+        """
+        found, unknown = super().parse_known_args(args, namespace)
+        for one in unknown:
+            if one.startswith("-"):
+                choose("option", one.partition("=")[0], self._option_string_actions)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ValueError."""
+        raise ValueError(f"{message.rstrip('.')}. See {self.prog} --help")
+
+
+def path_argument(text: str) -> Path:
+    """Return the path that an argument of a ``OneLineParser`` names (its ``type``)."""
+    try:
+        return given_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def whole_number(least: int, *, below: int | None = None) -> Callable[[str], int]:
+    """Return the ``type`` of an argument of a ``OneLineParser`` that is a whole number.
+
+    Args:
+        least: the smallest.
+        below: what it must be less than; None for no limit.
+    """
+    limit = "" if below is None else f" and below {below}"
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (below is not None and number >= below):
+            raise argparse.ArgumentTypeError(
+                f"{text!r}; expected a whole number of at least {least}{limit}"
+            )
+        return number
+
+    return read
+
+
+def positive_number(text: str) -> float:
+    """Return the number above 0 that an argument of a ``OneLineParser`` is (its ``type``)."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a finite number above 0")
+    return number
+
+
+def with_present_keys(arguments: Sequence[str]) -> list[str]:
+    """Return a command line's arguments with today's names of keys.
+
+    Raises:
+        ValueError: a key is given by both of its names.
+    """
+    present = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        today = FORMER_KEYS.get(key)
+        if today is not None and equals:
+            for other in arguments:
+                if other.startswith(f"{today}="):
+                    raise ValueError(f"{argument} and {other} were given; name one of them.")
+            argument = f"{today}={value}"
+        present.append(argument)
+    return present
+
+
+def typed_overrides() -> list[str]:
+    """Return the overrides of this job as they were typed: a ``${...}`` in them is no value yet."""
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return [str(one) for one in typed]
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get(_FULL_ERROR, "0") not in ("", "0")
+
+
+class _Failure(BaseException):
+    """Carries an exception past Hydra, which would print more than one line of it."""
+
+
+class _JobsFailedError(ValueError):
+    """Some jobs of a --multirun failed, and were told of when they did."""
+
+
+def _run_hydra(task: Task, config_name: str) -> None:
+    """Run Hydra so that exceptions come through as they are.
+
+    Of a --multirun all jobs run: one that fails is told of at once, and counted at the end.
+    """
+    jobs: list[str] = []
+    failed: list[Exception] = []
+
+    def guarded(config: DictConfig) -> Any:
+        hydra_config = HydraConfig.get()
+        jobs.append(f"job {len(jobs)} ({' '.join(typed_overrides())})")
+        try:
+            return task(config)
+        except Exception as error:
+            if hydra_config.mode is not RunMode.MULTIRUN:
+                raise _Failure from error
+            failed.append(error)
+            _say(f"{jobs[-1]}: {error or type(error).__name__}")
+            raise
+
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"  # else Hydra prints and exits by itself
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(guarded)()
+    except _Failure as failure:
+        assert failure.__cause__ is not None
+        raise failure.__cause__ from None
+    except Exception as error:
+        if error not in failed:
+            raise
+        raise _JobsFailedError(f"{len(failed)} of {len(jobs)} jobs failed.") from error
+    finally:
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
+
+
+def _check_flags(arguments: Sequence[str], command: str) -> None:
+    """Refuse a flag that Hydra does not have, before it prints its usage.
+
+    Raises:
+        ValueError: it is unknown, or wants another value.
+    """
+    flags = [one for one in arguments if one != "--version"]  # which prints, and ends the process
+    OneLineParser(prog=command, parents=[get_args_parser()], add_help=False).parse_args(flags)
+
+
+def _with_own_folder(arguments: Sequence[str]) -> list[str]:
+    """Read ``hydra.run.dir=X`` as ``folder=X``: Hydra would make X even for a wrong command."""
+    if {"--multirun", "-m"} & set(arguments):  # where Hydra does not use it
+        return list(arguments)
+    return [re.sub(r"^\+{0,2}hydra\.run\.dir=", "folder=", one) for one in arguments]
+
+
+def _say(message: str) -> None:
+    print(" ".join(message.split()), file=sys.stderr)

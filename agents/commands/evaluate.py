@@ -1,0 +1,218 @@
+"""``powergrid-evaluate``: an agent, with its weights if it learns, over a split's fixed list."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from agents import pretrained
+from agents.agent import Agent
+from agents.commands.command_line import run_command, typed_overrides
+from agents.commands.compare import COMMAND as COMPARE
+from agents.commands.compare import main as compare
+from agents.commands.side_by_side import (
+    Entry,
+    agent_name,
+    agent_notes,
+    baseline_entries,
+    draw,
+    evaluate_entries,
+    log_results,
+    meet,
+    report,
+)
+from agents.configuration.composition import (
+    build_agent,
+    build_evaluation_factory,
+    build_plan,
+    build_result_logger,
+    check_environment,
+    preflight_logger,
+    probe_spaces,
+)
+from agents.configuration.settings import EvaluateConfiguration
+from agents.configuration.signatures import check_keywords
+from agents.evaluation import EvaluationResult, replay_episodes
+from agents.evaluation.statistics import score
+from agents.pictures.plots import write_plots
+from agents.pictures.report import grid_of, write_report
+from agents.pictures.search_trees import record_searches, write_searches
+from agents.pretrained import is_installed
+from agents.runs.folder import RUNS, RunFolder
+from agents.runs.loggers import RunInfo
+from agents.runs.output_folders import UnwritableFolderError, output_folder
+from agents.runs.paths import given_path, given_text
+from agents.runs.saved_configs import plain
+from agents.runs.weights import Weights, configuration_of, weights_asked_for
+
+_OWN_KEYS = (
+    *("split", "seed", "name", "run", "checkpoint", "folder", "evaluation", "logger"),
+    "weights",
+)
+
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run the command, or its subcommand ``compare``."""
+    if sys.argv[1:2] == [COMPARE]:
+        compare(sys.argv[2:])
+    run_command(evaluate, "evaluate")
+
+
+def evaluate(composed: DictConfig) -> float:
+    """Evaluate as configured; return the agent's score.
+
+    Args:
+        composed: of ``conf/evaluate.yaml``.
+
+    Raises:
+        ValueError: what is wrong with the configuration; nothing was written.
+    """
+    config = plain(composed)
+    check_keywords(EvaluateConfiguration, config, "")
+    evaluation = config["evaluation"]
+    decisions, reported = evaluation["trees"], evaluation["report"]
+    preflight_logger(config["logger"])
+    weights = weights_asked_for(config)
+    run = None if weights is None else weights.run
+    hydra = HydraConfig.get()
+    option = hydra.runtime.choices["agent"]
+    if run is not None:
+        env, agent, option = configuration_of(
+            run, composed, typed_overrides(), option=option, ignored=_OWN_KEYS
+        )
+        config = {**config, "env": env, "agent": agent}
+    check_environment(config["env"])
+    env, split = config["env"], evaluation["split"]
+    plan = build_plan(env, split=split, episodes=evaluation["episodes"], seed=evaluation["seed"])
+    limits = {"split": split, "max_steps": evaluation["max_steps"]}
+    make_environment = build_evaluation_factory(env, **limits)
+    observation_space, action_space = probe_spaces(make_environment)
+    if reported > len(plan):
+        raise ValueError(f"evaluation.report={reported}; expected at most {len(plan)} episodes.")
+    if reported:
+        grid_of(make_environment)  # refuses what is no power grid
+    spaces = {"observation_space": observation_space, "action_space": action_space}
+    agent = build_agent(config["agent"], **spaces, seed=config["seed"])
+    named = config["name"] is not None
+    name = given_text(config["name"], "name") if named else agent_name(config["agent"], option)
+    origin = weights.name if _load(agent, name, weights, config) and weights is not None else ""
+    notes = agent_notes(config["agent"], seed=config["seed"], weights=origin)
+    entry = Entry(name=name, agent=agent, make_environment=make_environment, notes=notes)
+    entries = [entry]
+    if evaluation["baselines"]:
+        baselines = baseline_entries(env, **limits, **spaces, seed=config["seed"])
+        entries = [*(one for one in baselines if one.name != name), entry]
+    for one in entries:
+        meet(one)
+    if decisions and not agent.explains:
+        agent.explain()  # says so
+    with _results_folder(config, run) as folder:
+        searched = (
+            record_searches(agent, make_environment, plan[0], decisions=decisions)
+            if decisions
+            else []
+        )
+        results = evaluate_entries(
+            entries,
+            plan,
+            split=split,
+            num_envs=evaluation["num_envs"],
+            num_workers=evaluation["num_workers"],
+        )
+        report(results, folder=folder)
+        plots: list[Path] = []
+        if evaluation["plots"]:
+            own = results[-1]
+            first = own.episodes[: evaluation["rho_plots"]] if own.protocol.grid else ()
+            traces = replay_episodes(make_environment, first) if first else ()
+            plots = write_plots(folder, results, traces)
+            print(f"Drew {', '.join(path.name for path in plots)}")
+        if reported:
+            own = results[-1]
+            write_report(
+                folder / "report.html",
+                agent,
+                make_environment,
+                plan,
+                name=name,
+                episodes=reported,
+                num_envs=evaluation["num_envs"],
+                protocol=own.protocol,
+                evaluated=own.episodes,
+            )
+            print(f"Wrote {folder / 'report.html'}: open it in a browser, it needs nothing else")
+        if evaluation["gif"]:
+            draw(entry, plan[0], folder / "evaluation.gif")
+        if searched:
+            episode = plan[0].scenario or f"{env['id']}, seed {plan[0].seed}"
+            write_searches(searched, folder / "trees", episode=episode)
+            print(f"Drew the searches of {len(searched)} decisions into {folder / 'trees'}")
+        _log_results(config, folder, results, plots)
+    return score(results[-1].episodes)
+
+
+def _load(agent: Agent, name: str, weights: Weights | None, config: Mapping[str, Any]) -> bool:
+    """Give the agent its weights, if it has any; say whether it has."""
+    if not agent.learns:
+        if config["weights"] is not None:
+            raise ValueError(f"agent {name} learns nothing: leave out weights={config['weights']}")
+        return False
+    if weights is None:
+        raise ValueError(
+            f"agent {name} needs weights: add run=FOLDER, weights=FILE or weights="
+            f"{' or weights='.join(pretrained.names())}, or evaluate one that learns nothing, such "
+            "as agent=greedy."
+        )
+    weights.restore(agent)
+    return True
+
+
+@contextmanager
+def _results_folder(config: Mapping[str, Any], run: RunFolder | None) -> Iterator[Path]:
+    """Make the folder of the results: the one asked for, or a new one in the run's or ``runs/``."""
+    asked = None if config["folder"] is None else given_path(config["folder"], "folder")
+    parent = RUNS
+    if run is not None and not is_installed(run.path):
+        parent = run.path
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(output_folder(asked, parent=parent / "evaluation"))
+        except UnwritableFolderError as error:
+            if asked is not None or parent == RUNS:
+                raise
+            _log.warning("%s", error)
+            folder = stack.enter_context(output_folder(None, parent=RUNS / "evaluation"))
+        _log.info("results go to %s", folder)
+        yield folder
+
+
+def _log_results(
+    config: Mapping[str, Any], folder: Path, results: list[EvaluationResult], plots: list[Path]
+) -> None:
+    """Log figures and plots where ``logger`` says."""
+    run = RunInfo(
+        name="evaluation", folder=folder, config=config, total_env_steps=0, job="evaluate"
+    )
+    logger = build_result_logger(config["logger"], run=run)
+    failed = True
+    try:
+        log_results(results, logger, prefix=config["evaluation"]["split"])
+        for path in plots:
+            logger.log_image(f"plots/{path.stem}", path, env_steps=0)
+        failed = False
+    finally:
+        logger.close(failed=failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,378 @@
+"""``powergrid-train``: compose, check everything, train, evaluate beside the baselines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from agents.agent import Agent, TrainerSettings, TrainingRun
+from agents.commands.command_line import run_command, typed_overrides
+from agents.commands.side_by_side import (
+    Entry,
+    agent_name,
+    agent_notes,
+    baseline_entries,
+    draw,
+    evaluate_entries,
+    log_results,
+    report,
+)
+from agents.configuration.composition import (
+    FROM_PROGRAM,
+    build_agent,
+    build_environment_factory,
+    build_evaluation_factory,
+    build_logger,
+    build_plan,
+    build_settings,
+    check_environment,
+    check_environment_options,
+    preflight_logger,
+    probe_spaces,
+)
+from agents.configuration.experiments import without_misfits
+from agents.configuration.settings import TrainConfiguration
+from agents.configuration.signatures import check_component, check_keywords
+from agents.environments import EnvironmentFactory
+from agents.evaluation import EpisodeEvaluator, EvaluationResult, read_results
+from agents.evaluation.statistics import score
+from agents.runs.checkpoints import BEST, INITIAL, CheckpointFolder, restore_agent
+from agents.runs.folder import RunFolder, attach_log_file
+from agents.runs.loggers import CompositeLogger, RunInfo
+from agents.runs.loggers.csv import logged_until
+from agents.runs.paths import as_argument, folder_name, given_path
+from agents.runs.saved_configs import change_saved, plain, with_absolute_paths
+from agents.runs.weights import Weights, find_weights, with_shapes_of
+
+_SHAPES = ("num_envs", "envs_per_group")  # of what a checkpoint holds
+_CHANGEABLE = (
+    *(f"trainer.{one.name}" for one in fields(TrainerSettings) if one.name not in _SHAPES),
+    *("evaluation", "logger", "progress", "agent.total_decisions"),
+)
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run the command."""
+    run_command(train, "train")
+
+
+def train(composed: DictConfig) -> float:
+    """Train as configured; return the final evaluation's score.
+
+    Args:
+        composed: of ``conf/train.yaml``.
+
+    Raises:
+        ValueError: what is wrong with the configuration; nothing was written.
+        KeyboardInterrupt: on Ctrl-C; says how to continue.
+    """
+    config = plain(composed)
+    check_keywords(TrainConfiguration, config, "")
+    asked = None if config["folder"] is None else given_path(config["folder"], "folder")
+    resumed = config["resume"] is not None
+    run = RunFolder.open_existing(given_path(config["resume"], "resume")) if resumed else None
+    if run is None:
+        config["name"] = folder_name(config["name"], "name")
+        overrides = typed_overrides()
+        config = without_misfits(config, overrides, _compose)
+    else:
+        config = _resumed_config(run, composed)
+    initial = _initial_weights(config, run)
+    if run is None:
+        config = _self_contained(config, initial, composed)
+
+    choices = HydraConfig.get().runtime.choices
+    prepared = prepare(config, choices["agent"] if run is None else run.agent_option)
+    agent, settings, final = prepared.agent, prepared.settings, prepared.final
+    evaluator = prepared.evaluator
+    if initial is not None:
+        initial.restore(agent)
+    writing = (
+        RunFolder.create(asked, config, command=sys.argv, choices=choices)
+        if run is None
+        else run.resume()
+    )
+    with writing as run:
+        checkpoints = run.checkpoints
+        if initial is not None and not resumed:
+            checkpoints.save_initial(agent.state_dict())
+        saved = checkpoints.peek_latest() if resumed else None
+        if resumed and saved is None:
+            _log.warning("%s holds no checkpoint yet: starting from the beginning", run.path)
+        if saved is not None and "agent" in saved:
+            restore_agent(agent, saved["agent"], origin=f"the checkpoint in {checkpoints.folder}")
+        limit = None if saved is None else agent.used_up(saved, settings)
+        if limit is not None and final.logged_until(run.path) >= _env_steps(saved):
+            _log.warning(
+                "%s is finished: %s is used up. Go on with a larger one: powergrid-train %s "
+                "%s=..., or evaluate it: powergrid-evaluate %s",
+                *(run.path, limit, as_argument("resume", run.path), limit),
+                as_argument("run", run.path),
+            )
+            return score(read_results(run.path)[-1].episodes)
+
+        handler = attach_log_file(run.path / "train.log")
+        try:
+            logger = build_logger(
+                config["logger"],
+                run=RunInfo(
+                    name=config["name"],
+                    folder=run.path,
+                    config=config,
+                    total_env_steps=settings.total_env_steps,
+                    resumed_at=_env_steps(saved) if resumed else None,
+                ),
+                show=config["progress"],
+            )
+            failed = True
+            try:
+                _log.info("run folder: %s", run.path)
+                training = TrainingRun(
+                    settings=settings,
+                    make_environment=prepared.make_environment,
+                    evaluate=evaluator,
+                    logger=logger,
+                    checkpoints=checkpoints,
+                    folder=run.path,
+                    seed=config["seed"],
+                )
+                agent.train(training)
+                evaluator.close()
+                results = final.run(run.path, checkpoints, logger)
+                failed = False
+            finally:
+                evaluator.close()
+                logger.close(failed=failed)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(
+                f"interrupted. Continue with: powergrid-train {as_argument('resume', run.path)}"
+            ) from error
+        finally:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+    return score(results[-1].episodes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTraining:
+    """A training whose parts are built and go together."""
+
+    settings: TrainerSettings
+    make_environment: EnvironmentFactory
+    evaluator: EpisodeEvaluator
+    agent: Agent
+    final: FinalEvaluation
+
+
+def prepare(config: Mapping[str, Any], option: str | None = None) -> PreparedTraining:
+    """Find everything that can be wrong with a training, and write nothing.
+
+    Args:
+        config: of ``conf/train.yaml``, plain.
+        option: of the group ``agent`` that was chosen; None where it is not known.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    check_keywords(TrainConfiguration, config, "")
+    check_environment(config["env"])
+    check_component(config["agent"], "agent", supplied=FROM_PROGRAM)
+    preflight_logger(config["logger"])
+    settings = build_settings(config["trainer"])
+    env = config["env"]
+    make_environment = build_environment_factory(env)
+    evaluator, make_evaluation = _interim_evaluator(env, config["evaluation"])
+    spaces = probe_spaces(make_environment)
+    probe_spaces(make_evaluation, "evaluation.interim.kwargs")
+    agent = build_agent(
+        config["agent"],
+        observation_space=spaces[0],
+        action_space=spaces[1],
+        seed=config["seed"],
+    )
+    if not agent.learns:
+        name = agent_name(config["agent"], option)
+        raise ValueError(f"agent {name} learns nothing: play it with powergrid-evaluate.")
+    agent.preflight(make_environment, settings)
+    return PreparedTraining(
+        settings=settings,
+        make_environment=make_environment,
+        evaluator=evaluator,
+        agent=agent,
+        final=FinalEvaluation(config, agent, spaces, option),
+    )
+
+
+class FinalEvaluation:
+    """The table at the end of a training, prepared (and checked) before it."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        agent: Agent,
+        spaces: tuple[gym.spaces.Box, gym.spaces.Discrete],
+        option: str | None = None,
+    ) -> None:
+        """Build the baselines and plan the episodes.
+
+        Args:
+            config: of the run.
+            agent: to be trained.
+            spaces: of one environment.
+            option: of the config group agent, see ``agent_name``.
+        """
+        self._env = config["env"]
+        self._evaluation = config["evaluation"]
+        final, split = self._evaluation["final"], self._evaluation["split"]
+        self._plan = build_plan(
+            self._env,
+            split=split,
+            episodes=final["episodes"],
+            seed=self._evaluation["seed"],
+            at_most="evaluation.final.episodes",
+        )
+        make_environment = build_evaluation_factory(
+            self._env, split=split, max_steps=final["max_steps"]
+        )
+        probe_spaces(make_environment, "env.evaluation_kwargs")
+        self._entry = Entry(
+            name=agent_name(config["agent"], option),
+            agent=agent,
+            make_environment=make_environment,
+            notes=agent_notes(config["agent"], seed=config["seed"]),
+        )
+        self._baselines: list[Entry] = []
+        if final["baselines"]:
+            self._baselines = [
+                entry
+                for entry in baseline_entries(
+                    self._env,
+                    split=split,
+                    max_steps=final["max_steps"],
+                    observation_space=spaces[0],
+                    action_space=spaces[1],
+                    seed=config["seed"],
+                )
+                if entry.name != self._entry.name
+            ]
+
+    def logged_until(self, folder: Path) -> int:
+        """Return the env steps at which it was last made, and logged, in a run's folder; or -1."""
+        return logged_until(folder, f"final/{self._entry.name}/")
+
+    def run(
+        self,
+        folder: Path,
+        checkpoints: CheckpointFolder,
+        logger: CompositeLogger,
+    ) -> list[EvaluationResult]:
+        """Evaluate the best weights beside the baselines; return what was found, the agent last.
+
+        Args:
+            folder: of the run.
+            checkpoints: of the run.
+            logger: gets the figures, at the last row's env steps.
+        """
+        env_steps = logger.env_steps
+        best = checkpoints.folder / BEST
+        if best.exists():
+            restore_agent(self._entry.agent, checkpoints.load_weights("best"), origin=str(best))
+        entry = replace(self._entry, notes=replace(self._entry.notes, weights=str(folder)))
+        results = evaluate_entries(
+            [*self._baselines, entry],
+            self._plan,
+            split=self._evaluation["split"],
+            num_envs=self._evaluation["num_envs"],
+            num_workers=self._evaluation["num_workers"],
+        )
+        report(results, folder=folder)
+        log_results(results, logger, prefix="final", env_steps=env_steps)
+        if self._evaluation["final"]["gif"]:
+            path = folder / "evaluation.gif"
+            draw(self._entry, self._plan[0], path)
+            logger.log_animation("final/episode", path, env_steps=env_steps)
+        return results
+
+
+def _interim_evaluator(
+    env: Mapping[str, Any], evaluation: Mapping[str, Any]
+) -> tuple[EpisodeEvaluator, EnvironmentFactory]:
+    interim = evaluation["interim"]
+    own = interim.get("kwargs", {})  # absent in older runs
+    check_environment_options(env, own, "evaluation.interim.kwargs")
+    env = {**env, "evaluation_kwargs": {**env["evaluation_kwargs"], **own}}
+    plan = build_plan(
+        env,
+        split=evaluation["split"],
+        episodes=interim["episodes"],
+        seed=evaluation["seed"],
+        at_most="evaluation.interim.episodes",
+    )
+    factory = build_evaluation_factory(
+        env, split=evaluation["split"], max_steps=interim["max_steps"]
+    )
+    evaluator = EpisodeEvaluator(
+        factory,
+        plan,
+        num_envs=evaluation["num_envs"],
+        num_workers=evaluation["num_workers"],
+    )
+    return evaluator, factory
+
+
+def _initial_weights(config: Mapping[str, Any], run: RunFolder | None) -> Weights | None:
+    """Return the weights that a training begins with; a resumed one has them in its folder."""
+    if run is not None:
+        kept = run.checkpoints.folder / INITIAL
+        if kept.is_file():
+            return Weights(str(kept), run, kept)
+        if run.checkpoints.begun:
+            return None
+    given = config.get("weights")  # absent in older runs
+    return None if given is None else find_weights(given)
+
+
+def _self_contained(
+    config: dict[str, Any], initial: Weights | None, composed: DictConfig
+) -> dict[str, Any]:
+    """Return a new run's configuration as it is saved: complete, and the same from any folder."""
+    if initial is not None:
+        if initial.run is not None:
+            overrides = typed_overrides()
+            config = with_shapes_of(initial.run, config, composed, overrides)
+        config = {**config, "weights": initial.reference}
+    return with_absolute_paths(config)
+
+
+def _compose(overrides: Sequence[str]) -> dict[str, Any]:
+    return plain(compose("train", overrides=list(overrides)))
+
+
+def _resumed_config(run: RunFolder, composed: DictConfig) -> dict[str, Any]:
+    return change_saved(
+        run.load_config(),
+        composed,
+        typed_overrides(),
+        changeable=_CHANGEABLE,
+        ignored=("resume",),
+    )
+
+
+def _env_steps(saved: Mapping[str, Any] | None) -> int:
+    """Return the environment steps of a training state, 0 for none."""
+    return 0 if saved is None else int(saved.get("progress", {}).get("env_steps", 0))
+
+
+if __name__ == "__main__":
+    main()

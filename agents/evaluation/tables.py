@@ -1,0 +1,138 @@
+"""Results as tables: plain text for a terminal, markdown for a README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agents.evaluation.records import EpisodeRecord, EvaluationResult
+from agents.evaluation.statistics import METRIC, Estimate, Metric, summarize
+
+_SHOWN = ("steps_percent", "completed_percent", "reward", "decisions", "actions", "mean_distance")
+_WITH_INTERVAL = ("steps_percent", "completed_percent", "reward")
+_ERRORS = ("illegal_actions", "agent_errors")  # columns only where there are any
+_MOST_INCIDENTS = 3  # told of one kind and agent
+
+
+def format_table(results: Sequence[EvaluationResult]) -> str:
+    """Return the results as a table in plain text, one agent a line.
+
+    Means over episodes with 95 % bootstrap intervals; milliseconds a decision are the median and
+    the 99th percentile over all decisions.
+    """
+    summaries = [summarize(result) for result in results]
+    columns: list[tuple[str, list[str]]] = [("agent", [result.agent for result in results])]
+    for name in (*_SHOWN, "simulator_calls", *_ERRORS):
+        metric = METRIC[name]
+        found = [summary.get(name) for summary in summaries]
+        if all(one is None for one in found):
+            continue
+        if name in _ERRORS and not any(one is not None and one.mean for one in found):
+            continue
+        columns.append((heading(metric, results), [mean_text(metric, one) for one in found]))
+        if name in _WITH_INTERVAL:
+            columns.append(("95% interval", [_interval(metric, one) for one in found]))
+    columns += [
+        ("ms median", [f"{result.latency.median:.2f}" for result in results]),
+        ("99%", [f"{result.latency.p99:.2f}" for result in results]),
+    ]
+    return align([[heading, *cells] for heading, cells in columns])
+
+
+def heading(metric: Metric, results: Sequence[EvaluationResult]) -> str:
+    """Return a metric's column heading, with the reward's name where all results agree on it.
+
+    Args:
+        metric: of the column.
+        results: at least one.
+    """
+    names = {result.protocol.reward for result in results if result.protocol.grid}
+    reward = names.pop() if len(names) == 1 else ""
+    reward = {"l2rpn": "L2RPN"}.get(reward, reward)
+    return metric.heading.format(reward=reward).strip()
+
+
+def align(columns: Sequence[Sequence[str]]) -> str:
+    """Return columns, each a heading and its cells, as lines of equal width; the first to the left.
+
+    Args:
+        columns: of equal length.
+    """
+    padded = []
+    for number, column in enumerate(columns):
+        width = max(len(cell) for cell in column)
+        cells = [cell.rjust(width) if number else cell.ljust(width) for cell in column]
+        padded.append([cells[0], "-" * width, *cells[1:]])
+    return "\n".join("  ".join(line) for line in zip(*padded, strict=True))
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def markdown(columns: Sequence[Sequence[str]]) -> str:
+    """Return columns, each a heading and its cells, as a markdown table; the first to the left."""
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    rows.insert(1, ["---" if not number else "---:" for number in range(len(columns))])
+    return "\n".join(_row(row) for row in rows)
+
+
+def number(value: float, digits: int, *, sign: str = "") -> str:
+    """Return a number with ``digits`` after the point, none and commas from 1,000 on.
+
+    Args:
+        value: to be shown.
+        digits: after the point.
+        sign: "+" to show it for positive ones too.
+    """
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.{digits}f}"
+
+
+def mean_text(metric: Metric, found: Estimate | None) -> str:
+    """Return a mean alone, "-" where there is none."""
+    return "-" if found is None else number(found.mean, metric.digits)
+
+
+def tell_incidents(result: EvaluationResult) -> list[str]:
+    """Return one line for each kind of mistake the agent made, with where it was made first.
+
+    An agent that returned invalid actions, raised, or chose illegal actions is told of by number
+    of episodes, scenario, decision and step.
+    """
+    lines = []
+    failed = [episode for episode in result.episodes if episode.agent_error is not None]
+    if failed:
+        lines.append(
+            f"{result.agent} failed in {_episodes(len(failed), len(result.episodes))}, which ended "
+            f"there: {_places(failed, 'agent_error')}"
+        )
+    illegal = [episode for episode in result.episodes if episode.first_illegal is not None]
+    if illegal:
+        count = sum(episode.illegal_actions for episode in illegal)
+        actions = "1 illegal action" if count == 1 else f"{count} illegal actions"
+        lines.append(
+            f"{result.agent} chose {actions} in {_episodes(len(illegal), len(result.episodes))}, "
+            f"which did nothing; first: {_places(illegal, 'first_illegal')}"
+        )
+    return lines
+
+
+def _episodes(count: int, of: int) -> str:
+    return f"{count} of {of} episode{'s' if of > 1 else ''}"
+
+
+def _places(episodes: Sequence[EpisodeRecord], field: str) -> str:
+    told = []
+    for episode in episodes[:_MOST_INCIDENTS]:
+        incident = getattr(episode, field)
+        name = f"scenario {episode.scenario}" if episode.scenario else f"seed {episode.seed}"
+        told.append(
+            f"{name}, decision {incident.decision} at step {incident.step}: {incident.text}"
+        )
+    more = len(episodes) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def _interval(metric: Metric, found: Estimate | None) -> str:
+    if found is None:
+        return "-"
+    return f"{number(found.low, metric.digits)} .. {number(found.high, metric.digits)}"

@@ -1,0 +1,82 @@
+"""Draws an episode as a GIF."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from agents.agent import Agent
+from agents.environments import EnvironmentFactory, ResumableVectorEnv
+from agents.evaluation import EpisodePlan
+from agents.runs.files import atomic_write
+
+
+def record_episode(
+    agent: Agent,
+    make_environment: EnvironmentFactory,
+    plan: EpisodePlan,
+    path: Path,
+    *,
+    max_frames: int = 200,
+    frames_per_second: int = 5,
+) -> int:
+    """Play one episode and write its frames, one per decision of the agent.
+
+    Args:
+        agent: what plays; it is bound to the environment.
+        make_environment: of an environment that can render "rgb_array".
+        plan: the episode.
+        path: the GIF; its folder must exist.
+        max_frames: a longer episode is thinned out to between half of this and this.
+        frames_per_second: of the animation.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        ValueError: the environment draws nothing.
+    """
+    kwargs = {**make_environment.kwargs, "render_mode": "rgb_array"}
+    kwargs.pop("planning_reward", None)  # of planners, which vector environments alone make
+    # Single environments draw; they play the same.
+    drawn = replace(make_environment, kwargs=kwargs, vector=False)
+    env = drawn(1, autoreset="disabled")
+    assert isinstance(env, ResumableVectorEnv)
+    try:
+        agent.bind(env)
+        options = {"scenario": [plan.scenario]} if plan.scenario else None
+        observations, infos = env.reset(seed=[plan.seed], options=options)
+        frames = [_frame(env.render())]
+        stride, decisions, over = 1, 0, False
+        while not over:
+            actions = agent.act(observations, infos, np.ones(1, dtype=bool))
+            observations, _, terminated, truncated, infos = env.step(actions)
+            over = bool(terminated[0] or truncated[0])
+            decisions += 1
+            if over or decisions % stride == 0:
+                frames.append(_frame(env.render()))
+            if len(frames) > max_frames:
+                frames, stride = frames[::2], 2 * stride
+    finally:
+        env.close()
+    with atomic_write(path) as file:
+        frames[0].save(
+            file,
+            format="GIF",
+            save_all=True,
+            append_images=frames[1:],
+            duration=1000 // frames_per_second,  # milliseconds a frame
+            loop=0,
+        )
+    return len(frames)
+
+
+def _frame(rendered: tuple) -> Image.Image:
+    if rendered[0] is None:
+        raise ValueError("the environment draws nothing: it has no render mode 'rgb_array'.")
+    return Image.fromarray(np.asarray(rendered[0], dtype=np.uint8)).convert(
+        "P", palette=Image.Palette.ADAPTIVE
+    )

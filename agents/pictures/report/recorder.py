@@ -1,0 +1,192 @@
+"""Records what an agent did, at every grid step, also those that an idle gate plays by itself.
+
+Episodes are played twice. First as the evaluation plays them: same environments, same groups, same
+copies of the agent, so that the agent sees what it sees there; its decisions are written down. Then
+the decisions are played again on grids without the idle gate, which shows the steps in between.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from agents.agent import Agent
+from agents.environments import EnvironmentFactory, VectorEnvironment
+from agents.evaluation import EpisodePlan, EpisodePlayer, EpisodeRecord, replay_episodes
+from agents.pictures.report.trace import DecisionTrace, EpisodeTrace, SearchTrace, TopologyTrace
+from agents.power_grid.grids import first_grid, grid_states
+from agents.runs.devices import torch_threads
+from envs import ActionCatalogue, GridLayout, GridState
+from powergrid_muzero.checks import check_count
+
+_SERIES = ("rho", "line_status", "p_or", "gen_p", "load_p")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """The episodes of one agent, and the grid that they were played on."""
+
+    layout: GridLayout
+    catalogue: ActionCatalogue
+    episodes: tuple[EpisodeTrace, ...]
+
+
+def record_episodes(
+    agent: Agent,
+    make_environment: EnvironmentFactory,
+    plans: Sequence[EpisodePlan],
+    *,
+    episodes: int | None = None,
+    num_envs: int = 4,
+) -> Recording:
+    """Play an agent over the first of ``plans``, as the evaluation does, and keep every step.
+
+    An agent that fails ends the episode in which it does, as there.
+
+    Args:
+        agent: must pickle; a copy of it plays.
+        make_environment: of the evaluation's environments.
+        plans: all episodes of the evaluation.
+        episodes: how many of them to record; None for all.
+        num_envs: episodes that the evaluation plays side by side.
+
+    Raises:
+        ValueError: not a power grid, more episodes than there are, or none.
+        RuntimeError: an episode went another way when it was played again.
+    """
+    count = len(plans) if episodes is None else check_count("episodes of a report", episodes)
+    if not 1 <= count <= len(plans):
+        raise ValueError(
+            f"the report shows {count} episodes; expected 1 to {len(plans)}, those that are played."
+        )
+    check_count("num_envs", num_envs)
+    layout, catalogue = grid_of(make_environment)
+    watch = _Watch(catalogue.texts)
+    player = EpisodePlayer(make_environment, record_errors=True, watch=watch)
+    payload = pickle.dumps(agent)
+    recorded: list[EpisodeTrace] = []
+    try:
+        for start in range(0, count, num_envs):
+            group = tuple(plans[start : start + num_envs])  # whole: sums depend on the batch
+            with torch_threads(1):  # as the evaluation does
+                played = player.play(payload, group)
+            records = [episode.record for episode in played[: count - start]]
+            recorded += _film(make_environment, records, watch)
+    finally:
+        player.close()
+    return Recording(layout=layout, catalogue=catalogue, episodes=tuple(recorded))
+
+
+def grid_of(make_environment: EnvironmentFactory) -> tuple[GridLayout, ActionCatalogue]:
+    """Return the layout and the actions of the grids that a report would show.
+
+    Raises:
+        ValueError: the environment is no power grid.
+    """
+    env = make_environment(1, autoreset="disabled")
+    try:
+        grid = first_grid(env)
+        if grid is None:
+            raise ValueError(
+                f"a report shows power grids; this environment is {make_environment.env_id}. "
+                "Evaluate it without a report."
+            )
+        return grid.layout, grid.catalogue
+    finally:
+        env.close()
+
+
+class _Watch:
+    """Writes down decisions, and the searches behind them."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._group: tuple[EpisodePlan, ...] = ()
+        self.decisions: dict[tuple[str, int], list[DecisionTrace]] = {}  # by scenario and seed
+
+    def begin(self, group: tuple[EpisodePlan, ...]) -> None:
+        self._group = group
+        for plan in group:
+            self.decisions[plan.scenario, plan.seed] = []
+
+    def decide(
+        self, agent: Agent, active: np.ndarray, actions: np.ndarray, steps: np.ndarray
+    ) -> None:
+        trees = agent.explain(self._texts) if agent.explains else {}
+        for index in np.flatnonzero(active).tolist():
+            plan, tree = self._group[index], trees.get(index)
+            self.decisions[plan.scenario, plan.seed].append(
+                DecisionTrace(
+                    step=int(steps[index]),
+                    action=int(actions[index]),
+                    illegal_reason="",  # known when it is played
+                    search=None if tree is None else SearchTrace.of(tree),
+                )
+            )
+
+
+class _Film:
+    """Frames of one episode, as they come."""
+
+    def __init__(self, record: EpisodeRecord, decisions: Sequence[DecisionTrace]) -> None:
+        self._record = record
+        self._decisions = {one.step: one for one in decisions}
+        self._series: dict[str, list[np.ndarray]] = {name: [] for name in _SERIES}
+        self._topologies: list[TopologyTrace] = []
+        self._clocks: list[np.datetime64] = []  # of the first two frames
+
+    def add(self, frame: int, state: GridState, reasons: np.ndarray, grid: int) -> None:
+        """Add the frame after ``frame`` steps of grid number ``grid``.
+
+        Args:
+            frame: how many steps were played.
+            state: of all B grids.
+            reasons: ``[B]`` of str, why the last action was illegal, "" if it was not.
+            grid: which of them.
+        """
+        if frame > self._record.steps:
+            return
+        for name, rows in self._series.items():
+            rows.append(getattr(state, name)[grid].copy())
+        if len(self._clocks) < 2:
+            self._clocks.append(state.clock[grid])
+        busbars = state.topo_vect[grid]
+        if not self._topologies or not np.array_equal(busbars, self._topologies[-1].busbars):
+            self._topologies.append(TopologyTrace(frame=frame, busbars=busbars.copy()))
+        decision = self._decisions.get(frame - 1)
+        if decision is not None and reasons[grid]:
+            self._decisions[frame - 1] = replace(decision, illegal_reason=str(reasons[grid]))
+
+    def trace(self) -> EpisodeTrace:
+        """Return the whole episode."""
+        first, second = (*self._clocks, *self._clocks)[:2]  # an agent may fail at once
+        minutes = int((second - first) / np.timedelta64(1, "m"))
+        return EpisodeTrace(
+            record=self._record,
+            start=first,
+            minutes_per_step=minutes or 5,
+            topologies=tuple(self._topologies),
+            decisions=tuple(self._decisions.values()),
+            **{name: np.stack(rows) for name, rows in self._series.items()},
+        )
+
+
+def _film(
+    make_environment: EnvironmentFactory, records: Sequence[EpisodeRecord], watch: _Watch
+) -> list[EpisodeTrace]:
+    """Play recorded episodes again, without an idle gate, and keep every step."""
+    films = [_Film(record, watch.decisions[record.scenario, record.seed]) for record in records]
+
+    def add(step: int, env: VectorEnvironment, infos: Mapping[str, Any]) -> None:
+        state = grid_states(env)
+        illegal, said = infos["illegal"], env.info_texts()["illegal_reason"]
+        reasons = np.where(illegal, np.where(said == "", "it is illegal", said), "")
+        for grid, film in enumerate(films):
+            film.add(step, state, reasons, grid)
+
+    replay_episodes(make_environment, records, on_step=add)
+    return [film.trace() for film in films]

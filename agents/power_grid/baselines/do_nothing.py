@@ -1,0 +1,19 @@
+"""Never acts: how long the grid stands by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from agents.agent import Infos
+from agents.power_grid.baselines.base import BaselineAgent
+from envs import DO_NOTHING
+
+
+class DoNothingAgent(BaselineAgent):
+    """Chooses action 0 always."""
+
+    def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
+        """Return ``[B]`` zeros."""
+        return np.full(len(observations), DO_NOTHING, dtype=np.int64)

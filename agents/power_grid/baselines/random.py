@@ -1,0 +1,33 @@
+"""Acts at random: the floor of every comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from agents.agent import Infos, full_masks
+from agents.power_grid.baselines.base import BaselineAgent
+
+
+class RandomAgent(BaselineAgent):
+    """Chooses uniformly among the legal actions."""
+
+    def __init__(
+        self,
+        *,
+        observation_space: gym.spaces.Box,
+        action_space: gym.spaces.Discrete,
+        seed: int = 0,
+    ) -> None:
+        """Make the agent; see ``BaselineAgent``."""
+        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        self._rng = np.random.default_rng(seed)
+
+    def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
+        """Draw ``[B]`` actions, one uniformly among each row's legal ones."""
+        num_envs = len(observations)
+        mask = full_masks(infos, num_envs, self.num_actions)
+        keys = self._rng.random((num_envs, self.num_actions))
+        return np.where(mask > 0, keys, -1.0).argmax(axis=1)

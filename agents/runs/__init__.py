@@ -1,0 +1,11 @@
+"""The folder of a run: configuration, checkpoints, logs; and what a process needs beside it.
+
+- ``folder``: ``RunFolder``; ``output_folders`` makes folders in one step, with one writer each.
+- ``checkpoints``, ``files``: training states, written at once or not at all.
+- ``saved_configs``: configurations of older runs, and changes to them at resume.
+- ``weights``: what ``weights=`` names.
+- ``json_records``: JSON as dataclasses, strictly.
+- ``loggers``: CSV, progress, W&B.
+- ``paths``: paths and names that users give.
+- ``devices``, ``interrupt``: where tensors are; Ctrl-C and signals.
+"""

@@ -1,0 +1,15 @@
+"""Where the figures of a training go: CSV, W&B, a progress bar, or all of them."""
+
+from agents.runs.loggers.base import CompositeLogger, RunInfo, RunLogger
+from agents.runs.loggers.csv import CsvLogger
+from agents.runs.loggers.progress import ProgressLogger
+from agents.runs.loggers.wandb import WandbLogger
+
+__all__ = [
+    "CompositeLogger",
+    "CsvLogger",
+    "ProgressLogger",
+    "RunInfo",
+    "RunLogger",
+    "WandbLogger",
+]

@@ -1,0 +1,57 @@
+from .asking import UNGATED, lines_at_risk
+from .fast.forecast_planner import ForecastPlanner
+from .fast.infos import as_infos
+from .fast.rollouts import ForecastRollouts, Rollouts, Steps
+from .fast.vector import PowerGridVectorEnv
+from .grid.actions import DO_NOTHING, REFERENCE_BUSBAR, ActionCatalogue
+from .grid.observations import OBSERVATIONS, FeaturesEncoder
+from .grid.rewards import REWARDS
+from .grid.state import GridLayout, GridState, Lookahead
+from .make import make_power_grid
+from .opponents.named import OPPONENTS, make_opponent
+from .reference.blueprints import Blueprint, grid_blueprint
+from .reference.observed_grid import ObservedPowerGrid
+from .reference.power_grid import ENV_ID, PARAMETERS, PowerGridEnv
+from .reference.wrappers import IdleGate, ReconnectLines
+from .scenarios import make_source
+from .scenarios.base import SPLITS, Scenario, ScenarioSource
+from .scenarios.export import export_scenarios
+from .scenarios.grids import absolute_grid, make_grid2op
+
+__all__ = [
+    "DO_NOTHING",
+    "ENV_ID",
+    "OBSERVATIONS",
+    "OPPONENTS",
+    "PARAMETERS",
+    "REFERENCE_BUSBAR",
+    "REWARDS",
+    "SPLITS",
+    "UNGATED",
+    "ActionCatalogue",
+    "Blueprint",
+    "FeaturesEncoder",
+    "ForecastPlanner",
+    "ForecastRollouts",
+    "GridLayout",
+    "GridState",
+    "IdleGate",
+    "Lookahead",
+    "ObservedPowerGrid",
+    "PowerGridEnv",
+    "PowerGridVectorEnv",
+    "ReconnectLines",
+    "Rollouts",
+    "Scenario",
+    "ScenarioSource",
+    "Steps",
+    "absolute_grid",
+    "as_infos",
+    "export_scenarios",
+    "grid_blueprint",
+    "lines_at_risk",
+    "make_grid2op",
+    "make_opponent",
+    "make_power_grid",
+    "make_source",
+]

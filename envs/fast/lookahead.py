@@ -1,0 +1,243 @@
+"""Actions played on the five-minute forecast, as ``obs.simulate`` of grid2op does.
+
+Shape letters: C lines that may be lost, D loads, E element ends, G generators, K actions, L lines,
+N numbers of a solution, n topologies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.fast.arrays import GridArrays
+from envs.fast.cascade import Cascade
+from envs.fast.power_flow import Columns, PowerFlow
+from envs.fast.sweep import TopologySweep
+from envs.grid.connectivity import Connectivity
+from envs.grid.state import LegalityState, Lookahead
+
+USUAL = 0.15  # of the nominal: how far the voltages of a usual solution are from it
+
+
+class Forecaster:
+    """Looks ahead on the grids of a simulator, changing nothing in them.
+
+    Power flows are solved from flat voltages first. What comes out as usual is the solution that
+    grid2op finds from a DC solution; anything else is solved again, in its way.
+
+    Args:
+        simulator: of B grids.
+    """
+
+    def __init__(self, simulator: GridArrays):
+        self._simulator = simulator
+        template = simulator.template
+        self._flow = PowerFlow(template, template.topology, foreseeing=True, brief=True)
+        self._columns = Columns(template, brief=True)
+        self._cascade = Cascade(template, self._columns)
+        layout = template.layout
+        self._connectivity = Connectivity(layout)
+        self._sweep: TopologySweep | None = None  # made when it is needed
+        nominal = layout.nominal_voltage[layout.load_substation]
+        self._nominal = np.concatenate([template.kv_per_unit, nominal])  # [G + D] kV
+
+    def look(self, grid: int, actions: np.ndarray, outages: np.ndarray | None = None) -> Lookahead:
+        """Play each action on the forecast of ``grid``.
+
+        Args:
+            grid: not dark.
+            actions: ``[K]`` int; an illegal one is looked ahead at as what it does: nothing.
+            outages: ``[C]`` int, lines whose loss in the same step is looked at, too; see
+                ``Lookahead``.
+        """
+        simulator = self._simulator
+        catalogue = simulator.template.catalogue
+        self.meet(grid)
+        one = slice(grid, grid + 1)
+        rules = LegalityState(
+            simulator.line_status[one],
+            simulator.line_cooldown[one],
+            simulator.substation_cooldown[one],
+        )
+        legal = catalogue.legal(rules)[0]
+        played = np.where(legal[actions] == 1, actions, 0)
+        results = catalogue.results(
+            simulator.topology[one], simulator.last_busbar[one], played.tolist()
+        )[0]
+        # many actions lead to one topology
+        places: dict[bytes, int] = {}
+        which = [places.setdefault(result.tobytes(), len(places)) for result in results]
+        size = results.shape[1]
+        topologies = np.frombuffer(b"".join(places), dtype=np.int8).reshape(-1, size)
+        rho, game_over = self._foresee(topologies, simulator.protection_steps[grid])
+        if outages is not None:
+            rho, game_over = self._lose(grid, topologies, rho, game_over, outages)
+        rho = rho[which]
+        return Lookahead(rho=rho, rho_max=rho.max(axis=-1), game_over=game_over[which])
+
+    def _lose(
+        self,
+        grid: int,
+        topologies: np.ndarray,
+        rho: np.ndarray,
+        game_over: np.ndarray,
+        outages: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Look at the loss of lines in ``[n, E]`` topologies, beside no loss.
+
+        Returns:
+            Loadings ``[n, 1 + C, L]`` and ends of the game ``[n, 1 + C]``; the first are those
+            given, without a loss.
+        """
+        layout = self._simulator.layout
+        rho = np.repeat(rho[:, None], 1 + len(outages), axis=1)
+        game_over = np.repeat(game_over[:, None], 1 + len(outages), axis=1)
+        closed = topologies[:, layout.line_or_position[outages]] > 0
+        rows, columns = np.nonzero(closed)  # the loss of an open line changes nothing
+        if len(rows):
+            found = self._foresee(
+                topologies[rows],
+                self._simulator.protection_steps[grid],
+                base=self._simulator.topology[grid],
+                lost=outages[columns],
+            )
+            rho[rows, 1 + columns], game_over[rows, 1 + columns] = found
+        return rho, game_over
+
+    def meet(self, grid: int) -> None:
+        """Set the power flow to the forecast of ``grid``, for ``solve``; it is not dark."""
+        simulator, flow = self._simulator, self._flow
+        flow.set_injections(simulator.foreseen(np.array([grid]))[0])
+        # grid2op looks ahead with shunts as it reads them back, rounding and all
+        columns = simulator.columns
+        solution = simulator.solution[grid].astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = (simulator.template.shunt_voltage / solution[columns.shunt_v]) ** 2
+            flow.set_shunts(
+                (solution[columns.shunt_p] * scale).astype(np.float32),
+                (solution[columns.shunt_q] * scale).astype(np.float32),
+            )
+
+    def _foresee(
+        self,
+        topologies: np.ndarray,
+        protection_steps: np.ndarray,
+        *,
+        base: np.ndarray | None = None,
+        lost: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return loadings ``[n, L]`` and ends of the game ``[n]`` of ``[n, E]`` topologies.
+
+        Args:
+            topologies: ``[n, E]`` int8.
+            protection_steps: ``[L]`` int.
+            base: ``[E]`` int8, the present topology; with ``lost``.
+            lost: ``[n]`` int, a line of each topology that is lost in it.
+        """
+        simulator = self._simulator
+        rules, columns, cascade = simulator.template.rules, self._columns, self._cascade
+        solutions, solved = self.solve(topologies, base=base, lost=lost)
+        if lost is not None:
+            topologies = self._without(topologies, lost)
+        if rules.protected:
+            steps = np.broadcast_to(protection_steps, (len(topologies), len(protection_steps)))
+            status = topologies[:, simulator.layout.line_or_position] > 0
+            trips = cascade.trips(solutions[:, columns.a_or], status, steps)
+            places = np.flatnonzero(trips.any(axis=1) & solved)
+            ends, solutions[places] = self._trip(
+                topologies[places], solutions[places], steps[places]
+            )
+            solved[places] = [not cause for cause in ends]
+        rho = solutions[:, columns.a_or] / rules.limit
+        rho[~solved] = np.inf
+        return rho, ~solved
+
+    def solve(
+        self,
+        topologies: np.ndarray,
+        *,
+        base: np.ndarray | None = None,
+        lost: np.ndarray | None = None,
+        unusual: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Solve ``[n, E]`` topologies on the forecast of the grid that was met; no line trips.
+
+        Args:
+            topologies: ``[n, E]`` int8.
+            base: ``[E]`` int8, a topology with a solution, to solve most of them beside it in one
+                call; None to solve each by itself.
+            lost: ``[n]`` int, a line of each topology that is lost in it; with ``base``.
+            unusual: whether solutions with unusual voltages are looked for, too: ten times as slow.
+
+        Returns:
+            ``[n, N]`` float32 solutions in grid2op's units, and ``[n]`` bool, which there are.
+        """
+        raw = np.zeros((len(topologies), self._columns.count))
+        whole = topologies
+        if lost is not None:
+            topologies = self._without(topologies, lost)
+        solved = self._connectivity.connected(topologies)
+        alone = solved.copy()  # to be solved by itself
+        if base is not None:
+            alone &= ~self._solve_together(base, whole, lost, solved, raw)
+        for place in np.flatnonzero(alone).tolist():
+            self._flow.set_topology(topologies[place])
+            if self._flow.solve_from_flat():
+                self._flow.read(raw[place])
+        usual = self._usual(raw)
+        if unusual:
+            for place in np.flatnonzero(solved & ~usual).tolist():
+                solved[place] = not self._solve(topologies[place], raw[place])
+        else:
+            solved &= usual
+        solutions = self._cascade.convert(raw)
+        solved[solved] = ~self._cascade.dead(solutions[solved])
+        return solutions, solved
+
+    def _without(self, topologies: np.ndarray, lost: np.ndarray) -> np.ndarray:
+        """Return ``[n, E]`` topologies in each of which one line, ``[n]``, is opened."""
+        topologies, rows = topologies.copy(), np.arange(len(lost))
+        layout = self._simulator.layout
+        for ends in (layout.line_or_position, layout.line_ex_position):
+            topologies[rows, ends[lost]] = -1
+        return topologies
+
+    def _solve_together(
+        self,
+        base: np.ndarray,
+        topologies: np.ndarray,
+        lost: np.ndarray | None,
+        wanted: np.ndarray,
+        raw: np.ndarray,
+    ) -> np.ndarray:
+        """Solve in one call what can be; write to ``raw``, and return ``[n]`` bool, which rows."""
+        if self._sweep is None:
+            self._sweep = TopologySweep(self._simulator.template, self._columns)
+        covered = wanted & self._sweep.covers(base, topologies)
+        if covered.any():
+            some = None if lost is None else lost[covered]
+            found, solved = self._sweep.solve(self._flow, base, topologies[covered], some)
+            raw[np.flatnonzero(covered)[solved]] = found[solved]
+        return covered
+
+    def _trip(
+        self, topologies: np.ndarray, solutions: np.ndarray, steps: np.ndarray
+    ) -> tuple[list[str], np.ndarray]:
+        """Let lines trip; return why there is no solution in the end, or "", and the solutions."""
+        room = np.empty(solutions.shape[1])
+        causes = self._cascade.run(
+            lambda _, topology: (self._solve(topology, room), room), solutions, topologies, steps
+        )
+        return causes, solutions
+
+    def _solve(self, topology: np.ndarray, out: np.ndarray) -> str:
+        """Solve ``topology``; write the raw solution to ``out``, or return why there is none."""
+        self._flow.set_topology(topology)
+        cause = self._flow.solve()
+        if not cause:
+            self._flow.read(out)
+        return cause
+
+    def _usual(self, raw: np.ndarray) -> np.ndarray:
+        """Return ``[n]`` bool, which of ``[n, N]`` are solutions with usual voltages everywhere."""
+        away = np.abs(raw[:, self._columns.volts] - self._nominal)
+        return np.asarray((away <= USUAL * self._nominal).all(axis=1))

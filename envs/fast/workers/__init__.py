@@ -1,0 +1,10 @@
+"""Grids in processes of their own, for machines with several cores.
+
+- ``processes``: the main process's side: workers are started, asked, watched and ended.
+- ``service``: a worker's side: it plays its grids and answers.
+- ``board``: the memory that both read and write.
+"""
+
+from envs.fast.workers.processes import GridProcesses
+
+__all__ = ["GridProcesses"]

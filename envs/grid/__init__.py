@@ -1,0 +1,10 @@
+"""What both simulators share: the state of a grid, its actions, observations and rewards.
+
+- ``state``: the records that simulators fill and all else reads.
+- ``actions``: their order, legality and effect; ``action_text`` puts them in words.
+- ``connectivity``: what a topology cuts off.
+- ``observations``: encoders ``features`` and ``full``; ``observation_graph``: ``graph``.
+- ``scaling``: units of observations.
+- ``rewards``: rewards by name.
+- ``blackout_text``: why a game ended, in words.
+"""

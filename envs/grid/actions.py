@@ -1,0 +1,414 @@
+"""The discrete actions of a grid: their order, text, legality and effect on the topology.
+
+Shape letters: A actions, B grids, E element ends, L lines, S substations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from envs.grid.action_text import describe
+from envs.grid.connectivity import Connectivity
+from envs.grid.state import GridLayout, GridState, LegalityState
+from powergrid_muzero.checks import check_action, check_action_list
+from powergrid_muzero.names import choose
+
+if TYPE_CHECKING:
+    from grid2op.Action import ActionSpace, BaseAction
+
+DO_NOTHING = 0  # the action that changes nothing, first of every grid's catalogue
+REFERENCE_BUSBAR = 1  # of every element end in the reference topology
+MASKS = ("legal", "distinct", "connected")
+
+
+def unitary_actions(action_space: ActionSpace) -> list[BaseAction]:
+    """Return doing nothing and every unitary topology action, in grid2op's own order.
+
+    It is that of ``DiscreteActSpace(attr_to_keep=["set_bus", "change_bus", "set_line_status",
+    "change_line_status"])``, which goes through the kinds by alphabet. A kind that the grid's
+    action class does not have is left out.
+    """
+    makers = {
+        "change_bus": action_space.get_all_unitary_topologies_change,
+        "change_line_status": action_space.get_all_unitary_line_change,
+        "set_bus": action_space.get_all_unitary_topologies_set,
+        "set_line_status": action_space.get_all_unitary_line_set,
+    }
+    offered: Any = action_space.supports_type
+    actions = [action_space({})]
+    for kind, make in makers.items():
+        if offered(kind):
+            actions += make(action_space)
+    return actions
+
+
+class ActionCatalogue:
+    """The unitary topology actions of a grid: 487 on l2rpn_case14_sandbox.
+
+    Legality follows ``grid2op.Rules.DefaultRules`` and effects
+    ``grid2op.Action._BackendAction``: a line's status counts as one line, however many of its ends
+    are named; moving element ends counts for their substation; setting the busbar of one end of an
+    open line closes it, its other end going where it was last connected.
+
+    Args:
+        action_space: of the grid2op environment.
+        layout: of the same grid.
+        max_lines_changed: line statuses an action may change (MAX_LINE_STATUS_CHANGED).
+        max_substations_changed: substations an action may change (MAX_SUB_CHANGED).
+    """
+
+    def __init__(
+        self,
+        action_space: ActionSpace,
+        layout: GridLayout,
+        *,
+        max_lines_changed: int = 1,
+        max_substations_changed: int = 1,
+    ):
+        self.layout = layout
+        self.max_lines_changed = max_lines_changed
+        self.max_substations_changed = max_substations_changed
+        self.grid2op_actions = unitary_actions(action_space)  # A, what grid2op's step takes
+
+        # [A, E] int8 busbar to connect to, 0 for as it is; [A, E] bool other busbar;
+        # [A, L] int8 1 close, -1 open, 0 as it is; [A, L] bool close if open, open if closed
+        # (the public attributes raise for kinds that the grid's action class does not have)
+        acts = self.grid2op_actions
+        self.set_busbar = np.array([act._set_topo_vect for act in acts], dtype=np.int8)
+        self.switch_busbar = np.array([act._change_bus_vect for act in acts], dtype=np.bool_)
+        self.set_line = np.array([act._set_line_status for act in acts], dtype=np.int8)
+        self.switch_line = np.array([act._switch_line_status for act in acts], dtype=np.bool_)
+        for table in (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line):
+            table.setflags(write=False)
+        assert (self.set_busbar >= 0).all()  # grid2op opens lines by their status only
+
+        # [L] the action that closes an open line at its former busbars (and opens a closed one)
+        self.switch_line_action = self.switch_line.argmax(axis=0)
+        self._prepare_rules()
+        self._prepare_effects()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ActionCatalogue:
+        """Return itself: nothing in it changes."""
+        return self
+
+    @property
+    def num_actions(self) -> int:
+        """A."""
+        return len(self.grid2op_actions)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """What each action does, for people; A of them."""
+        tables = (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line)
+        return tuple(describe(self.layout, *rows) for rows in zip(*tables, strict=True))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole list: what every action does, in order."""
+        digest = hashlib.sha256()
+        for table in (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line):
+            digest.update(np.ascontiguousarray(table, dtype=np.int8).tobytes())
+        return digest.hexdigest()
+
+    def text(self, action: int) -> str:
+        """Return what ``action`` does, for people; ValueError if there is no such action."""
+        return self.texts[check_action(action, self.num_actions)]
+
+    def mask(self, kind: str, state: GridState) -> np.ndarray:
+        """Return the mask called ``kind``, one of ``MASKS``: ``[B, A]`` int8."""
+        return getattr(self, choose("action mask", kind, MASKS))(state)
+
+    # ------------------------------------------------------------------------------- legality
+
+    def _prepare_rules(self) -> None:
+        layout = self.layout
+        num_actions, num_elements = self.set_busbar.shape
+        num_lines = layout.num_lines
+        set_end = (self.set_busbar[:, layout.line_or_position] > 0) | (
+            self.set_busbar[:, layout.line_ex_position] > 0
+        )
+        touched = (self.set_line != 0) | self.switch_line
+        # acting on an open line by its status, or setting the busbar of one of its ends, is about
+        # the line and no longer about the substations at its ends
+        spared_if_open = touched | set_end
+
+        line_of_element = np.full(num_elements, -1)
+        line_of_element[layout.line_or_position] = np.arange(num_lines)
+        line_of_element[layout.line_ex_position] = np.arange(num_lines)
+        moved = (self.set_busbar != 0) | self.switch_busbar
+        pairs: dict[tuple[int, int], int] = {}  # (action, substation) -> number
+        always: list[bool] = []
+        while_closed: list[np.ndarray] = []
+        for action, element in np.argwhere(moved):
+            pair = (int(action), int(layout.element_substation[element]))
+            if pair not in pairs:
+                pairs[pair] = len(pairs)
+                always.append(False)
+                while_closed.append(np.zeros(num_lines, dtype=np.float32))
+            line = line_of_element[element]
+            if line >= 0 and spared_if_open[action, line]:
+                while_closed[pairs[pair]][line] = 1
+            else:
+                always[pairs[pair]] = True
+
+        self._recent: dict[tuple[bytes, bytes, bytes], np.ndarray] = {}
+        self._touched = touched
+        self._closes = set_end & ~touched  # [A, L] changes the status of the line if it is open
+        self._touched_f = np.ascontiguousarray(touched.T, dtype=np.float32)  # [L, A]
+        self._closes_f = np.ascontiguousarray(self._closes.T, dtype=np.float32)  # [L, A]
+        self._num_touched = touched.sum(axis=1).astype(np.float32)  # [A]
+        # P pairs of an action and a substation it may change; the last one is none at all
+        self._pair_substation = np.array([s for _, s in pairs] + [0])  # [P]
+        self._pair_always = np.array([*always, False])  # [P]
+        self._pair_while_closed = np.ascontiguousarray(
+            np.array([*while_closed, np.zeros(num_lines)], dtype=np.float32).T
+        )  # [L, P]
+        per_action: list[list[int]] = [[] for _ in range(num_actions)]
+        for (action, _), number in pairs.items():
+            per_action[action].append(number)
+        width = max(1, *(len(numbers) for numbers in per_action))
+        self._action_pairs = np.array(
+            [numbers + [len(pairs)] * (width - len(numbers)) for numbers in per_action]
+        ).T.copy()  # [width, A]
+
+    def _substations_changed(self, closed: np.ndarray) -> np.ndarray:
+        """Return ``[B, P]`` bool: does the pair's action change the pair's substation."""
+        return self._pair_always | (closed @ self._pair_while_closed > 0)
+
+    def legal(self, state: GridState | LegalityState) -> np.ndarray:
+        """Return ``[B, A]`` int8, 1 = grid2op would play the action now (limits, cooldowns)."""
+        if len(state.line_status) > 1:
+            return self._legal(state)
+        # one grid seldom changes what the rules look at, so its last masks are kept
+        key = (
+            state.line_status.tobytes(),
+            (state.line_cooldown > 0).tobytes(),
+            (state.substation_cooldown > 0).tobytes(),
+        )
+        mask = self._recent.get(key)
+        if mask is None:
+            if len(self._recent) >= 256:
+                self._recent.clear()
+            mask = self._recent[key] = self._legal(state)
+        return mask.copy()
+
+    def _legal(self, state: GridState | LegalityState) -> np.ndarray:
+        open_lines = ~state.line_status
+        closed = state.line_status.astype(np.float32)
+        pairs = self._substations_changed(closed)
+        lines = self._num_touched
+        if open_lines.any():
+            lines = lines + open_lines.astype(np.float32) @ self._closes_f
+        substations = pairs[:, self._action_pairs[0]].astype(np.int8)
+        for numbers in self._action_pairs[1:]:
+            substations += pairs[:, numbers]
+        legal = (substations <= self.max_substations_changed) & (lines <= self.max_lines_changed)
+        cooling_lines = state.line_cooldown > 0
+        if cooling_lines.any():
+            too_soon = cooling_lines.astype(np.float32) @ self._touched_f
+            too_soon += (cooling_lines & open_lines).astype(np.float32) @ self._closes_f
+            legal &= too_soon == 0
+        cooling_substations = state.substation_cooldown > 0
+        if cooling_substations.any():
+            pairs &= cooling_substations[:, self._pair_substation]
+            for numbers in self._action_pairs:
+                legal &= ~pairs[:, numbers]
+        return legal.view(np.int8)
+
+    def illegal_reason(self, action: int, state: GridState | LegalityState, row: int = 0) -> str:
+        """Return why grid2op would refuse ``action`` in grid ``row``, "" if it would not.
+
+        Raises:
+            ValueError: there is no such action or row.
+        """
+        action = check_action(action, self.num_actions)
+        if not 0 <= row < len(state.line_status):
+            raise ValueError(f"row is {row}, but the state is of {len(state.line_status)} grids")
+        layout = self.layout
+        open_lines = ~state.line_status[row]
+        lines = np.flatnonzero(self._touched[action] | (self._closes[action] & open_lines))
+        pairs = self._substations_changed(state.line_status[row : row + 1].astype(np.float32))[0]
+        numbers = self._action_pairs[:, action]
+        substations = self._pair_substation[numbers[pairs[numbers]]]
+        if len(lines) > self.max_lines_changed:
+            names = ", ".join(layout.line_names[line] for line in lines)
+            return (
+                f"changes the status of {len(lines)} lines ({names}), "
+                f"{self.max_lines_changed} allowed"
+            )
+        if len(substations) > self.max_substations_changed:
+            names = ", ".join(str(substation) for substation in substations)
+            return (
+                f"changes {len(substations)} substations ({names}), "
+                f"{self.max_substations_changed} allowed"
+            )
+        for line in lines:
+            if steps := int(state.line_cooldown[row, line]):
+                return f"line {layout.line_names[line]} is in cooldown for {_steps(steps)}"
+        for substation in substations:
+            if steps := int(state.substation_cooldown[row, substation]):
+                return f"substation {substation} is in cooldown for {_steps(steps)}"
+        return ""
+
+    # -------------------------------------------------------------------------------- effects
+
+    def _prepare_effects(self) -> None:
+        layout = self.layout
+        self._connectivity = Connectivity(layout)
+        num_actions, num_elements = self.set_busbar.shape
+        self._num_words = -(-num_elements // 8)  # rows are padded to whole 64-bit words to hash
+        padding = ((0, 0), (0, 8 * self._num_words - num_elements))
+        self._set_busbar = np.pad(self.set_busbar, padding)
+        self._is_set = self._set_busbar != 0
+        self._is_switched = np.pad(self.switch_busbar, padding)
+        self._opens, self._opened_lines = np.nonzero(self.set_line < 0)
+        self._switches, self._switched_lines = np.nonzero(self.switch_line)
+        at_or = self.set_busbar[:, layout.line_or_position] > 0
+        at_ex = self.set_busbar[:, layout.line_ex_position] > 0
+        self._closes_from_or = [np.flatnonzero(column) for column in (at_or & ~at_ex).T]
+        self._closes_from_ex = [np.flatnonzero(column) for column in (at_ex & ~at_or).T]
+        self._salts = np.random.default_rng(0).integers(
+            1 << 62, size=self._num_words, dtype=np.uint64
+        )
+
+    def _padded_results(
+        self, topo_vect: np.ndarray, last_busbar: np.ndarray, rows: Sequence[int] | slice
+    ) -> np.ndarray:
+        layout = self.layout
+        num_elements = layout.num_elements
+        num_grids = len(topo_vect)
+        present = np.zeros((num_grids, 8 * self._num_words), dtype=np.int8)
+        present[:, :num_elements] = topo_vect
+        other = np.where(present > 0, np.int8(3) - present, present)
+        result = np.where(self._is_switched, other[:, None], present[:, None])
+        np.copyto(result, self._set_busbar, where=self._is_set)
+
+        result[:, self._opens, layout.line_or_position[self._opened_lines]] = -1
+        result[:, self._opens, layout.line_ex_position[self._opened_lines]] = -1
+        line_open = topo_vect[:, layout.line_or_position] < 0  # [B, L], both ends open together
+        for ends in (layout.line_or_position, layout.line_ex_position):
+            switched = ends[self._switched_lines]
+            result[:, self._switches, switched] = np.where(
+                line_open[:, self._switched_lines], last_busbar[:, switched], np.int8(-1)
+            )
+        for grid, line in np.argwhere(line_open):
+            position_or, position_ex = layout.line_or_position[line], layout.line_ex_position[line]
+            result[grid, self._closes_from_or[line], position_ex] = last_busbar[grid, position_ex]
+            result[grid, self._closes_from_ex[line], position_or] = last_busbar[grid, position_or]
+        return result[:, rows]
+
+    def results(
+        self,
+        topo_vect: np.ndarray,
+        last_busbar: np.ndarray,
+        actions: Sequence[int] | slice = slice(None),
+    ) -> np.ndarray:
+        """Return the topology that each action makes of each grid's, legal or not.
+
+        Args:
+            topo_vect: ``[B, E]`` int8, present busbars, -1 for the ends of open lines.
+            last_busbar: ``[B, E]`` int8, busbars where last connected (``GridState.last_busbar``).
+            actions: ``[K]`` which ones; all by default.
+
+        Returns:
+            ``[B, K, E]`` int8, as ``topo_vect``; lines that trip afterwards are not foreseen.
+
+        Raises:
+            ValueError: there is no such action.
+        """
+        if not isinstance(actions, slice):
+            actions = check_action_list(actions, self.num_actions).tolist()
+        return self._padded_results(topo_vect, last_busbar, actions)[..., : topo_vect.shape[1]]
+
+    def distinct(self, state: GridState) -> np.ndarray:
+        """Return ``[B, A]`` int8: one legal action for each distinct topology within reach.
+
+        The first of each is kept, and action 0, but no other that changes nothing. Topologies are
+        compared by a 64-bit hash: a collision, about once in 10^14 states, loses one action.
+        """
+        legal = self.legal(state).view(np.bool_)
+        results = self._padded_results(state.topo_vect, state.last_busbar, slice(None))
+        return self._first_of_each(legal, results).view(np.int8)
+
+    def _first_of_each(self, legal: np.ndarray, results: np.ndarray) -> np.ndarray:
+        """Return the ``distinct`` mask ``[B, A]`` bool of legal actions with padded results."""
+        hashes = self._hashes(results)
+        nothing = hashes[:, :1]
+        hashes = np.where(legal, hashes, nothing)
+        order = hashes.argsort(axis=1, kind="stable")
+        ordered = np.take_along_axis(hashes, order, axis=1)
+        first = ordered != nothing
+        first[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+        mask = np.zeros_like(legal)
+        np.put_along_axis(mask, order, first, axis=1)
+        mask[:, 0] = True
+        return mask
+
+    def connected(self, state: GridState) -> np.ndarray:
+        """Return ``[B, A]`` int8: of the distinct actions those that hold the grid together.
+
+        What cuts off an element or a part of the grid ends the game at once, which takes no power
+        flow to tell. Action 0 is always kept.
+        """
+        mask = self.distinct(state)
+        grids, actions = np.nonzero(mask)
+        results = self.results(state.topo_vect, state.last_busbar)[grids, actions]
+        mask[grids, actions] = self._connectivity.connected(results)
+        mask[:, DO_NOTHING] = 1
+        return mask
+
+    def choices(
+        self, rules: LegalityState, topo_vect: np.ndarray, last_busbar: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the ``connected`` actions of B grids one after another, with what they lead to.
+
+        Args:
+            rules: of the grids.
+            topo_vect: ``[B, E]`` int8.
+            last_busbar: ``[B, E]`` int8.
+
+        Returns:
+            Of m actions the grid ``[m]`` int, the number ``[m]`` int and the topology ``[m, E]``.
+        """
+        results = self._padded_results(topo_vect, last_busbar, slice(None))
+        mask = self._first_of_each(self.legal(rules).view(np.bool_), results)
+        grids, actions = np.nonzero(mask)
+        after = results[grids, actions, : topo_vect.shape[1]]
+        kept = self._connectivity.connected(after) | (actions == DO_NOTHING)
+        return grids[kept], actions[kept], after[kept]
+
+    def impacts(
+        self, actions: np.ndarray, line_status: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what m actions count as acting on, for the cooldowns.
+
+        Args:
+            actions: ``[m]`` int.
+            line_status: ``[m, L]`` bool, True = closed, before each of them.
+
+        Returns:
+            ``[m, L]`` bool lines, and ``[m, S]`` bool substations.
+        """
+        lines = self._touched[actions] | (self._closes[actions] & ~line_status)
+        changed = self._substations_changed(line_status.astype(np.float32))
+        rows = np.arange(len(actions))
+        substations = np.zeros((len(actions), self.layout.num_substations), dtype=np.bool_)
+        for numbers in self._action_pairs[:, actions]:
+            substations[rows, self._pair_substation[numbers]] |= changed[rows, numbers]
+        return lines, substations
+
+    def _hashes(self, results: np.ndarray) -> np.ndarray:
+        """Return ``[B, A]`` uint64 of ``[B, A, 8 W]`` int8, mixing each word (splitmix64)."""
+        words = results.view(np.uint64) + self._salts
+        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return (words ^ (words >> np.uint64(31))).sum(axis=-1, dtype=np.uint64)
+
+
+def _steps(count: int) -> str:
+    return "1 more step" if count == 1 else f"{count} more steps"

@@ -1,0 +1,36 @@
+"""Why a game was lost, in words: what failed in the end, and which lines tripped before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.grid.action_text import line_text
+from envs.grid.state import GridLayout
+
+
+def first_line(cause: str) -> str:
+    """Return the first line of what the simulator says, without quotes and the full stop."""
+    lines = cause.strip(" \"'").splitlines()
+    return lines[0].rstrip(" .") if lines else "the power flow has no solution"
+
+
+def what_it_says(exception: BaseException) -> str:
+    """Return the first line of an exception of grid2op's, which may hold another one."""
+    said: object = exception.args[0] if exception.args else ""
+    return first_line(str(said.args[0] if isinstance(said, Exception) and said.args else said))
+
+
+def after_cascade(layout: GridLayout, rounds: np.ndarray) -> str:
+    """Return " after line 3-6 (line 15) tripped, then line 1-3 (line 4)", "" if nothing tripped.
+
+    Args:
+        layout: of the grid.
+        rounds: ``[L]`` int, in which round of the cascade each line tripped, from 0; -1 for never.
+    """
+    tripped = [np.flatnonzero(rounds == number) for number in np.unique(rounds[rounds >= 0])]
+    if not tripped:
+        return ""
+    first, *others = (
+        " and ".join(line_text(layout, line) for line in lines.tolist()) for lines in tripped
+    )
+    return f" after {first} tripped" + "".join(f", then {lines}" for lines in others)

@@ -1,0 +1,11 @@
+"""The reference environment: one grid, on grid2op's own objects.
+
+- ``power_grid``: ``PowerGridEnv``.
+- ``wrappers``: the idle gate, putting lines back.
+- ``grid2op_state``: a grid2op observation as a ``GridState``.
+- ``grid2op_options``: which options of ``grid2op.make`` are covered.
+- ``observed_grid``: the reference environment in a grid2op environment that others step.
+- ``prototypes``: copies grid2op environments instead of reading the grid again.
+- ``blueprints``: layout and actions of a grid, without an environment.
+- ``rendering``: pictures of a grid.
+"""

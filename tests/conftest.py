@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # before torch and numpy start their pools
@@ -15,6 +17,8 @@ os.environ["MPLBACKEND"] = "agg"
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hydra._internal.sources_registry import SourcesRegistry  # noqa: E402
+from hydra.core.plugins import Plugins  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,6 +36,24 @@ def skip_without(lacking: str) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def single_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def configuration_files_parsed_once() -> Iterator[None]:
+    """Hydra parses all of conf/ at every composition, a third of its time; here once a session."""
+    Plugins.instance()  # registers the sources
+    source: Any = SourcesRegistry.instance().types["pkg"]
+    read, known = source._read_config, {}
+
+    def read_once(self: Any, file: Path) -> Any:
+        key = str(file), file.stat().st_mtime_ns
+        if key not in known:
+            known[key] = read(self, file)
+        return copy.deepcopy(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "_read_config", read_once)
+        yield
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 
+from agents.commands.command_line import run_guarded
 from agents.configuration.composition import (
     build_agent,
     build_environment_factory,
@@ -119,12 +120,12 @@ def test_what_is_there_is_not_trained_over(
     arguments = ["ablations", "train", "puct", "--results", str(tmp_path)]
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(SystemExit) as stopped:
-        ablations.main()
+        run_guarded(ablations.main)
     assert stopped.value.code == 2
     assert "exist; remove them, or keep them with --rest" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", ["ablations", "train", "pucs"])
     with pytest.raises(SystemExit):
-        ablations.main()
+        run_guarded(ablations.main)
     assert "did you mean 'puct'" in capsys.readouterr().err
 
 

@@ -95,7 +95,7 @@ class Cascade:
 
     def run(
         self,
-        solve: Callable[[int, np.ndarray], tuple[str, np.ndarray]],
+        solve: Callable[[np.ndarray, np.ndarray], tuple[list[str], np.ndarray]],
         solution: np.ndarray,
         topology: np.ndarray,
         protection_steps: np.ndarray,
@@ -106,8 +106,8 @@ class Cascade:
         """Let lines of n solved grids trip, and solve them again, until nothing changes.
 
         Args:
-            solve: of a grid, 0 to n - 1, and its new topology ``[E]``: why that has no solution, or
-                "", and the raw solution ``[N]``.
+            solve: of ``[m]`` grids, 0 to n - 1, and their new topologies ``[m, E]``: why each has
+                no solution, or "", and the raw solutions ``[m, N]``.
             solution: ``[n, N]`` of ``topology``; the last ones when this returns.
             topology: ``[n, E]`` int8; the last ones when this returns.
             protection_steps: ``[n, L]`` int, steps above the soft limit, without this one.
@@ -140,15 +140,13 @@ class Cascade:
             number += 1
             topology[going[rows], self._or_position[lines]] = -1
             topology[going[rows], self._ex_position[lines]] = -1
-            raw = np.zeros((len(going), columns.count))
-            for place, grid in enumerate(going.tolist()):
-                causes[grid], found = solve(grid, topology[grid])
-                if not causes[grid]:
-                    raw[place] = found
-            solved = np.array([not causes[grid] for grid in going.tolist()], dtype=np.bool_)
+            found, raw = solve(going, topology[going])
+            for grid, cause in zip(going.tolist(), found, strict=True):
+                causes[grid] = cause
+            solved = np.array([not cause for cause in found], dtype=np.bool_)
             going = going[solved]
-            solution[going] = found = self.convert(raw[solved])
-            dead = self.dead(found)
+            solution[going] = converted = self.convert(raw[solved])
+            dead = self.dead(converted)
             for grid in going[dead].tolist():
                 causes[grid] = self.cause_of_death(solution[grid])
             going = going[~dead]

@@ -144,7 +144,7 @@ class Forecaster:
             trips = cascade.trips(solutions[:, columns.a_or], status, steps)
             places = np.flatnonzero(trips.any(axis=1) & solved)
             ends, solutions[places] = self._trip(
-                topologies[places], solutions[places], steps[places]
+                topologies[places], solutions[places], steps[places], base
             )
             solved[places] = [not cause for cause in ends]
         rho = solutions[:, columns.a_or] / rules.limit
@@ -171,6 +171,20 @@ class Forecaster:
         Returns:
             ``[n, N]`` float32 solutions in grid2op's units, and ``[n]`` bool, which there are.
         """
+        raw, solved = self._solve_raw(topologies, base, lost, unusual=unusual)
+        solutions = self._cascade.convert(raw)
+        solved[solved] = ~self._cascade.dead(solutions[solved])
+        return solutions, solved
+
+    def _solve_raw(
+        self,
+        topologies: np.ndarray,
+        base: np.ndarray | None,
+        lost: np.ndarray | None = None,
+        *,
+        unusual: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Do what ``solve`` does; return solutions as they are read."""
         raw = np.zeros((len(topologies), self._columns.count))
         whole = topologies
         if lost is not None:
@@ -179,19 +193,29 @@ class Forecaster:
         alone = solved.copy()  # to be solved by itself
         if base is not None:
             alone &= ~self._solve_together(base, whole, lost, solved, raw)
-        for place in np.flatnonzero(alone).tolist():
-            self._flow.set_topology(topologies[place])
-            if self._flow.solve_from_flat():
-                self._flow.read(raw[place])
-        usual = self._usual(raw)
-        if unusual:
-            for place in np.flatnonzero(solved & ~usual).tolist():
-                solved[place] = not self._solve(topologies[place], raw[place])
-        else:
-            solved &= usual
-        solutions = self._cascade.convert(raw)
-        solved[solved] = ~self._cascade.dead(solutions[solved])
-        return solutions, solved
+        if alone.any():
+            found = np.zeros((int(alone.sum()), raw.shape[1]))
+            self._flow.read_each(topologies[alone], found)
+            raw[alone] = found
+        rest = solved & ~self._usual(raw)
+        solved[rest] = self._solve_carefully(topologies, rest, raw) if unusual else False
+        return raw, solved
+
+    def _solve_carefully(
+        self, topologies: np.ndarray, which: np.ndarray, raw: np.ndarray
+    ) -> np.ndarray:
+        """Solve some, ``[n]`` bool, of ``[n, E]`` topologies in grid2op's way, from DC solutions.
+
+        Returns:
+            Which of those have a solution, which is then in ``raw``, ``[n, N]``.
+        """
+        flow, solved = self._flow, []
+        for place in np.flatnonzero(which).tolist():
+            flow.set_topology(topologies[place])
+            solved.append(not flow.solve())
+            if solved[-1]:
+                flow.read(raw[place])
+        return np.array(solved, dtype=np.bool_)
 
     def _without(self, topologies: np.ndarray, lost: np.ndarray) -> np.ndarray:
         """Return ``[n, E]`` topologies in each of which one line, ``[n]``, is opened."""
@@ -220,22 +244,24 @@ class Forecaster:
         return covered
 
     def _trip(
-        self, topologies: np.ndarray, solutions: np.ndarray, steps: np.ndarray
+        self,
+        topologies: np.ndarray,
+        solutions: np.ndarray,
+        steps: np.ndarray,
+        base: np.ndarray | None,
     ) -> tuple[list[str], np.ndarray]:
         """Let lines trip; return why there is no solution in the end, or "", and the solutions."""
-        room = np.empty(solutions.shape[1])
-        causes = self._cascade.run(
-            lambda _, topology: (self._solve(topology, room), room), solutions, topologies, steps
-        )
-        return causes, solutions
 
-    def _solve(self, topology: np.ndarray, out: np.ndarray) -> str:
-        """Solve ``topology``; write the raw solution to ``out``, or return why there is none."""
-        self._flow.set_topology(topology)
-        cause = self._flow.solve()
-        if not cause:
-            self._flow.read(out)
-        return cause
+        def solve(_: np.ndarray, after: np.ndarray) -> tuple[list[str], np.ndarray]:
+            if base is not None:
+                raw, solved = self._solve_raw(after, base)
+            else:
+                raw = np.zeros((len(after), solutions.shape[1]))
+                solved = self._connectivity.connected(after)
+                solved[solved] = self._solve_carefully(after, solved, raw)
+            return ["" if there else "no solution" for there in solved.tolist()], raw
+
+        return self._cascade.run(solve, solutions, topologies, steps), solutions
 
     def _usual(self, raw: np.ndarray) -> np.ndarray:
         """Return ``[n]`` bool, which of ``[n, N]`` are solutions with usual voltages everywhere."""

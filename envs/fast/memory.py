@@ -34,7 +34,7 @@ class Parts:
     def __init__(self, views: Sequence[np.ndarray]):
         assert all(view.dtype == np.float64 and view.flags.c_contiguous for view in views)
         self._views = views
-        self._addresses = np.array([view.ctypes.data for view in views], dtype=np.int64)
+        self._addresses = np.array([_address(view) for view in views], dtype=np.int64)
         self._sizes = np.array([len(view) for view in views], dtype=np.int64)
 
     def copy_to(self, out: np.ndarray) -> None:
@@ -62,7 +62,7 @@ class ScenarioRows:
         """Let ``grid`` read ``scenario``."""
         series = [getattr(scenario, name) for name in (*_PRESENT, *_FORECAST)]
         self._kept[grid] = series = [np.asarray(values, dtype=np.float32) for values in series]
-        places = [(values.ctypes.data, *values.strides) for values in series]
+        places = [(_address(values), *values.strides) for values in series]
         self._of_present[grid], self._of_forecast[grid] = np.split(np.array(places), 2)
 
     def take(self, other: ScenarioRows, grids: np.ndarray, places: np.ndarray) -> None:
@@ -100,6 +100,10 @@ def injection_parts(layout: GridLayout) -> list[slice]:
     sizes = (layout.num_generators, layout.num_loads, layout.num_loads, layout.num_generators)
     ends = np.cumsum([0, *sizes]).tolist()
     return [slice(*place) for place in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def _address(values: np.ndarray) -> int:
+    return values.__array_interface__["data"][0]
 
 
 def _as_pointer(typing_context: Any, address: Any, kind: Any) -> Any:

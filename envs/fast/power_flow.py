@@ -214,6 +214,21 @@ class PowerFlow(Copyable):
             return False
         return True
 
+    def read_each(self, topologies: np.ndarray, out: np.ndarray) -> None:
+        """Put all element ends on the busbars of n topologies, solve each from flat, and read it.
+
+        Args:
+            topologies: ``[n, E]`` int8, as in ``set_topology``.
+            out: ``[n, N]`` float64, as in ``read``; rows without a solution are left as they are.
+        """
+        before = np.concatenate([self._topology[None], topologies])
+        changes, wanted = before[1:] != before[:-1], topologies.astype(np.int32)
+        for change, topology, row in zip(changes, wanted, out, strict=True):
+            self._model.update_topo(change, topology)
+            if self.solve_from_flat():
+                self.read(row)
+        self._topology[:] = before[-1]
+
     def _fail(self, cause: str) -> str:
         self._parts = None
         self._model.tell_solver_need_reset()

@@ -232,12 +232,12 @@ class ForecastRollouts(Copyable):
             rollouts.substation_cooldown,
         )
 
-    def _solution(self, topology: np.ndarray) -> tuple[str, np.ndarray]:
-        """Return why one topology ``[E]`` has no solution, or "", and the raw one."""
-        place = int(self._solve(topology[None])[0])
-        raw = self._solutions[place].astype(np.float64)
-        raw[self._columns.a_or] /= 1000  # A to kA
-        return "" if self._solved[place] else "no solution", raw
+    def _solution(self, topologies: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Return why each of ``[n, E]`` topologies has no solution, or "", and raw ``[n, N]``."""
+        places = self._solve(topologies)
+        raw = self._solutions[places].astype(np.float64)
+        raw[:, self._columns.a_or] /= 1000  # A to kA
+        return ["" if there else "no solution" for there in self._solved[places].tolist()], raw
 
     def _solve(self, topologies: np.ndarray) -> np.ndarray:
         """Return where the solutions of ``[n, E]`` topologies are kept, ``[n]`` int."""

@@ -204,12 +204,12 @@ class Simulator(GridArrays):
             causes.append(cause)
         return causes
 
-    def _solve_as(self, grid: int, topology: np.ndarray) -> tuple[str, np.ndarray]:
-        """Put ``grid`` into ``topology`` and solve it."""
-        self.topology[grid] = topology
-        self._meet_topology(grid)
-        (cause,) = self._solve(np.array([grid]))
-        return cause, self._raw[grid]
+    def _solve_as(self, grids: np.ndarray, topologies: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Put n grids into ``[n, E]`` topologies; return what ``_solve`` does, and ``[n, N]``."""
+        self.topology[grids] = topologies
+        for grid in grids.tolist():
+            self._meet_topology(grid)
+        return self._solve(grids), self._raw[grids]
 
     # what solves a grid: here one power flow for each topology, shared by all grids in it
 
@@ -285,7 +285,7 @@ class Simulator(GridArrays):
         topology = acted.copy()
         rounds = np.full(closed.shape, -1, dtype=np.int8)
         causes = self.cascade.run(
-            lambda place, after: self._solve_as(int(grids[place]), after),
+            lambda places, after: self._solve_as(grids[places], after),
             solution,
             topology,
             self.protection_steps[grids],

@@ -17,6 +17,7 @@ from envs.fast.power_flow import Columns, PowerFlow
 from envs.fast.template import GridTemplate
 
 _KEPT = 8192  # descriptions of topologies, at most
+_FEW = 20  # topologies that need the same busbars: fewer are solved with others
 
 
 class TopologySweep:
@@ -80,6 +81,39 @@ class TopologySweep:
         """
         flow.set_topology(base)
         flow.solve_from_flat()
+        found = np.zeros((len(topologies), self._columns.count))
+        solved = np.zeros(len(topologies), dtype=np.bool_)
+        for rows in self._groups(base, topologies):
+            found[rows], solved[rows] = self._solve_group(
+                flow, base, topologies[rows], None if lost is None else lost[rows]
+            )
+        return found, solved
+
+    def _groups(self, base: np.ndarray, topologies: np.ndarray) -> list[np.ndarray]:
+        """Return numbers of ``[n, E]`` topologies, those together that are best solved so.
+
+        A call solves all its topologies on the busbars that any of them needs. A third less time is
+        needed where they all need the same ones; but each call takes as long as six topologies.
+        """
+        layout = self._layout
+        ends = np.zeros((layout.num_elements, layout.num_substations), dtype=np.float32)
+        ends[np.arange(layout.num_elements), layout.element_substation] = 1
+        split = (topologies == 2) @ ends > 0  # [n, S] an end on its second busbar
+        groups: dict[bytes, list[int]] = {}
+        for row, key in enumerate(split):
+            groups.setdefault(key.tobytes(), []).append(row)
+        large = [rows for rows in groups.values() if len(rows) >= _FEW]
+        rest = [row for rows in groups.values() if len(rows) < _FEW for row in rows]
+        return [np.array(rows) for rows in (*large, rest) if rows]
+
+    def _solve_group(
+        self,
+        flow: PowerFlow,
+        base: np.ndarray,
+        topologies: np.ndarray,
+        lost: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Solve topologies beside ``base``, in which ``flow`` is; see ``solve``."""
         changes = np.where(topologies == base, np.int8(0), topologies)
         masks = np.zeros((len(topologies), self._layout.num_lines), dtype=np.bool_)
         if lost is not None:

@@ -60,9 +60,7 @@ class Forecaster:
         )
         legal = catalogue.legal(rules)[0]
         played = np.where(legal[actions] == 1, actions, 0)
-        results = catalogue.results(
-            simulator.topology[one], simulator.last_busbar[one], played.tolist()
-        )[0]
+        results = catalogue.results(simulator.topology[one], simulator.last_busbar[one], played)[0]
         # many actions lead to one topology
         places: dict[bytes, int] = {}
         which = [places.setdefault(result.tobytes(), len(places)) for result in results]

@@ -306,7 +306,7 @@ class ActionCatalogue:
         self,
         topo_vect: np.ndarray,
         last_busbar: np.ndarray,
-        actions: Sequence[int] | slice = slice(None),
+        actions: Sequence[int] | np.ndarray | slice = slice(None),
     ) -> np.ndarray:
         """Return the topology that each action makes of each grid's, legal or not.
 
@@ -321,9 +321,12 @@ class ActionCatalogue:
         Raises:
             ValueError: there is no such action.
         """
-        if not isinstance(actions, slice):
-            actions = check_action_list(actions, self.num_actions).tolist()
-        return self._padded_results(topo_vect, last_busbar, actions)[..., : topo_vect.shape[1]]
+        rows: Sequence[int] | slice = (
+            actions
+            if isinstance(actions, slice)
+            else check_action_list(actions, self.num_actions).tolist()
+        )
+        return self._padded_results(topo_vect, last_busbar, rows)[..., : topo_vect.shape[1]]
 
     def distinct(self, state: GridState) -> np.ndarray:
         """Return ``[B, A]`` int8: one legal action for each distinct topology within reach.

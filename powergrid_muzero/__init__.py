@@ -44,18 +44,18 @@ def check_own_packages(*names: str) -> None:
 
 def train() -> None:
     """Run ``powergrid-train``."""
-    _start("agents.commands.train")
+    _start("train")
 
 
 def evaluate() -> None:
     """Run ``powergrid-evaluate``."""
-    _start("agents.commands.evaluate")
+    _start("evaluate")
 
 
-def _start(module: str) -> None:
+def _start(command: str) -> None:
     try:
         check_own_packages(*PACKAGES)
     except ShadowedPackageError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    importlib.import_module(module).main()
+    getattr(importlib.import_module("agents.commands.entry"), command)()

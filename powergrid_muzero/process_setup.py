@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+_ALWAYS_THERE = ("", "agg", "cairo", "pdf", "pgf", "ps", "svg")  # backends of matplotlib
+
 
 def prepare_process() -> None:
     """Set what is missing; call it before anything imports matplotlib or compiles with a cache.
@@ -67,7 +69,7 @@ def _can_make(folder: str) -> bool:
 
 
 def _choose_backend() -> None:
-    if not os.environ.get("MPLBACKEND"):
+    if os.environ.get("MPLBACKEND", "").lower() in _ALWAYS_THERE:  # without loading matplotlib
         return
     wanted = os.environ.pop("MPLBACKEND")
     import matplotlib  # fails if the variable names what is not there

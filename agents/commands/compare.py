@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from agents.commands.command_line import OneLineParser, path_argument, run_guarded
+from agents.commands.entry import COMPARE
 from agents.evaluation import read_results
 from agents.evaluation.pairs import compare_results, to_markdown
 from agents.runs.files import atomic_write
-
-COMMAND = "compare"
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
@@ -43,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _parser() -> OneLineParser:
     parser = OneLineParser(
-        prog=f"powergrid-evaluate {COMMAND}",
+        prog=f"powergrid-evaluate {COMPARE}",
         description="Compare evaluation results on the same scenarios, with paired differences to "
         "the first and 95 %% bootstrap intervals, as one markdown table.",
     )

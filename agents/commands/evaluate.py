@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,9 +13,8 @@ from omegaconf import DictConfig
 
 from agents import pretrained
 from agents.agent import Agent
-from agents.commands.command_line import run_command, typed_overrides
-from agents.commands.compare import COMMAND as COMPARE
-from agents.commands.compare import main as compare
+from agents.commands import entry
+from agents.commands.command_line import typed_overrides
 from agents.commands.side_by_side import (
     Entry,
     agent_name,
@@ -59,13 +57,6 @@ _OWN_KEYS = (
 
 
 _log = logging.getLogger(__name__)
-
-
-def main() -> None:
-    """Run the command, or its subcommand ``compare``."""
-    if sys.argv[1:2] == [COMPARE]:
-        compare(sys.argv[2:])
-    run_command(evaluate, "evaluate")
 
 
 def evaluate(composed: DictConfig) -> float:
@@ -215,4 +206,4 @@ def _log_results(
 
 
 if __name__ == "__main__":
-    main()
+    entry.evaluate()

@@ -15,7 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from agents.agent import Agent, TrainerSettings, TrainingRun
-from agents.commands.command_line import run_command, typed_overrides
+from agents.commands import entry
+from agents.commands.command_line import typed_overrides
 from agents.commands.side_by_side import (
     Entry,
     agent_name,
@@ -60,11 +61,6 @@ _CHANGEABLE = (
 )
 
 _log = logging.getLogger(__name__)
-
-
-def main() -> None:
-    """Run the command."""
-    run_command(train, "train")
 
 
 def train(composed: DictConfig) -> float:
@@ -375,4 +371,4 @@ def _env_steps(saved: Mapping[str, Any] | None) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    entry.train()

@@ -113,8 +113,9 @@ def _clash(key: str, config_name: str, arguments: Sequence[str]) -> str:
     experiments = [one for one in chosen if one.startswith("experiment=")]
     wanted = [*typed, *experiments][:1]  # what names the group: typed, or by the experiment
     others = [one for one in chosen if one not in wanted]
+    given = [one for one in arguments if "=" in one and not one.startswith("-")]
     for other in sorted(others, key=lambda one: one in experiments):
-        if wanted and _composes([one for one in chosen if one != other], config_name):
+        if wanted and _composes([one for one in given if one != other], config_name):
             return (
                 f"{wanted[0]} does not go with {other}: it chooses {key}, and there is none to "
                 "choose. Leave out one of them."

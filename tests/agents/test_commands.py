@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from agents.commands import evaluate, train
+from agents.commands import entry
 from agents.evaluation import read_results
 from agents.runs.checkpoints import CheckpointFolder, read_checkpoint
 from agents.runs.output_folders import only_writer
@@ -82,6 +82,7 @@ MISTAKES = [
         "did you mean 'agent.teacher.lead'?",
     ),
     (("trainer.num_envs=0",), "trainer.num_envs=0"),
+    (("agent.learning.batch_size=8", "seed=1"), "did you mean 'agent.plan.batch_size'?"),
     (("trainer.total_env_steps=many",), "trainer.total_env_steps='many'"),
     (("trainer.device=gpu",), "device"),
     (("agent=greedy",), "agent greedy learns nothing: play it with powergrid-evaluate"),
@@ -124,7 +125,7 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
     for variable in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("NETRC", str(working_folder / "no-netrc"))
-    outcome = command(train.main, *arguments)
+    outcome = command(entry.train, *arguments)
     assert outcome.code == 2
     assert message in outcome.error
     assert len(outcome.error.strip().splitlines()) == 1
@@ -149,7 +150,7 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
 def test_mistakes_of_the_evaluation(
     command: Any, working_folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    outcome = command(evaluate.main, *arguments)
+    outcome = command(entry.evaluate, *arguments)
     assert outcome.code == 2
     assert message in outcome.error
     assert len(outcome.error.strip().splitlines()) == 1
@@ -161,7 +162,7 @@ def test_the_traceback_is_there_when_asked_for(
 ) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(ValueError, match=r"trainer\.num_envs=0"):
-        command(train.main, "trainer.num_envs=0")
+        command(entry.train, "trainer.num_envs=0")
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
 
 
@@ -178,7 +179,7 @@ def test_another_projects_packages_are_named(working_folder: Path, name: str) ->
     if name != "agents":  # else Python starts the other project's
         starts.append(
             f"import sys; sys.path.append({str(ROOT)!r}); "
-            "import agents.commands.train as t; t.main()"
+            "from agents.commands import entry; entry.train()"
         )
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     for start in starts:
@@ -234,7 +235,7 @@ def test_evaluations_during_training_may_play_another_environment(
     command: Any, working_folder: Path
 ) -> None:
     only_there = "+evaluation.interim.kwargs.max_episode_steps=5"
-    outcome = command(train.main, *TINY, only_there, "folder=run")
+    outcome = command(entry.train, *TINY, only_there, "folder=run")
     assert outcome.code == 0, outcome.error
     text = (working_folder / "run" / "metrics.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))
@@ -246,11 +247,11 @@ def test_evaluations_during_training_may_play_another_environment(
 
 def test_a_full_folder_is_refused(command: Any, trained: Path) -> None:
     before = files(trained)
-    outcome = command(train.main, *TINY, f"folder={trained}")
+    outcome = command(entry.train, *TINY, f"folder={trained}")
     assert outcome.code == 2
     assert "is not empty. Name another with folder=..." in outcome.error
     assert f"continue the run in it with resume={trained}" in outcome.error
-    outcome = command(train.main, *TINY, f"hydra.run.dir={trained}")
+    outcome = command(entry.train, *TINY, f"hydra.run.dir={trained}")
     assert outcome.code == 2
     assert "is not empty" in outcome.error
     assert files(trained) == before
@@ -262,11 +263,11 @@ def test_a_run_in_use_is_read_but_not_written_to(
     shutil.copytree(trained, working_folder / "run")
     before = files(working_folder / "run")
     with only_writer(working_folder / "run"):
-        outcome = command(train.main, "resume=run", "trainer.total_env_steps=400")
+        outcome = command(entry.train, "resume=run", "trainer.total_env_steps=400")
         assert outcome.code == 2
         assert f"run is being written to by process {os.getpid()} on" in outcome.error
         assert len(outcome.error.strip().splitlines()) == 1
-        outcome = command(evaluate.main, "run=run", "evaluation.episodes=1")
+        outcome = command(entry.evaluate, "run=run", "evaluation.episodes=1")
         assert outcome.code == 0, outcome.error
     shutil.rmtree(working_folder / "run" / "evaluation")
     assert files(working_folder / "run") == before
@@ -274,10 +275,10 @@ def test_a_run_in_use_is_read_but_not_written_to(
 
 def test_hydras_folder_is_the_commands_own(command: Any, working_folder: Path) -> None:
     play = ("env=cartpole", "agent=random", "evaluation.plots=false")
-    outcome = command(evaluate.main, *play, "evaluation.episodes=0", "hydra.run.dir=out")
+    outcome = command(entry.evaluate, *play, "evaluation.episodes=0", "hydra.run.dir=out")
     assert outcome.code == 2, outcome.error
     assert files(working_folder) == []
-    outcome = command(evaluate.main, *play, "evaluation.episodes=1", "hydra.run.dir=out")
+    outcome = command(entry.evaluate, *play, "evaluation.episodes=1", "hydra.run.dir=out")
     assert outcome.code == 0, outcome.error
     assert files(working_folder) == ["out", "out/evaluation.csv", "out/evaluation.json"]
 
@@ -348,7 +349,7 @@ def test_a_signal_ends_a_run_with_a_checkpoint(
 
     threading.Thread(target=send, daemon=True).start()
     endless = ("trainer.total_env_steps=1_000_000", "trainer.evaluation_interval=1_000_000")
-    outcome = command(train.main, *TINY, *endless, 'folder="my run"')
+    outcome = command(entry.train, *TINY, *endless, 'folder="my run"')
     assert outcome.code == 130
     told = "interrupted. Continue with: powergrid-train 'resume=my run'"
     assert outcome.error.splitlines()[-1] == told
@@ -366,13 +367,13 @@ def test_resume_changes_only_what_may_change(
     command: Any, trained: Path, working_folder: Path
 ) -> None:
     shutil.copytree(trained, working_folder / "run")
-    outcome = command(train.main, "resume=run", "agent.discount=0.5")
+    outcome = command(entry.train, "resume=run", "agent.discount=0.5")
     assert outcome.code == 2
     assert "agent.discount=0.5: a saved run is continued as it was" in outcome.error
-    outcome = command(train.main, "resume=run", "trainer.num_envs=4")
+    outcome = command(entry.train, "resume=run", "trainer.num_envs=4")
     assert outcome.code == 2
     assert "trainer.num_envs=4: a saved run is continued as it was" in outcome.error
-    outcome = command(train.main, "resume=run", "trainer.total_env_steps=260")
+    outcome = command(entry.train, "resume=run", "trainer.total_env_steps=260")
     assert outcome.code == 0, outcome.error
     state = CheckpointFolder(working_folder / "run" / "checkpoints").load_latest()
     assert state is not None
@@ -383,7 +384,7 @@ def test_a_finished_run_stays_as_it_is(command: Any, trained: Path, working_fold
     shutil.copytree(trained, working_folder / "run")
     contents = {name: Path("run", name).read_bytes() for name in ("metrics.csv", "histograms.csv")}
     before = files(working_folder)
-    outcome = command(train.main, "resume=run", "logger=wandb")
+    outcome = command(entry.train, "resume=run", "logger=wandb")
     assert outcome.code == 0, outcome.error
     assert "run is finished: trainer.total_env_steps is used up" in outcome.out
     assert "powergrid-train resume=run trainer.total_env_steps=..." in outcome.out
@@ -393,7 +394,7 @@ def test_a_finished_run_stays_as_it_is(command: Any, trained: Path, working_fold
     metrics = Path("run/metrics.csv")
     lines = metrics.read_text().splitlines(keepends=True)
     metrics.write_text("".join(lines[:-1]))
-    outcome = command(train.main, "resume=run")
+    outcome = command(entry.train, "resume=run")
     assert outcome.code == 0, outcome.error
     assert metrics.read_text().splitlines()[-1].split(",")[0] == lines[-1].split(",")[0]
     assert len(metrics.read_text().splitlines()) == len(lines)
@@ -417,7 +418,7 @@ def test_a_refused_resume_has_opened_nothing(
     shutil.copytree(trained, working_folder / "run")
     spoil(Path("run"))
     before = files(working_folder)
-    outcome = command(train.main, "resume=run", "trainer.total_env_steps=400", "logger=wandb")
+    outcome = command(entry.train, "resume=run", "trainer.total_env_steps=400", "logger=wandb")
     assert outcome.code == 2, outcome.error
     assert message in outcome.error
     assert len(outcome.error.strip().splitlines()) == 1
@@ -431,7 +432,7 @@ def test_a_full_disk_is_told_with_the_file(
     shutil.copytree(trained, working_folder / "run")
     Path("run/train.log").unlink()
     Path("run/train.log").symlink_to("/dev/full")
-    outcome = command(train.main, "resume=run", "trainer.total_env_steps=400")
+    outcome = command(entry.train, "resume=run", "trainer.total_env_steps=400")
     assert outcome.code == 1
     log = working_folder / "run" / "train.log"
     assert outcome.error == f"[Errno 28] No space left on device: '{log}'\n"
@@ -439,7 +440,7 @@ def test_a_full_disk_is_told_with_the_file(
 
 def test_evaluation_of_a_run(command: Any, trained: Path, working_folder: Path) -> None:
     arguments = (f"run={trained}", "folder=out", "evaluation.episodes=2")
-    outcome = command(evaluate.main, *arguments, "evaluation.baselines=true")
+    outcome = command(entry.evaluate, *arguments, "evaluation.baselines=true")
     assert outcome.code == 0, outcome.error
     table = outcome.out
     assert "CartPole-v1: 2 episodes of 500 steps" in table
@@ -450,7 +451,7 @@ def test_evaluation_of_a_run(command: Any, trained: Path, working_folder: Path) 
     assert [path for path in files(working_folder) if "png" not in path] == [
         *("out", "out/evaluation.csv", "out/evaluation.json"),
     ]
-    outcome = command(evaluate.main, *arguments)
+    outcome = command(entry.evaluate, *arguments)
     assert outcome.code == 2
     assert "out is not empty" in outcome.error
 
@@ -466,14 +467,14 @@ def test_results_of_a_run_that_is_read_only_go_elsewhere(
         make(path, *arguments, **options)
 
     monkeypatch.setattr(os, "mkdir", refuse)
-    outcome = command(evaluate.main, f"run={trained}", "evaluation.episodes=1")
+    outcome = command(entry.evaluate, f"run={trained}", "evaluation.episodes=1")
     assert outcome.code == 0, outcome.error
     assert f"{trained / 'evaluation'} cannot be written to (Read-only file system)" in outcome.out
     (folder,) = Path("runs/evaluation").iterdir()
     assert f"results go to {folder}\n" in outcome.out
     assert (folder / "evaluation.json").is_file()
     assert files(trained) == before
-    outcome = command(train.main, *TINY, f"folder={trained / 'other'}")
+    outcome = command(entry.train, *TINY, f"folder={trained / 'other'}")
     assert outcome.code == 2
     assert "other cannot be written to (Read-only file system). Name another" in outcome.error
 
@@ -485,7 +486,7 @@ def test_a_weights_file_stands_for_its_run(
     best, latest = (trained / "checkpoints" / name for name in ("best.pt", "latest.pt"))
     results = []
     for number, source in enumerate((f"run={trained}", f"weights={best}", f"weights={latest}")):
-        outcome = command(evaluate.main, source, *few, f"folder=out{number}")
+        outcome = command(entry.evaluate, source, *few, f"folder=out{number}")
         assert outcome.code == 0, outcome.error
         results += read_results(Path(f"out{number}"))
     of_run, of_file, of_training = results
@@ -519,7 +520,7 @@ def test_wrong_weights_are_named(
     cut.write_bytes(best.read_bytes()[:500])
     before = files(working_folder)
     filled = [one.format(best=best, run=trained, alone=alone, cut=cut) for one in arguments]
-    outcome = command(evaluate.main, *filled, "evaluation.episodes=1")
+    outcome = command(entry.evaluate, *filled, "evaluation.episodes=1")
     assert outcome.code == 2
     assert message in outcome.error
     assert len(outcome.error.strip().splitlines()) == 1
@@ -540,7 +541,7 @@ def test_spoilt_checkpoints_are_named(
 ) -> None:
     shutil.copytree(trained, working_folder / "run")
     spoil(working_folder / "run" / "checkpoints" / "best.pt")
-    outcome = command(evaluate.main, "run=run", "evaluation.episodes=1")
+    outcome = command(entry.evaluate, "run=run", "evaluation.episodes=1")
     assert outcome.code == 2
     assert message in outcome.error
     assert len(outcome.error.strip().splitlines()) == 1
@@ -550,7 +551,7 @@ def test_a_checkpoint_of_another_network_is_named(
     command: Any, trained: Path, working_folder: Path
 ) -> None:
     outcome = command(
-        evaluate.main, f"run={trained}", "agent.network.hidden_size=16", "evaluation.episodes=1"
+        entry.evaluate, f"run={trained}", "agent.network.hidden_size=16", "evaluation.episodes=1"
     )
     assert outcome.code == 2
     assert "is of another network: network." in outcome.error
@@ -558,7 +559,7 @@ def test_a_checkpoint_of_another_network_is_named(
 
 
 def test_multirun_makes_a_run_each(command: Any, working_folder: Path) -> None:
-    outcome = command(train.main, "--multirun", *TINY, "trainer.total_env_steps=20", "seed=1,2")
+    outcome = command(entry.train, "--multirun", *TINY, "trainer.total_env_steps=20", "seed=1,2")
     assert outcome.code == 0, outcome.error
     runs = sorted((working_folder / "runs" / "cartpole").iterdir())
     assert len(runs) == 2
@@ -567,7 +568,7 @@ def test_multirun_makes_a_run_each(command: Any, working_folder: Path) -> None:
 
 def test_a_wrong_job_does_not_take_the_later_ones_along(command: Any, working_folder: Path) -> None:
     seeds = ("trainer.total_env_steps=20", "seed=1,-2,3")
-    outcome = command(train.main, "--multirun", *TINY, *seeds)
+    outcome = command(entry.train, "--multirun", *TINY, *seeds)
     assert outcome.code == 2
     *_, told, summary = [line for line in outcome.error.splitlines() if "job" in line]
     assert "seed=-2" in outcome.error and "job 1 (" in outcome.error
@@ -579,9 +580,9 @@ def test_a_wrong_job_does_not_take_the_later_ones_along(command: Any, working_fo
     assert all((run / "evaluation.json").is_file() for run in runs)
 
 
-@pytest.mark.parametrize("module", [train, evaluate])
-def test_help_lists_the_groups_there_are(command: Any, module: Any) -> None:
-    outcome = command(module.main, "--help")
+@pytest.mark.parametrize("start", [entry.train, entry.evaluate])
+def test_help_lists_the_groups_there_are(command: Any, start: Any) -> None:
+    outcome = command(start, "--help")
     assert outcome.code == 0
     listed = outcome.out.partition("== Configuration groups ==")[2].partition("== Config ==")[0]
     groups = [line.partition(":")[0] for line in listed.splitlines() if ": " in line]

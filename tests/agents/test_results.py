@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.commands import evaluate
+from agents.commands import entry
 from agents.environments import EnvironmentFactory
 from agents.evaluation import (
     EpisodeRecord,
@@ -354,7 +354,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["powergrid-evaluate", "compare", *arguments])
     level = logging.getLogger().level
     with pytest.raises(SystemExit) as end:
-        evaluate.main()
+        entry.evaluate()
     assert logging.getLogger().level == level
     return int(end.value.code or 0)
 

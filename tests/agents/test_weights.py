@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from agents import pretrained
-from agents.commands import evaluate, train
+from agents.commands import entry
 from agents.evaluation import EvaluationResult, read_results
 from agents.grid2op_agent import read_submission
 from agents.grid2op_agent.__main__ import main as grid2op_main
@@ -34,7 +34,7 @@ IDLE = (*TINY, "agent.plan.updates_per_decision=0.0001")  # learns nothing in so
 
 
 def play(command: Any, folder: str, *arguments: str) -> tuple[EvaluationResult, ...]:
-    outcome = command(evaluate.main, *arguments, *FEW, f"folder={folder}")
+    outcome = command(entry.evaluate, *arguments, *FEW, f"folder={folder}")
     assert outcome.code == 0, outcome.error
     return read_results(Path(folder))
 
@@ -91,7 +91,7 @@ def test_results_go_to_the_present_folder(command: Any, working_folder: Path) ->
     """Not into the package; the README's command, with a short episode."""
     package = sorted(Path(pretrained.__file__).parent.rglob("*"))
     few = ("evaluation.episodes=1", "evaluation.max_steps=20", "evaluation.plots=false")
-    outcome = command(evaluate.main, "weights=case14", *few)
+    outcome = command(entry.evaluate, "weights=case14", *few)
     assert outcome.code == 0, outcome.error
     (folder,) = Path("runs/evaluation").iterdir()
     assert f"results go to {folder}\n" in outcome.out
@@ -125,7 +125,7 @@ def test_the_folder_of_a_run_is_the_same_as_its_checkpoint(
             (f"weights={trained}", "checkpoint=latest"),
         )
     ):
-        outcome = command(evaluate.main, *words, *few, f"folder=out{number}")
+        outcome = command(entry.evaluate, *words, *few, f"folder=out{number}")
         assert outcome.code == 0, outcome.error
         found.append(read_results(Path(f"out{number}"))[0].episodes)
     assert [len(one) for one in found] == [2] * 5
@@ -149,7 +149,7 @@ def test_the_folder_of_a_run_is_the_same_as_its_checkpoint(
 def test_wrong_names_are_told(
     command: Any, working_folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    outcome = command(evaluate.main, *arguments)
+    outcome = command(entry.evaluate, *arguments)
     assert outcome.code == 2
     assert re.search(message, outcome.error)
     assert len(outcome.error.strip().splitlines()) == 1
@@ -169,7 +169,7 @@ def test_training_begins_with_them_and_with_their_network(
     command: Any, trained: Path, working_folder: Path, word: str
 ) -> None:
     given = word.format(os.path.relpath(trained))  # as a person types it
-    outcome = command(train.main, *IDLE, given, "agent.network.hidden_size=8", "folder=run")
+    outcome = command(entry.train, *IDLE, given, "agent.network.hidden_size=8", "folder=run")
     assert outcome.code == 0, outcome.error
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     assert config["agent"]["network"]["state_size"] == 12
@@ -197,7 +197,7 @@ def test_weights_that_a_training_cannot_begin_with(
     command: Any, trained: Path, working_folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     before = sorted(trained.rglob("*"))
-    outcome = command(train.main, *(one.format(run=trained) for one in arguments))
+    outcome = command(entry.train, *(one.format(run=trained) for one in arguments))
     assert outcome.code == 2
     assert message.format(run=trained) in outcome.error
     assert len(outcome.error.strip().splitlines()) == 1
@@ -211,7 +211,7 @@ def test_a_run_goes_on_when_the_file_that_it_began_with_is_gone(
     folder.mkdir()
     file = shutil.copy(trained / "checkpoints" / "best.pt", folder / "some.pt")
     sizes = ("agent.network.state_size=12",)  # a file by itself brings no configuration
-    begun = command(train.main, *IDLE, *sizes, "agent.weights=begun/some.pt", "folder=begun/run")
+    begun = command(entry.train, *IDLE, *sizes, "agent.weights=begun/some.pt", "folder=begun/run")
     assert begun.code == 0, begun.error
     theirs = read_checkpoint(Path(file))["network"]
     Path(file).unlink()
@@ -223,7 +223,7 @@ def test_a_run_goes_on_when_the_file_that_it_began_with_is_gone(
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     for name in ("begun/run", "killed"):
-        outcome = command(train.main, f"resume=../{name}", "trainer.total_env_steps=240")
+        outcome = command(entry.train, f"resume=../{name}", "trainer.total_env_steps=240")
         assert outcome.code == 0, outcome.error
         latest = read_checkpoint(working_folder / name / "checkpoints" / "latest.pt")
         assert latest["progress"]["env_steps"] >= 240

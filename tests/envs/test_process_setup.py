@@ -104,7 +104,7 @@ def test_a_library_keeps_a_folder_that_it_can_write(
 
 @pytest.mark.parametrize(
     ("wanted", "chosen"),
-    [("svg", "svg"), ("module://of.mine", "module://of.mine"), ("other", "agg")],
+    [("module://of.mine", "module://of.mine"), ("other", "agg")],
 )
 def test_a_backend_is_kept_where_it_exists(
     wanted: str, chosen: str, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.commands import evaluate
+from agents.commands import entry
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator
 from agents.pictures.report import Recording, grid_of, record_episodes, render_page, write_report
@@ -296,7 +296,7 @@ def test_the_report_says_where_the_agent_did_not_repeat_itself(
 
 def test_the_command_writes_the_report(command: Any, working_folder: Path) -> None:
     code, out, error = command(
-        evaluate.main,
+        entry.evaluate,
         "agent=do_nothing",
         "folder=out",
         "evaluation.episodes=2",

@@ -1,0 +1,33 @@
+"""Where the commands start: nothing heavy is loaded before the command line is read."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from omegaconf import DictConfig
+
+from agents.commands.command_line import run_command
+
+COMPARE = "compare"  # the subcommand of powergrid-evaluate
+
+
+def train() -> None:
+    """Run ``powergrid-train``."""
+    run_command(_train, "train")
+
+
+def evaluate() -> None:
+    """Run ``powergrid-evaluate``, or its subcommand ``compare``."""
+    if sys.argv[1:2] == [COMPARE]:
+        import_module("agents.commands.compare").main(sys.argv[2:])
+    run_command(_evaluate, "evaluate")
+
+
+def _train(config: DictConfig) -> Any:
+    return import_module("agents.commands.train").train(config)
+
+
+def _evaluate(config: DictConfig) -> Any:
+    return import_module("agents.commands.evaluate").evaluate(config)

@@ -100,11 +100,11 @@ DECIDED: Mapping[str, tuple[str, ...]] = {
     "75_simulations": ("agent.search.num_simulations=75",),
     "puct": ("search=puct", "agent.search.num_simulations=16"),
     "values_x5": ("agent.search.value_scale=0.5",),
-    "simulator": ("agent/model=simulator", "agent.model.calm=held"),
+    "simulator": ("agent/model=simulator", "agent.model.calm_values=held_forecast"),
     "distinct_mask": ("env.kwargs.action_mask=distinct",),
-    "foreseen_alone": ("+agent.network.habit=0",),
-    "habit_as_much": ("+agent.network.habit=1",),
-    "no_caution": ("+agent.network.caution=1",),
+    "foreseen_alone": ("+agent.network.prior_weight=0",),
+    "habit_as_much": ("+agent.network.prior_weight=1",),
+    "no_caution": ("+agent.network.termination_penalty=1",),
 }
 _VARIED = (
     *(

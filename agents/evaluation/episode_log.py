@@ -46,7 +46,7 @@ class GridWatch:
         return (grid_states(self._env).topo_vect != REFERENCE_BUSBAR).sum(axis=1)
 
 
-class Ledger:
+class EpisodeLog:
     """What happened so far in B episodes."""
 
     def __init__(

@@ -12,7 +12,7 @@ import numpy as np
 from agents.agent import Agent
 from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation.action_checks import check_batch, out_of_range
-from agents.evaluation.episode_log import GridWatch, Ledger, PlayedEpisode
+from agents.evaluation.episode_log import EpisodeLog, GridWatch, PlayedEpisode
 from agents.evaluation.plans import EpisodePlan, Group
 from envs import DO_NOTHING
 
@@ -100,14 +100,14 @@ class EpisodePlayer:
         agent = _bound(payload, env)
         if self._watch is not None:
             self._watch.begin(group)
-        ledger = Ledger(env, self._watches[len(group)], infos)
+        log = EpisodeLog(env, self._watches[len(group)], infos)
         while active.any():
-            ledger.note_asked(active)
+            log.note_asked(active)
             begin = time.perf_counter()
             actions, fault = self._act(agent, observations, infos, active)
-            ledger.note_answer(active, time.perf_counter() - begin)
+            log.note_answer(active, time.perf_counter() - begin)
             for index, text in self._faults(actions, fault, active, env.num_actions).items():
-                incident = ledger.note_error(index, text)
+                incident = log.note_error(index, text)
                 if not self._record_errors:
                     raise ValueError(
                         f"{_where(group[index])}, decision {incident.decision} at step "
@@ -117,14 +117,14 @@ class EpisodePlayer:
             if not active.any():
                 break
             if self._watch is not None:
-                self._watch.decide(agent, active, actions, ledger.steps)
+                self._watch.decide(agent, active, actions, log.steps)
             observations, rewards, terminated, truncated, infos = env.step(actions)
-            ledger.note_step(active, actions, rewards, infos)
+            log.note_step(active, actions, rewards, infos)
             for index in np.flatnonzero(active & (terminated | truncated)):
                 active[index] = False
                 lost = bool(terminated[index])
-                ledger.note_end(int(index), _end(env, int(index), lost=lost), completed=not lost)
-        return ledger.episodes(group)
+                log.note_end(int(index), _end(env, int(index), lost=lost), completed=not lost)
+        return log.episodes(group)
 
     def _act(
         self, agent: Agent, observations: Any, infos: Mapping[str, Any], active: np.ndarray

@@ -9,5 +9,5 @@ workers     who plays the groups: this process or several
 replay      decisions in preallocated lanes; targets computes what is learned from them
 reanalysis  searches remembered decisions again
 learner     gradient steps; losses and schedules beside it
-trainer     the loop: play, learn, evaluate, keep; meter counts what happens
+trainer     the loop: play, learn, evaluate, keep; training_metrics counts what happens
 """

@@ -25,7 +25,7 @@ from agents.muzero.replay import Replay
 from agents.muzero.schedules import Schedule, check_schedule
 from agents.muzero.search.checks import require_positive
 from agents.muzero.self_play import EpisodeSummary, Experience
-from agents.muzero.training_metrics import Meter
+from agents.muzero.training_metrics import TrainingMetrics
 from agents.runs.checkpoints import check_entries
 from agents.runs.devices import torch_threads
 from agents.runs.interrupt import Interrupt, deferred_interrupt
@@ -113,7 +113,7 @@ class MuZeroTrainer:
         self._reanalyse = reanalyse
         self._progress = _Progress()
         self._rng = np.random.default_rng([run.seed, 1_000_003])  # of replay sampling
-        self._meter = Meter(num_actions)
+        self._metrics = TrainingMetrics(num_actions)
         self._pool: SelfPlayPool | None = None
         self._playing: set[int] = set()  # groups under way between rounds (asynchronous only)
 
@@ -137,7 +137,7 @@ class MuZeroTrainer:
     def _loop(self, interrupt: Interrupt) -> None:
         settings, progress = self._run.settings, self._progress
         play = self._synchronous_round if settings.synchronous else self._asynchronous_round
-        self._meter.clear()
+        self._metrics.clear()
         start, seconds_before = time.perf_counter(), progress.seconds
         while not self._finished():
             play()
@@ -240,7 +240,7 @@ class MuZeroTrainer:
         lanes = experience.group * num_envs + np.arange(num_envs)
         for t in range(num_decisions):
             self._replay.append(lanes, read_row(decisions, t))
-        self._meter.add_experience(experience)
+        self._metrics.add_experience(experience)
         self._progress.env_steps += experience.env_steps
         self._progress.decisions += decisions.action.size
         if self._replay.num_decisions >= self._plan.learning_starts:
@@ -261,20 +261,20 @@ class MuZeroTrainer:
             due = every is not None and self._progress.updates % every == 0
             if due and not self._taught:
                 self._reanalyse(self._replay, self._rng)
-            self._meter.add_update(metrics)
+            self._metrics.add_update(metrics)
 
     def _log(self) -> None:
         progress = self._progress
-        row = self._meter.metrics()
+        row = self._metrics.metrics()
         row["progress/decisions"] = progress.decisions
         row["progress/updates"] = progress.updates
         row["progress/minutes"] = progress.seconds / 60.0
         row["progress/replay_decisions"] = self._replay.num_decisions
         self._run.logger.log(row, env_steps=progress.env_steps)
         self._run.logger.log_histogram(
-            "self_play/actions", self._meter.action_counts, env_steps=progress.env_steps
+            "self_play/actions", self._metrics.action_counts, env_steps=progress.env_steps
         )
-        self._meter.clear()
+        self._metrics.clear()
 
     def _evaluate(self, interrupt: Interrupt) -> bool:
         """Evaluate, keep the best weights; return True if Ctrl-C broke it off."""
@@ -314,7 +314,7 @@ class MuZeroTrainer:
             "replay": self._replay.state_dict(),
             "groups": self._pool.states(),
             "sampler": self._rng.bit_generator.state,
-            "episodes": [tuple(episode) for episode in self._meter.episodes],
+            "episodes": [tuple(episode) for episode in self._metrics.episodes],
         }
 
     def _agent_state(self) -> dict[str, Any]:
@@ -329,7 +329,7 @@ class MuZeroTrainer:
         self._rng.bit_generator.state = saved["sampler"]
         for name, value in saved["progress"].items():
             setattr(self._progress, name, value)
-        self._meter.episodes.extend(EpisodeSummary(*episode) for episode in saved["episodes"])
+        self._metrics.episodes.extend(EpisodeSummary(*episode) for episode in saved["episodes"])
         _LOG.info("resumed at %d environment steps", self._progress.env_steps)
         return saved["groups"]
 

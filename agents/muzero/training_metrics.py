@@ -14,7 +14,7 @@ from agents.muzero.self_play import EpisodeSummary, Experience
 from powergrid_muzero.copies import Copyable
 
 
-class Meter(Copyable):
+class TrainingMetrics(Copyable):
     """Collects what happened since the last row of metrics."""
 
     def __init__(self, num_actions: int) -> None:

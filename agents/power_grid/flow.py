@@ -50,7 +50,7 @@ class FlowNetwork(ResidualNetwork):
 
     The policy of a root is, for each legal action a,
 
-        habit p(a) + score(a) - caution log(1 + exp(end(a)))
+        prior_weight p(a) + score(a) - termination_penalty log(1 + exp(end(a)))
 
     with p the residual network's own policy logits, ``score`` a learned function of the foreseen
     highest loading and of how far from the reference topology the action leads, and ``end`` the
@@ -64,10 +64,10 @@ class FlowNetwork(ResidualNetwork):
             one, is refused.
         readout_size: hidden numbers a line, from potentials to its loading.
         end_size: hidden numbers of what tells the end of the game.
-        habit: weight of p: what is learned by heart, beside what is foreseen. What would predict
-            the teacher best (0.7) chooses worse: in rare states it overrules what is foreseen.
-        caution: how much the policy shuns what may end the game; 1 takes its probabilities as they
-            are, more is for whom one ending costs more than many good choices win.
+        prior_weight: weight of p, the residual network's own policy. The weight that predicts the
+            teacher best (0.7) chooses worse: in rare states it overrules the predicted loadings.
+        termination_penalty: weight of a predicted end of the game; 1 takes its probability as it
+            is, more is for tasks where one ending costs more than many good choices win.
         lookaheads: actions of each taught decision whose look-ahead is learned from.
         lookahead_weight: of the losses on those, see ``LookaheadTarget``.
         residual: of ``ResidualNetwork``.
@@ -85,8 +85,8 @@ class FlowNetwork(ResidualNetwork):
         grid: str | None,
         readout_size: int = 16,
         end_size: int = 64,
-        habit: float = 0.25,
-        caution: float = 30.0,
+        prior_weight: float = 0.25,
+        termination_penalty: float = 30.0,
         lookaheads: int = 16,
         lookahead_weight: float = 1.0,
         **residual: Annotated[Any, KeywordsOf(ResidualNetwork)],
@@ -98,11 +98,12 @@ class FlowNetwork(ResidualNetwork):
             )
         super().__init__(observation_shape=observation_shape, num_actions=num_actions, **residual)
         require_positive(readout_size=readout_size, end_size=end_size)
-        for name, number in {"habit": habit, "caution": caution}.items():
+        weights = {"prior_weight": prior_weight, "termination_penalty": termination_penalty}
+        for name, number in weights.items():
             if not 0.0 <= number < math.inf:
                 raise ValueError(f"{name} must be finite and not negative: {number}")
-        self.habit = float(habit)
-        self.caution = float(caution)
+        self.prior_weight = float(prior_weight)
+        self.termination_penalty = float(termination_penalty)
         self.tables = GridTables(
             grid, observation_size=self.observation_size, num_actions=num_actions
         )
@@ -177,8 +178,8 @@ class FlowNetwork(ResidualNetwork):
     def choice_logits(self, policy_logits: torch.Tensor, outcomes: Outcomes) -> torch.Tensor:
         """Return the root policy's logits ``[M]``, of ``policy_logits [M]`` and outcomes."""
         # what ends the game is learned from endings alone
-        shunned = functional.softplus(outcomes.end_logit.detach()) * self.caution
-        return self.habit * policy_logits + outcomes.score - shunned
+        shunned = functional.softplus(outcomes.end_logit.detach()) * self.termination_penalty
+        return self.prior_weight * policy_logits + outcomes.score - shunned
 
 
 class _Balance(nn.Module):

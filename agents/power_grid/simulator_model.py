@@ -12,10 +12,10 @@ An edge of the tree is one grid step. Under an idle gate decisions are further a
 values with ``discount_per_step``: a value then means the same in any state, whether the agent is
 asked there or not. And a network is only ever trained on states in which it was asked, so of the
 calm ones, to which all good actions lead, it knows nothing. There the held forecast itself says
-what follows (``calm="held"``): the environment does nothing and earns the same reward step after
-step, in all r / (1 - gamma). In other states the network's value counts as far as it is below
-that: else the noise of a young network makes staying overloaded look best now and then, which is
-enough to lose the grid.
+what follows (``calm_values="held_forecast"``): the environment does nothing and earns the same
+reward step after step, in all r / (1 - gamma). In other states the network's value counts as far as
+it is below that: else the noise of a young network makes staying overloaded look best now and then,
+which is enough to lose the grid.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from envs import DO_NOTHING, ForecastPlanner
 from powergrid_muzero.names import choose
 
 GUIDANCE = ("network", "none")
-CALM = ("held", "network")
+CALM_VALUES = ("held_forecast", "network")
 
 
 class SimulatorModel:
@@ -129,12 +129,12 @@ class SimulatorPlanning:
     Args:
         learned: the network's model; its discount is that of a grid step.
         guidance: where values and priors come from: "network", or "none": 0 and uniform.
-        calm: what states below the idle gate are worth: "held": their reward for ever, and nothing
-            is done there; "network": as others. Held goes with values trained with
-            ``discount_per_step``.
+        calm_values: what states below the idle gate are worth: "held_forecast": their reward for
+            ever, and nothing is done there; "network": as others. The first goes with values
+            trained with ``discount_per_step``.
 
     Raises:
-        ValueError: no such guidance or calm, or rewards for ever that are not discounted.
+        ValueError: no such guidance or calm_values, or rewards for ever that are not discounted.
     """
 
     plans_in_network = False
@@ -144,15 +144,15 @@ class SimulatorPlanning:
         *,
         learned: LearnedModel,
         guidance: str = "network",
-        calm: str = "network",
+        calm_values: str = "network",
     ) -> None:
         self.uses_network = choose("guidance", guidance, GUIDANCE) == "network"
         self._learned = learned
-        self._held = choose("calm", calm, CALM) == "held"
+        self._held = choose("calm_values", calm_values, CALM_VALUES) == "held_forecast"
         if self._held and not 0.0 <= learned.discount < 1.0:
             raise ValueError(
-                f"agent.model.calm=held needs a discount of at least 0 and below 1, not "
-                f"{learned.discount}; set agent.discount, or agent.model.calm=network"
+                "agent.model.calm_values=held_forecast needs a discount of at least 0 and below 1, "
+                f"not {learned.discount}; set agent.discount, or agent.model.calm_values=network"
             )
         self._planner: ForecastPlanner | None = None
 

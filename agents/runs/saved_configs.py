@@ -49,6 +49,14 @@ _RENAMED: Mapping[str, str] = {
     "agents.muzero.teacher.LookaheadTeacher": "agents.power_grid.teacher.LookaheadTeacher",
 }
 
+# options of the agent's parts by former names -> today's, and values of them by former names
+_RENAMED_OPTIONS: Mapping[str, str] = {
+    "habit": "prior_weight",
+    "caution": "termination_penalty",
+    "calm": "calm_values",
+}
+_RENAMED_VALUES: Mapping[tuple[str, object], object] = {("calm_values", "held"): "held_forecast"}
+
 # options that older runs saved elsewhere, below agent -> today's option of the flow network
 _NETWORKS_OWN: Mapping[tuple[str, str], str] = {
     ("plan", "outlooks"): "lookaheads",
@@ -96,9 +104,22 @@ def with_present_names(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of an older run with today's names of classes and keys."""
     renamed = _with_present_targets(saved)
     assert isinstance(renamed, dict)
-    if isinstance(renamed.get("agent"), dict) and "weights" in renamed["agent"]:
-        renamed["weights"] = renamed["agent"].pop("weights")
+    agent = renamed.get("agent")
+    if not isinstance(agent, dict):
+        return renamed
+    if "weights" in agent:
+        renamed["weights"] = agent.pop("weights")
+    for key, part in agent.items():
+        if isinstance(part, dict):
+            agent[key] = dict(_with_present_option(*option) for option in part.items())
     return renamed
+
+
+def _with_present_option(name: str, value: object) -> tuple[str, object]:
+    present = _RENAMED_OPTIONS.get(name, name)
+    return present, _RENAMED_VALUES.get((present, value), value) if isinstance(
+        value, str
+    ) else value
 
 
 def _with_present_targets(saved: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from pathlib import Path
@@ -60,6 +61,37 @@ def test_a_home_is_found_in_the_path_of_a_grid(
     assert saved == {
         "grid": os.path.join(working_folder, "mine"),
         "scenario_folder": os.path.join(working_folder, "months"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [
+        ("agents.baselines.GreedyAgent", "agents.power_grid.baselines.GreedyAgent"),
+        ("agents.baselines.ppo.PPOAgent", "agents.ppo.PPOAgent"),
+        ("agents.loggers.WandbLogger", "agents.runs.loggers.WandbLogger"),
+        ("agents.muzero.networks.mlp.MLPNetwork", "agents.muzero.networks.mlp.MLPNetwork"),
+        ("agents.muzero.networks.flow.FlowNetwork", "agents.power_grid.flow.FlowNetwork"),
+        (
+            "agents.muzero.simulator_model.SimulatorPlanning",
+            "agents.power_grid.simulator_model.SimulatorPlanning",
+        ),
+    ],
+)
+def test_classes_of_older_runs_are_found_where_they_are_today(former: str, present: str) -> None:
+    assert with_present_names({"any": [{"_target_": former}]}) == {"any": [{"_target_": present}]}
+    module, _, name = present.rpartition(".")
+    assert hasattr(importlib.import_module(module), name)
+
+
+def test_options_of_older_runs_have_todays_names() -> None:
+    saved = {
+        "network": {"habit": 0.25, "caution": 30.0},
+        "model": {"calm": "held", "guidance": "x"},
+    }
+    assert with_present_names({"agent": saved})["agent"] == {
+        "network": {"prior_weight": 0.25, "termination_penalty": 30.0},
+        "model": {"calm_values": "held_forecast", "guidance": "x"},
     }
 
 

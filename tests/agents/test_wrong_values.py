@@ -137,7 +137,7 @@ WRONG: list[tuple[str, ...]] = [
     ("agent.plan.temperature=null", "expected a mapping with the _target_ of Schedule"),
     ("agent.plan.temperature.values=3", "expected a list, each entry a finite number"),
     ("agent.plan.temperature.values=[a]", "expected a list, each entry a finite number"),
-    ("agent/model=simulator", "agent.model.calm=1", "expected a text"),
+    ("agent/model=simulator", "agent.model.calm_values=1", "expected a text"),
     ("agent=ppo", "agent.epochs=1.5", "expected a whole number"),
     ("agent=ppo", "agent.clip_range=null", "expected a finite number"),
     ("agent=ppo", "agent.policy_layers=8", "expected a list, each entry a whole number"),

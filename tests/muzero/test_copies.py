@@ -20,7 +20,7 @@ from agents.muzero.networks import MLPNetwork
 from agents.muzero.pools import LocalPool, Round
 from agents.muzero.search import GumbelSearch, PUCTSearch
 from agents.muzero.self_play import SelfPlayGroup
-from agents.muzero.training_metrics import Meter
+from agents.muzero.training_metrics import TrainingMetrics
 from agents.power_grid.simulator_model import SimulatorPlanning
 from agents.power_grid.teacher import LookaheadTeacher
 from tests.copies import WAYS, by_shared_memory, same
@@ -161,13 +161,13 @@ def test_a_copied_teacher_has_met_no_environment():
 def test_meters_count_seconds_on_the_clock_of_their_process(monkeypatch: pytest.MonkeyPatch):
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    meter = Meter(num_actions=3)
-    meter.decisions = 30
+    metrics = TrainingMetrics(num_actions=3)
+    metrics.decisions = 30
     now[0] += 10.0
-    data = pickle.dumps(meter)
+    data = pickle.dumps(metrics)
     now[0] = 5.0  # in another process
     twin = pickle.loads(data)
     now[0] += 5.0
     assert twin.metrics()["time/decisions_per_s"] == pytest.approx(2.0)
     twin.action_counts += 1
-    assert not meter.action_counts.any()
+    assert not metrics.action_counts.any()

@@ -202,7 +202,7 @@ def make_batch(walk: Walk, rows: np.ndarray, extras: Mapping[str, np.ndarray]) -
 
 
 def test_the_root_policy_weighs_what_is_foreseen(walk: Walk) -> None:
-    network = make_network(habit=0.5, caution=5.0)
+    network = make_network(prior_weight=0.5, termination_penalty=5.0)
     torch.nn.init.normal_(network.policy_output.weight)
     observations = walk.observations[:6]
     legal = ~np.isnan(walk.loadings[:6, :, 0])
@@ -317,8 +317,11 @@ def test_an_update_without_look_aheads_leaves_the_balance_alone(walk: Walk) -> N
         ({"observation_shape": (538,)}, "reads observation=features of grid .* given 538 and 487"),
         ({"num_actions": 12}, "chooses of its 487 actions, but was given 417 and 12"),
         ({"grid": "l2rpn_case14_sandbax"}, "did you mean 'l2rpn_case14_sandbox'"),
-        ({"caution": -1.0}, "caution must be finite and not negative: -1.0"),
-        ({"habit": float("nan")}, "habit must be finite and not negative: nan"),
+        (
+            {"termination_penalty": -1.0},
+            "termination_penalty must be finite and not negative: -1.0",
+        ),
+        ({"prior_weight": float("nan")}, "prior_weight must be finite and not negative: nan"),
         ({"end_size": 0}, "end_size must be at least 1: 0"),
     ],
 )

@@ -27,7 +27,7 @@ from agents.muzero.search import GumbelSearch
 from agents.muzero.self_play import SelfPlayGroup
 from agents.muzero.targets import TRUNCATED
 from agents.muzero.trainer import LearningPlan
-from agents.power_grid.simulator_model import SimulatorModel, SimulatorPlanning
+from agents.power_grid.simulator_model import CALM_VALUES, SimulatorModel, SimulatorPlanning
 from agents.runs.saved_configs import change_saved, plain
 from envs.fast.vector import PowerGridVectorEnv
 from tests.muzero.cartpole import Memory, assert_same_weights, make_run, weights
@@ -97,9 +97,9 @@ LEARNING = LearningPlan(
 
 
 def bound(
-    env: PowerGridVectorEnv, learned: LearnedModel, guidance: str, calm: str = "network"
+    env: PowerGridVectorEnv, learned: LearnedModel, guidance: str, calm_values: str = "network"
 ) -> SimulatorPlanning:
-    planning = SimulatorPlanning(learned=learned, guidance=guidance, calm=calm)
+    planning = SimulatorPlanning(learned=learned, guidance=guidance, calm_values=calm_values)
     planning.bind(env)
     return planning
 
@@ -180,7 +180,7 @@ def test_calm_states_can_be_worth_what_the_held_forecast_says(
     rho_max = np.where(look.game_over, 9, look.rho_max)
     order = np.argsort(rho_max)
     for place in (order[0], order[-1], np.argmin(abs(rho_max - 0.97))):
-        models = [bound(env, learned, "network", calm) for calm in ("held", "network")]
+        models = [bound(env, learned, "network", calm) for calm in CALM_VALUES]
         held, plainly = (
             model.step(model.root(observations[:1]).states, legal[[place]])
             for model in (planning.at(np.array([0])) for planning in models)
@@ -399,7 +399,7 @@ def test_the_alphazero_experiment_plans_in_the_simulator(env: PowerGridVectorEnv
     assert isinstance(agent, MuZeroAgent) and agent.learns
     assert config["agent"]["unroll_steps"] == 0
     assert config["agent"]["replay"]["discount_per_step"]  # which held values need
-    assert config["agent"]["model"]["calm"] == "held"
+    assert config["agent"]["model"]["calm_values"] == "held_forecast"
     agent.preflight(build_environment_factory(config["env"]), build_settings(config["trainer"]))
     with pytest.raises(ValueError, match=r"unroll_steps=0 trains no dynamics.*model=simulator"):
         build({"agent": config["agent"] | {"model": composed()["agent"]["model"]}}, env)
@@ -436,8 +436,8 @@ def test_wrong_arguments_are_named(env: PowerGridVectorEnv, learned: LearnedMode
     with pytest.raises(ValueError, match="unknown guidance 'networks'; did you mean 'network'"):
         SimulatorPlanning(learned=learned, guidance="networks")
     endless = LearnedModel(learned.network, discount=1.0)
-    with pytest.raises(ValueError, match="calm=held needs a discount .* below 1, not 1"):
-        SimulatorPlanning(learned=endless, calm="held")
+    with pytest.raises(ValueError, match="held_forecast needs a discount .* below 1, not 1"):
+        SimulatorPlanning(learned=endless, calm_values="held_forecast")
     observations, _ = env.reset(seed=0)
     model = bound(env, learned, "none").at(np.array([0]))
     assert isinstance(model, SimulatorModel)

@@ -57,7 +57,7 @@ class _Room(Copyable):
         )
 
 
-class Forest(Copyable):
+class BatchedTrees(Copyable):
     """B trees and their models' states; the arrays are reused from search to search.
 
     Args:

@@ -17,7 +17,7 @@ import numpy as np
 from agents.muzero.search import noise
 from agents.muzero.search import tree as trees
 from agents.muzero.search.base import Model, SearchResult
-from agents.muzero.search.batched_trees import Forest, softmax, summarise
+from agents.muzero.search.batched_trees import BatchedTrees, softmax, summarise
 from agents.muzero.search.checks import check_roots, require_not_negative, require_positive
 from agents.muzero.search.tree import Tree
 from powergrid_muzero.copies import Copyable
@@ -160,7 +160,7 @@ def _select_root(tree, b, wanted, next_node, plan, rules):
 
 @numba.njit(cache=True, nogil=True)
 def _advance(tree, edges, leaves, node, select, plan, rules):
-    """Grow ``node`` in every tree, then choose the next edges; see ``forest.Advance``.
+    """Grow ``node`` in every tree, then choose the next edges; see ``batched_trees.Advance``.
 
     Sequential halving chooses at the root, the improved policy below it.
     """
@@ -274,7 +274,7 @@ class GumbelSearch(Copyable):
             over_tree=normalization == "tree",
             rescale=normalization != "none",
         )
-        self._forest = Forest(self.num_simulations)
+        self._trees = BatchedTrees(self.num_simulations)
         self._schedules = np.stack(
             [
                 considered_visits(count, self.num_simulations)
@@ -316,8 +316,8 @@ class GumbelSearch(Copyable):
             children=np.full(candidates.shape, trees.NO_NODE, np.int32),
             wanted=self._schedules[num_considered],
         )
-        tree = self._forest.plant(output, priors, 1)
-        self._forest.simulate(model, partial(_advance, plan=plan, rules=self._rules))
+        tree = self._trees.plant(output, priors, 1)
+        self._trees.simulate(model, partial(_advance, plan=plan, rules=self._rules))
 
         visit_counts = np.empty((num_roots, num_actions), np.int32)
         trees.root_visits(tree, visit_counts)
@@ -337,4 +337,4 @@ class GumbelSearch(Copyable):
 
     def last_tree(self) -> Tree:
         """Return the trees of the last search, overwritten by the next; ValueError before one."""
-        return self._forest.tree
+        return self._trees.tree

@@ -15,7 +15,7 @@ import numpy as np
 from agents.muzero.search import noise
 from agents.muzero.search import tree as trees
 from agents.muzero.search.base import Model, SearchResult
-from agents.muzero.search.batched_trees import Forest, softmax, summarise
+from agents.muzero.search.batched_trees import BatchedTrees, softmax, summarise
 from agents.muzero.search.checks import check_roots, require_not_negative, require_positive
 from agents.muzero.search.tree import Tree
 from powergrid_muzero.copies import Copyable
@@ -97,7 +97,7 @@ def _select(tree, b, rules):
 
 @numba.njit(cache=True, nogil=True)
 def _advance(tree, edges, leaves, node, select, rules):
-    """Grow ``node`` in every tree, then choose the next edges; see ``forest.Advance``."""
+    """Grow ``node`` in every tree, then choose the next edges; see ``batched_trees.Advance``."""
     for b in range(edges.parents.shape[0]):
         if node > 0 and not trees.grow(tree, b, node, edges, leaves):
             return b
@@ -172,7 +172,7 @@ class PUCTSearch(Copyable):
                 ]
             ),
         )
-        self._forest = Forest(self.num_simulations)
+        self._trees = BatchedTrees(self.num_simulations)
 
     def run(
         self,
@@ -191,8 +191,8 @@ class PUCTSearch(Copyable):
         priors = self._root_priors(
             output.policy_logits, action_mask, for_noise if explore else None
         )
-        tree = self._forest.plant(output, priors, self.initial_root_visits)
-        self._forest.simulate(model, partial(_advance, rules=self._rules))
+        tree = self._trees.plant(output, priors, self.initial_root_visits)
+        self._trees.simulate(model, partial(_advance, rules=self._rules))
         visit_counts = np.empty(priors.shape, np.int32)
         trees.root_visits(tree, visit_counts)
         root = tree.nodes[:, 0]
@@ -207,7 +207,7 @@ class PUCTSearch(Copyable):
 
     def last_tree(self) -> Tree:
         """Return the trees of the last search, overwritten by the next; ValueError before one."""
-        return self._forest.tree
+        return self._trees.tree
 
     def _root_priors(
         self,

@@ -162,7 +162,9 @@ def test_every_part_of_muzero_is_built_and_acts(override: str, grid_spaces: dict
     ],
 )
 def test_every_environment_option_is_played(override: str) -> None:
-    factory = build_environment_factory(make("train", override, "env.kwargs.max_steps=3")["env"])
+    attacked = ["opponent=rl4pnc"] if override == "wrappers=preventive" else []  # asked at attacks
+    config = make("train", override, *attacked, "env.kwargs.max_steps=3")
+    factory = build_environment_factory(config["env"])
     env = factory(1)
     assert isinstance(env, gym.vector.VectorEnv)
     observations, _ = env.reset(seed=0)

@@ -41,7 +41,10 @@ OF_MUZERO = options("agent/model", "agent/teacher", "network", "optimizer", "rep
 OF_GRIDS = options("observation", "opponent", "reward", "scenarios", "wrappers")
 UNTAUGHT = {"agent/teacher=lookahead": "nothing to teach with agent.plan.taught_decisions=0"}
 NO_LOOKAHEAD = {"network=flow": "learns line loadings from a teacher that looks ahead"}
-NO_OPPONENT = {"opponent=grid": "has no opponent of its own; take one of: rl4pnc, rte_case14"}
+NO_OPPONENT = {
+    "opponent=grid": "has no opponent of its own; take one of: rl4pnc, rte_case14",
+    "wrappers=preventive": "ask_at_attacks needs an opponent: set opponent=, such as 'rl4pnc'",
+}
 LEARNS_NOTHING = dict.fromkeys(PLAYED, "learns nothing: play it with powergrid-evaluate")
 
 

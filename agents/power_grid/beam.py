@@ -1,4 +1,4 @@
-"""Searches several actions ahead in the simulator for the plan that is likeliest to hold the grid.
+"""Beam search over several actions for the plan most likely to hold the grid.
 
 Shape letters: E element ends, K steps in a row that a line endures an overload, from 0, L lines,
 m steps, n states.

@@ -1,4 +1,4 @@
-"""Prevents and corrects, one action at a time, by the look-ahead at losses of lines."""
+"""``agent=n1``: prevents and corrects one action at a time, by simulating losses of lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans several actions ahead in the simulator: prevents in calm, and passes overloads on."""
+"""``agent=planner``: plans several actions ahead, under stress and, to prevent, in calm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moves before a line is lost: looks for topologies in which every loss could be answered.
+"""Prevention: finds topologies in which every loss of a line can be answered.
 
 What a loss loads is a poor measure of how bad it is: overloads may stand for some steps, and what
 counts is whether an answer takes them away in time. So losses are answered here by the same search

@@ -1,4 +1,4 @@
-"""The configuration saved in a run folder, with what the command line changes in it."""
+"""Saved configurations: names of older runs, and changes at resume."""
 
 from __future__ import annotations
 

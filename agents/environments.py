@@ -1,4 +1,4 @@
-"""``VectorEnvironment``, what agents play, and ``EnvironmentFactory``, its picklable recipe."""
+"""What agents play: B environments at once, and the picklable recipe that makes them."""
 
 from __future__ import annotations
 

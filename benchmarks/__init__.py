@@ -1,1 +1,1 @@
-"""Benchmarks: ``python -m benchmarks.NAME``; the last line is one JSON object."""
+"""Speed, measured: python -m benchmarks.NAME; the last line is one JSON object."""

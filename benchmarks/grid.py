@@ -1,4 +1,4 @@
-"""Speed of the grids: the vector environment beside the reference.
+"""Speed of the power grids: the reference on grid2op beside the vector environment.
 
     python -m benchmarks.grid [--seconds 3]
 

@@ -1,4 +1,4 @@
-"""Profiles a benchmark, function by function."""
+"""Where a benchmark's time goes, function by function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Aggregates the results of several seeds of one recipe.
+"""One recipe, several seeds: the mean of their results, and how sure it is.
 
     python -m benchmarks.seeds RESULT RESULT ... [--against RESULT ...] [--output FILE.csv]
 

@@ -1,4 +1,4 @@
-"""Self-play decisions per second, in all and by part.
+"""How many decisions self-play makes in a second, in all and by its parts.
 
     python -m benchmarks.self_play [--experiment seed] [--envs 32] [--seconds 20] [OVERRIDE ...]
 

@@ -1,4 +1,4 @@
-"""The entry point of ``gymnasium.make("PowerGrid-v0")``."""
+"""What ``gymnasium.make("PowerGrid-v0")`` calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks values that users pass in: one clear ValueError, nothing cast in silence."""
+"""What users pass in, checked: one clear ValueError, nothing silently cast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``Copyable``: objects whose copies and pickles continue independently."""
+"""Objects whose copies go on by themselves: by ``copy``, ``deepcopy`` and ``pickle`` alike."""
 
 from __future__ import annotations
 

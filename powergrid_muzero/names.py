@@ -1,4 +1,4 @@
-"""Answers a wrong name with the nearest right one."""
+"""Wrong names get one clear answer, with the nearest right name, everywhere."""
 
 from __future__ import annotations
 

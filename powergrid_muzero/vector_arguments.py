@@ -1,4 +1,4 @@
-"""Checks the arguments of vector environments and splits them over environments."""
+"""What callers of the vector environment pass in, checked and split over its grids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded episodes of vector environments, from which they are replayed."""
+"""What an episode of the vector environment was made of, so that it can be played again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plays agents over fixed lists of episodes, and records the results.
+"""Plays agents over fixed lists of episodes, and keeps what was found.
 
 Playing:
 

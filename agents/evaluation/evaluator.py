@@ -1,4 +1,4 @@
-"""Evaluates an agent on a fixed list of episodes."""
+"""Plays an agent over a fixed list of episodes and says what was found, how and on what machine."""
 
 from __future__ import annotations
 

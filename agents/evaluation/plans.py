@@ -1,4 +1,4 @@
-"""The list of episodes that an evaluation plays."""
+"""Which episodes an evaluation plays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replays recorded episodes step by step, without the idle gate."""
+"""Plays recorded episodes again, every step looked at: what an idle gate did not show."""
 
 from __future__ import annotations
 

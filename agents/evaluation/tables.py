@@ -1,4 +1,4 @@
-"""Tables of results: plain text for a terminal, markdown for documents."""
+"""Results as tables: plain text for a terminal, markdown for a README."""
 
 from __future__ import annotations
 

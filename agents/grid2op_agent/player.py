@@ -1,4 +1,4 @@
-"""Plays one of our agents on a grid that grid2op steps: gate, reconnection, encoding."""
+"""One of our agents at one grid that grid2op plays: gate, reconnection, observations, actions."""
 
 from __future__ import annotations
 

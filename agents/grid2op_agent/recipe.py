@@ -1,4 +1,4 @@
-"""The recipe of an agent for grid2op's tools: configuration, weights and environment."""
+"""What makes an agent: its configuration, its weights, and the environment it was made for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions of a network for recorded decisions, without a search.
+"""What a network says of recorded decisions, without any search.
 
 Shape letters: N decisions, K unrolled steps, A actions.
 """

@@ -1,4 +1,4 @@
-"""Auxiliary targets: what a network learns besides rewards, values and policies."""
+"""What a network learns besides rewards, values and policies: its own affair, declared here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MuZero's loss: the specification's sum over the unroll, and the consistency loss."""
+"""The loss of MuZero: the specification's sum over the unroll, and the consistency loss."""
 
 from __future__ import annotations
 

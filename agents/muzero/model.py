@@ -1,4 +1,4 @@
-"""``LearnedModel``: a network behind the interface that searches plan in."""
+"""The learned model: a network behind the interface that searches plan in."""
 
 from __future__ import annotations
 

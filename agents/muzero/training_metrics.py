@@ -1,4 +1,4 @@
-"""Training metrics: sums and means since the last row."""
+"""What a training reports: sums and means of everything that happened since the last row."""
 
 from __future__ import annotations
 

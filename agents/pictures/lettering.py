@@ -1,4 +1,4 @@
-"""Text in pictures: short forms of actions, width, line breaks, escaping."""
+"""Words in pictures: short forms of actions, their width, line breaks, and escaping."""
 
 from __future__ import annotations
 

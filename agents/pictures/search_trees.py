@@ -1,4 +1,4 @@
-"""Plays an episode and writes the search behind each decision."""
+"""Shows what an agent considers: plays an episode and writes the search behind each decision."""
 
 from __future__ import annotations
 

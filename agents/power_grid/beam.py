@@ -1,4 +1,4 @@
-"""Beam search over several actions for the plan most likely to hold the grid.
+"""Searches several actions ahead in the simulator for the plan that is likeliest to hold the grid.
 
 Shape letters: E element ends, K steps in a row that a line endures an overload, from 0, L lines,
 m steps, n states.
@@ -124,9 +124,8 @@ class BeamSearch:
         """Return what a given plan comes to from ``root``, ``[1]``."""
         nodes = self._root(root)
         for action in actions:
-            steps = rollouts.choices(nodes.states)
-            steps = steps.of(steps.actions == action)
-            if not len(steps.rows):
+            steps = rollouts.choice(nodes.states, action)
+            if steps is None:
                 return LOST
             nodes = self._follow(rollouts, nodes, steps, rollouts.loadings(steps.topology))
             if not len(nodes.risk):

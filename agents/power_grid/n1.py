@@ -1,4 +1,4 @@
-"""``agent=n1``: prevents and corrects one action at a time, by simulating losses of lines."""
+"""Prevents and corrects, one action at a time, by the look-ahead at losses of lines."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from envs import DO_NOTHING, GridState, lines_at_risk
 
 _MOST = 2.0  # excess of one loss, at most: beyond it the grid falls apart all the same
 
+_NEAR_LIMIT = 0.98  # loading from which on a line may be overloaded, since forecasts err
+
 
 class N1Agent(BaselineAgent):
     """Chooses by what the loss of each line at risk would do.
@@ -26,9 +28,10 @@ class N1Agent(BaselineAgent):
     themselves (forecast below ``safe``) it takes the one whose losses exceed ``margin`` the least
     in sum, then the one nearest to the reference topology, if that is better by ``gain``.
 
-    Under stress it does the same without asking for a gain. Where nothing is safe, it takes the
-    least forecast loading, as ``GreedyAgent`` does. While a line is held out by an opponent, no
-    other loss is looked at. Open lines are closed in calm as soon as they may be.
+    Under stress it does the same without asking for a gain. Where nothing is safe, it takes what
+    leaves the fewest overloads, those weighing most that have lasted longest and trip next. While
+    a line is held out by an opponent, no other loss is looked at. Open lines are closed in calm as
+    soon as they may be.
 
     Ask it regularly in calm (``wrappers=watchful``): under an idle gate alone it cannot prevent.
 
@@ -103,11 +106,13 @@ class N1Agent(BaselineAgent):
                 rho = outlook.rho_max if lines is None else outlook.rho_max[:, 0]
                 losses = np.zeros(len(ids)) if lines is None else self._excess(outlook.rho_max)
                 departed = departures(binding.catalogue, state, row, ids)
+                loaded = outlook.rho if lines is None else outlook.rho[:, 0]
+                harm = _harm(loaded, state.rho[row], state.overflow_steps[row])
                 closing = np.isin(ids, binding.catalogue.switch_line_action[ready[row]])
                 if not stressed[row] and rho[closing].min(initial=np.inf) < self._threshold:
                     actions[row] = ids[closing][rho[closing].argmin()]
                 else:
-                    best = self._choose(rho, losses, departed, stressed=bool(stressed[row]))
+                    best = self._choose(rho, harm, losses, departed, stressed=bool(stressed[row]))
                     actions[row] = ids[best]
         return actions
 
@@ -127,19 +132,40 @@ class N1Agent(BaselineAgent):
         return np.clip(rho_max[:, 1:] - self._margin, 0, _MOST).sum(axis=1)
 
     def _choose(
-        self, rho: np.ndarray, losses: np.ndarray, departed: np.ndarray, *, stressed: bool
+        self,
+        rho: np.ndarray,
+        harm: np.ndarray,
+        losses: np.ndarray,
+        departed: np.ndarray,
+        *,
+        stressed: bool,
     ) -> int:
         """Return the place of the best of K actions, the first of which is doing nothing.
 
         Args:
             rho: ``[K]`` forecast highest loadings, inf where the game would end.
+            harm: ``[K]`` see ``_harm``; it counts where nothing is safe.
             losses: ``[K]`` excess after losses.
             departed: ``[K]`` how far from the reference topology they lead.
             stressed: whether something has to be done.
         """
         holds = rho < self._safe
-        losses_of_safe, departed_of_safe = np.where(holds, (losses, departed), 0)
-        best = int(np.lexsort((rho, departed_of_safe, losses_of_safe, ~holds))[0])
+        first, second = np.where(holds, (losses, departed), (harm, rho))
+        best = int(np.lexsort((rho, second, first, ~holds))[0])
         if stressed:
             return best
         return best if holds[best] and losses[best] < losses[0] - self._gain else 0
+
+
+def _harm(rho: np.ndarray, before: np.ndarray, overflow_steps: np.ndarray) -> np.ndarray:
+    """Return how bad the overloads after K actions are, ``[K]``; inf where the game would end.
+
+    Args:
+        rho: ``[K, L]`` forecast loadings, inf where the game would end.
+        before: ``[L]`` present loadings.
+        overflow_steps: ``[L]`` int, steps in a row that a line has been overloaded for.
+    """
+    over = rho > _NEAR_LIMIT
+    over |= (rho == 0) & (before > 1)  # it trips
+    excess = np.maximum(rho - _NEAR_LIMIT, 0).sum(axis=1)
+    return (over * (overflow_steps + 1.0) ** 2).sum(axis=1) + 3 * excess

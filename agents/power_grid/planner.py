@@ -1,4 +1,4 @@
-"""``agent=planner``: plans several actions ahead, under stress and, to prevent, in calm."""
+"""Plans several actions ahead in the simulator: prevents in calm, and passes overloads on."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from agents.power_grid.baselines.grid import GridBinding
 from agents.power_grid.baselines.reference import check_loading
 from agents.power_grid.beam import BeamSearch, Plan
 from agents.power_grid.prevention import Prevention
+from agents.power_grid.screening import Screening
 from envs import DO_NOTHING, ForecastRollouts, PowerGridVectorEnv, Rollouts, Steps, lines_at_risk
 from powergrid_muzero.checks import check_count
 
+_TABLES_LAST = 36  # steps for which estimates of what answers do are good enough
 _RISK = 0.02  # lines that may be expected to trip in a plan that is gone on with
 
 
@@ -28,7 +30,9 @@ class _Memory:
     step: int = 0  # of the latest decision
     plan: tuple[int, ...] = ()  # what is left of the plan under stress
     prepared: dict[int, Plan] = field(default_factory=dict)  # line -> the answer to its loss
-    rests_until: int = 0  # step from which on prevention is tried again
+    tables: dict[int, Screening] = field(default_factory=dict)  # line -> estimates after its loss
+    tables_step: int = 0  # at which those were begun
+    rests_until: int = 0  # step from which on something is prevented again
 
 
 class PlannerAgent(BaselineAgent):
@@ -65,7 +69,7 @@ class PlannerAgent(BaselineAgent):
         candidates: calm actions whose losses are answered before one is chosen.
         tolerance: danger (see ``Prevention``) that is let be.
         gain: danger that a calm action must take away.
-        rest: steps before prevention that found nothing is tried again.
+        rest: steps from one choice of a calm action to the next.
     """
 
     kind = "planner"  # for messages
@@ -83,14 +87,14 @@ class PlannerAgent(BaselineAgent):
         width: int = 20,
         solved: int = 100,
         error: float = 0.01,
-        margin: float = 0.95,
+        margin: float = 1.0,
         answer_depth: int = 3,
         answer_width: int = 6,
-        answer_solved: int = 40,
-        candidates: int = 4,
+        answer_solved: int = 24,
+        candidates: int = 3,
         tolerance: float = 0.5,
         gain: float = 0.5,
-        rest: int = 18,
+        rest: int = 12,
     ) -> None:
         """Make the agent.
 
@@ -179,10 +183,10 @@ class PlannerAgent(BaselineAgent):
             return self._close(root, np.flatnonzero(out & (root.line_cooldown[0] == 0)))
         if memory.step < memory.rests_until:
             return DO_NOTHING
-        action, danger = self._prevention.choose(rollouts, root, memory.prepared)
-        if action == DO_NOTHING and danger > self._tolerance:
-            memory.rests_until = memory.step + self._rest
-        return action
+        if memory.step - memory.tables_step >= _TABLES_LAST:
+            memory.tables, memory.tables_step = {}, memory.step
+        memory.rests_until = memory.step + self._rest
+        return self._prevention.choose(rollouts, root, memory.prepared, memory.tables)
 
     def _relieve(self, root: Rollouts, memory: _Memory) -> int:
         """Return the next action under stress."""

@@ -1,4 +1,4 @@
-"""Prevention: finds topologies in which every loss of a line can be answered.
+"""Moves before a line is lost: looks for topologies in which every loss could be answered.
 
 What a loss loads is a poor measure of how bad it is: overloads may stand for some steps, and what
 counts is whether an answer takes them away in time. So losses are answered here by the same search
@@ -37,6 +37,7 @@ class Prevention:
         tolerance: danger that is let be.
         gain: danger that an action must take away.
         candidates: actions whose danger is looked at, those that estimates find the best.
+        returns: actions towards the reference topology that are looked at where there is no danger.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Prevention:
         tolerance: float,
         gain: float,
         candidates: int,
+        returns: int = 8,
     ):
         self._layout = layout
         self._lines = lines
@@ -59,42 +61,64 @@ class Prevention:
         self._tolerance = tolerance
         self._gain = gain
         self._candidates = candidates
+        self._returns = returns
 
     def choose(
-        self, rollouts: ForecastRollouts, root: Rollouts, prepared: dict[int, Plan]
-    ) -> tuple[int, float]:
-        """Return the action to take in ``root``, ``[1]``, which is calm, and the danger without it.
+        self,
+        rollouts: ForecastRollouts,
+        root: Rollouts,
+        prepared: dict[int, Plan],
+        tables: dict[int, Screening],
+    ) -> int:
+        """Return the action to take in ``root``, ``[1]``, which is calm.
 
         Args:
             rollouts: begun there.
             root: the present state.
             prepared: line -> the answer to its loss that was found last; brought up to date.
+            tables: line -> estimates after its loss, from a time not long ago; filled in.
         """
-        tables: dict[int, Screening] = {}
         steps = rollouts.choices(root)
         nothing = steps.of(np.array([0]))  # it comes first
-        now = self._danger(rollouts, root, nothing, prepared, tables)
-        if now <= self._tolerance:
-            return DO_NOTHING, now
-        rho = rollouts.loadings(steps.topology).max(axis=1)
-        steps = steps.of((rho < self._safe) | (steps.actions == DO_NOTHING))
-        guesses = self._estimate(rollouts, root, steps)
+        now = self.danger(rollouts, root, nothing, prepared, tables)
         departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
+        if now <= self._tolerance and not departed[0]:
+            return DO_NOTHING
+        opened = (steps.topology < 0).sum(axis=1)
+        rho = rollouts.loadings(steps.topology).max(axis=1)
+        kept = (rho < self._safe) & (opened <= opened[0])
+        if now <= self._tolerance:
+            return self._return(rollouts, steps.of(kept & (departed < departed[0])))
+        kept[0] = True
+        steps, departed = steps.of(kept), departed[kept]
+        guesses = self._estimate(rollouts, root, steps)
         order = [place for place in np.lexsort((departed, guesses)).tolist() if place]
         best, least, guess = 0, now - self._gain, guesses[0] - 2 * self._gain
         for place in order[: self._candidates]:
             answers = dict(prepared)
             step = steps.of(np.array([place]))
-            danger = self._danger(rollouts, root, step, answers, tables, least)
+            danger = self.danger(rollouts, root, step, answers, tables, now)
             if danger < least or (danger <= now and guesses[place] < guess):
                 best, least, guess = place, min(danger, least), guesses[place]
                 prepared.clear()
                 prepared.update(answers)
                 if danger <= self._tolerance:
                     break
-        return int(steps.actions[best]), now
+        return int(steps.actions[best])
 
-    def _danger(
+    def _return(self, rollouts: ForecastRollouts, steps: Steps) -> int:
+        """Return an action that leads towards the reference topology, or 0.
+
+        It is taken if no loss needs an answer after it: what needs one may soon have none.
+        """
+        departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
+        rho = rollouts.loadings(steps.topology).max(axis=1)
+        steps = steps.of(np.lexsort((rho, departed))[: self._returns])
+        worst = rollouts.losses(steps.topology, self._lines).max(axis=(1, 2), initial=0)
+        secure = np.flatnonzero(worst < self._margin)
+        return int(steps.actions[secure[0]]) if len(secure) else DO_NOTHING
+
+    def danger(
         self,
         rollouts: ForecastRollouts,
         root: Rollouts,
@@ -147,8 +171,10 @@ class Prevention:
         those after loss and action plus what the answer does after the loss alone.
         """
         total = np.zeros(len(steps.actions))
-        lost = rollouts.losses(steps.topology, self._lines)  # [A, C, L]
-        for number, line in enumerate(self._lines.tolist()):
+        now = rollouts.losses(steps.topology[:1], self._lines)[0].max(axis=1)
+        grave = self._lines[now >= self._margin]  # others are looked at when it is chosen
+        lost = rollouts.losses(steps.topology, grave)  # [A, C, L]
+        for number, line in enumerate(grave.tolist()):
             after = lost[:, number]
             worst = after.max(axis=1)
             over = np.isinf(worst)
@@ -157,7 +183,7 @@ class Prevention:
             rows = np.flatnonzero((worst >= self._margin) & ~over)
             if not len(rows):
                 continue
-            if over[0] or worst[0] < self._margin:  # nothing is known of answers
+            if over[0]:  # nothing is known of answers
                 total[rows] += _weight(after[rows], after[rows])
                 continue
             alone = rollouts.step(root, steps.of(np.array([0])), np.array([line]))

@@ -1,4 +1,4 @@
-"""Estimates the loadings of many topologies from single changes, to choose which to solve.
+"""Estimates the loadings of many topologies from those that are one action away, to choose between.
 
 Shape letters: E element ends, L lines, S substations, k topologies one action away, m topologies
 to be estimated.
@@ -45,8 +45,8 @@ class Screening:
         keys = self._keys(busbars)
         status = topologies[:, self._line_or] > 0
         moved, switched = keys != keys[0], status != status[0]
-        one = (moved.sum(axis=1) == 1) & ~switched.any(axis=1) & np.isfinite(rho).all(axis=1)
-        rows = np.flatnonzero(one)
+        solved = np.isfinite(rho).all(axis=1) & np.isfinite(rho[0]).all()
+        rows = np.flatnonzero((moved.sum(axis=1) == 1) & ~switched.any(axis=1) & solved)
         places = moved[rows].argmax(axis=1)
         known = np.concatenate([keys[0], keys[rows, places]])
         change = np.concatenate([np.zeros((len(keys[0]), rho.shape[1])), rho[rows] - rho[0]])
@@ -55,8 +55,8 @@ class Screening:
         self._known, self._change = known[order], change[order]
         # [L, L] what opening a line does; NaN where that is not known
         self._opening = np.full((rho.shape[1], rho.shape[1]), np.nan)
-        rows = (switched.sum(axis=1) == 1) & ~moved.any(axis=1) & np.isfinite(rho).all(axis=1)
-        for row in np.flatnonzero(rows).tolist():
+        rows = np.flatnonzero((switched.sum(axis=1) == 1) & ~moved.any(axis=1) & solved)
+        for row in rows.tolist():
             line = int(switched[row].argmax())
             change = rho[row] - rho[0]
             self._opening[line] = change if status[0, line] else -change

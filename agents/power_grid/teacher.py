@@ -1,4 +1,4 @@
-"""The look-ahead teacher: simulates every legal action."""
+"""A teacher that looks ahead in the simulator at every legal action."""
 
 from __future__ import annotations
 

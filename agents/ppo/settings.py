@@ -1,4 +1,4 @@
-"""Settings of a PPO training, checked."""
+"""What a PPO training may be told, checked."""
 
 from __future__ import annotations
 

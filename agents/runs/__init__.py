@@ -1,4 +1,4 @@
-"""Run folders: configuration, checkpoints, logs, weights, locks.
+"""The folder of a run: configuration, checkpoints, logs; and what a process needs beside it.
 
 - ``folder``: ``RunFolder``; ``output_folders`` makes folders in one step, with one writer each.
 - ``checkpoints``, ``files``: training states, written at once or not at all.

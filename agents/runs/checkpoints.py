@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically, checked when read.
+"""Checkpoints that are whole or not there, and that say what is wrong with them.
 
 A run keeps ``latest.pt`` (the whole training state), ``latest.previous.pt`` (the one before) and
 ``best.pt`` (the weights that validated best); with ``initial.pt``, the weights it began with, if it

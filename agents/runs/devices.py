@@ -1,4 +1,4 @@
-"""Devices and thread counts of networks."""
+"""Where networks run, and on how many threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``RunFolder``: the folder of a run, which alone resumes it.
+"""A run is a folder: config, metrics, checkpoints, logs. The folder alone resumes the run.
 
 config.yaml      resolved configuration
 run.json         command line, chosen options, versions

@@ -1,4 +1,4 @@
-"""Handles Ctrl-C, SIGTERM and a lost terminal during a long job.
+"""Ctrl-C, SIGTERM or a lost terminal during a long job: finish what must not be left half-done.
 
 SIGTERM is what schedulers and sweeps send, SIGHUP what a lost terminal (of ssh) does.
 """

@@ -1,4 +1,4 @@
-"""Saved configurations: names of older runs, and changes at resume."""
+"""The configuration saved in a run folder, with what the command line changes in it."""
 
 from __future__ import annotations
 

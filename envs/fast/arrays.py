@@ -1,4 +1,4 @@
-"""The state of B grids in arrays.
+"""What B grids are at one time, in arrays: shown, saved, and copied.
 
 Shape letters: B grids, E element ends, L lines, N numbers of a solution, n grids of a call,
 S substations.

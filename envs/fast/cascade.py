@@ -1,4 +1,4 @@
-"""Protections: overloaded lines trip, load others, until nothing trips any more.
+"""What overloaded lines do after a power flow: trip, and load the others, until all is quiet.
 
 It follows ``grid2op.Backend.Backend.next_grid_state``.
 

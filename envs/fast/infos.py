@@ -1,4 +1,4 @@
-"""Infos of the vector environment, in Gymnasium's form.
+"""What the vector environment tells beside observations, in Gymnasium's form for vectors.
 
 Each info is an array over the B grids, beside a mask, its name with ``_`` before it, that says
 which grids have it.

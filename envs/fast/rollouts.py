@@ -1,4 +1,4 @@
-"""Rolls out many futures of one grid under the held forecast, for deep searches.
+"""Many futures of one grid at once, under its forecast held: for searches several actions deep.
 
 Under a held forecast a power flow depends on the topology alone, so each topology is solved once,
 however many futures pass through it. What is left of a step are the rules: legality, cooldowns,
@@ -18,6 +18,7 @@ import numpy as np
 
 from envs.fast.arrays import GridArrays
 from envs.fast.cascade import Cascade
+from envs.fast.effects import Effects
 from envs.fast.forecast_planner import PlayedGrids
 from envs.fast.lookahead import Forecaster
 from envs.fast.power_flow import Columns
@@ -71,7 +72,7 @@ class ForecastRollouts(Copyable):
             as the end of the game.
     """
 
-    _rebuilt = ("_forecaster",)
+    _rebuilt = ("_forecaster", "_effects")
 
     def __init__(self, template: GridTemplate, played: PlayedGrids, *, unusual: bool = True):
         self._unusual = unusual
@@ -84,6 +85,7 @@ class ForecastRollouts(Copyable):
     def _rebuild(self) -> None:
         """See ``Copyable``."""
         self._forecaster = Forecaster(self._present)
+        self._effects = Effects(self._present.template.catalogue)
         self._places: dict[bytes, int] = {}  # topology -> its row below
         # solutions [*, N] in grid2op's units, and [*] which there are, of the topologies solved
         self._solutions = np.zeros((1024, self._columns.count), dtype=np.float32)
@@ -135,6 +137,14 @@ class ForecastRollouts(Copyable):
         topology, last_busbar = rollouts.topology[going], rollouts.last_busbar[going]
         rows, actions, results = catalogue.choices(rules, topology, last_busbar)
         return Steps(going[rows], actions, results)
+
+    def choice(self, rollouts: Rollouts, action: int) -> Steps | None:
+        """Return one action as a step from the state ``[1]``; None if it is not legal there."""
+        catalogue = self._present.template.catalogue
+        if rollouts.over[0] or not catalogue.legal(self._rules(rollouts))[0, action]:
+            return None
+        after = self._effects.result(action, rollouts.topology[0], rollouts.last_busbar[0])
+        return Steps(np.zeros(1, dtype=np.int64), np.array([action]), after[None])
 
     def step(self, rollouts: Rollouts, steps: Steps, lost: np.ndarray | None = None) -> Rollouts:
         """Make m steps.
@@ -216,7 +226,7 @@ class ForecastRollouts(Copyable):
         for ends in (layout.line_or_position, layout.line_ex_position):
             after[:, each, ends[lines]] = -1
         flat = after.reshape(-1, after.shape[-1])
-        return self.loadings(flat).reshape(len(topologies), len(lines), -1)
+        return self.loadings(flat).reshape(len(topologies), len(lines), layout.num_lines)
 
     def loadings(self, topologies: np.ndarray) -> np.ndarray:
         """Return the loadings ``[n, L]`` in ``[n, E]`` topologies, inf where there are none."""

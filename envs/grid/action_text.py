@@ -1,4 +1,4 @@
-"""Describes actions in words."""
+"""What an action does, in words."""
 
 from __future__ import annotations
 

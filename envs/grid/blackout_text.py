@@ -1,4 +1,4 @@
-"""Describes in words why a game was lost."""
+"""Why a game was lost, in words: what failed in the end, and which lines tripped before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks whether a topology is connected, without a power flow.
+"""Whether a topology holds a grid together: graph logic, no power flow.
 
 An element on a busbar that no line goes to, or lines in two parts, end the game at once.
 

@@ -1,4 +1,4 @@
-"""Configures grid2op to play an opponent, and to simulate an attack."""
+"""How grid2op is told to play an opponent, and to simulate an attack."""
 
 from __future__ import annotations
 

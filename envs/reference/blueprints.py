@@ -1,4 +1,4 @@
-"""Layout and action catalogue of a grid, without an environment."""
+"""What is fixed of a grid, read from grid2op once, for who plays no environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies grid2op environments: 15 ms, where reading the grid takes 1 s."""
+"""New grid2op environments by copying one of a kind: 15 ms, where reading the grid takes 1 s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrappers of PowerGrid-v0: the idle gate, and reconnection of lines."""
+"""What surrounds an agent on PowerGrid-v0: skipping calm steps, putting lines back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``Scenario`` and ``ScenarioSource``."""
+"""What a scenario is, and what a place that scenarios come from must offer."""
 
 from __future__ import annotations
 

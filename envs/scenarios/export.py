@@ -1,4 +1,4 @@
-"""Writes scenarios as a grid2op environment folder."""
+"""Writing scenarios out as a grid2op environment, for grid2op's Runner, scores and other tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens grids in grid2op, and checks names and parameters."""
+"""Opening a grid in grid2op, and what its series must be called."""
 
 from __future__ import annotations
 

@@ -90,6 +90,7 @@ def test_losses_are_those_of_simulate() -> None:
     # there, lines trip that are loaded twice as much as they may be
     quiet = (lost.max(axis=2) < 2) & np.isfinite(ahead.rho_max[:, 1:])
     assert quiet.mean() > 0.5
+    assert rollouts.losses(steps.topology[:0], lines).shape == (0, 3, 20)
     np.testing.assert_allclose(lost[quiet], ahead.rho[:, 1:][quiet], rtol=1e-4, atol=1e-5)
 
 
@@ -100,7 +101,7 @@ def test_choices_are_the_connected_actions() -> None:
     states = rollouts.step(states, rollouts.choices(states))
     states = states.of(np.flatnonzero(~states.over)[::7])
     steps = rollouts.choices(states)
-    fields = dict.fromkeys(GridState._fields)
+    fields: dict[str, Any] = dict.fromkeys(GridState._fields)
     state: Any = GridState(
         **fields
         | {

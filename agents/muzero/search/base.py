@@ -1,4 +1,4 @@
-"""The interfaces ``Model`` and ``Search``, and their records."""
+"""The two interfaces of planning: a Model to search in, and a Search that plans for B roots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks the arguments of searches and the outputs of models."""
+"""What searches demand of their arguments and of their models: one clear line where it fails."""
 
 from __future__ import annotations
 

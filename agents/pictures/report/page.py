@@ -1,4 +1,4 @@
-"""Writes recorded episodes into one self-contained HTML file."""
+"""Puts recorded episodes into one HTML file that needs nothing else: no server, no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positions at which substations are drawn."""
+"""Where the substations of a grid are drawn."""
 
 from __future__ import annotations
 

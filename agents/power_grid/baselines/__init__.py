@@ -1,4 +1,4 @@
-"""Agents that need no training."""
+"""What a learned agent must beat: rules, look-ahead, and a policy-gradient agent of others."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The base class of the baselines."""
+"""What the baselines have in common."""
 
 from __future__ import annotations
 

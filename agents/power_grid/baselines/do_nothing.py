@@ -1,4 +1,4 @@
-"""``agent=do_nothing``: never acts."""
+"""Never acts: how long the grid stands by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``agent=greedy``: simulates every action one step ahead and takes the best."""
+"""Looks one step ahead at everything: the strongest simple operator, and the slowest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``agent=greedy2``: looks two steps ahead where one is not enough."""
+"""Looks two steps ahead where one does not suffice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``agent=random``: uniform among the legal actions."""
+"""Acts at random: the floor of every comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``agent=reconnect``: closes open lines."""
+"""Puts lines back: the cheapest thing an operator does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``agent=revert``: goes back to the reference topology while loadings are low."""
+"""Goes back to the reference topology while it is calm."""
 
 from __future__ import annotations
 

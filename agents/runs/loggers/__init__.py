@@ -1,4 +1,4 @@
-"""Loggers of training metrics: CSV, W&B, a progress bar."""
+"""Where the figures of a training go: CSV, W&B, a progress bar, or all of them."""
 
 from agents.runs.loggers.base import CompositeLogger, RunInfo, RunLogger
 from agents.runs.loggers.csv import CsvLogger

@@ -1,4 +1,4 @@
-"""The base class of loggers, and several loggers as one."""
+"""What a logger is told of its run, and several loggers as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes metrics to CSV files in the run folder."""
+"""Metrics as CSV files in the run folder: always there, whatever else logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A progress bar with the most important metrics."""
+"""A progress bar of a training, with what matters beside it."""
 
 from __future__ import annotations
 

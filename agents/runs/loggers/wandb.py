@@ -1,4 +1,4 @@
-"""Logs metrics to Weights & Biases; offline unless asked."""
+"""Metrics to Weights & Biases: offline unless asked, so no account is needed."""
 
 from __future__ import annotations
 

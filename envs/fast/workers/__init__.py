@@ -1,4 +1,4 @@
-"""Shares grids out over worker processes.
+"""Grids in processes of their own, for machines with several cores.
 
 - ``processes``: the main process's side: workers are started, asked, watched and ended.
 - ``service``: a worker's side: it plays its grids and answers.

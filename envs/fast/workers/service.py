@@ -1,4 +1,4 @@
-"""The worker's side: plays a block of grids and answers calls.
+"""What a worker process does: it plays a block of grids and answers calls about them.
 
 Shape letters: B grids.
 """

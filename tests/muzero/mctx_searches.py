@@ -35,10 +35,11 @@ def search(
     # Its puct breaks ties by adding up to 1e-7 to the scores; without it the lowest action wins.
     with mock.patch.object(jax.random, "uniform", lambda key, shape: jnp.zeros(shape)):
         outcome = _search(
-            kind,
+            kind.removesuffix("-raw"),
             tables,
             roots,
             1 - action_mask,
+            kind == "gumbel-raw",
             num_simulations=num_simulations,
             max_considered=max_considered,
         )
@@ -47,8 +48,8 @@ def search(
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "num_simulations", "max_considered"))
-def _search(kind, tables, roots, invalid_actions, *, num_simulations, max_considered):
-    """Compiled once for each shape and number of simulations."""
+def _search(kind, tables, roots, invalid_actions, raw, *, num_simulations, max_considered):
+    """Compiled, for seconds, once for each kind, shape and number of simulations."""
 
     def step(params, key, action, state):
         after = tables.next_state[state, action]
@@ -78,8 +79,10 @@ def _search(kind, tables, roots, invalid_actions, *, num_simulations, max_consid
             **options,
             max_num_considered_actions=max_considered,
             gumbel_scale=0.0,
-            qtransform=functools.partial(
-                mctx.qtransform_completed_by_mix_value, rescale_values=kind == "gumbel"
+            qtransform=lambda tree, node: jnp.where(
+                raw,
+                mctx.qtransform_completed_by_mix_value(tree, node, rescale_values=False),
+                mctx.qtransform_completed_by_mix_value(tree, node, rescale_values=True),
             ),
         )
     summary = output.search_tree.summary()

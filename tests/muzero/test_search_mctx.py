@@ -207,7 +207,7 @@ def equal_pairs(model: TableModel) -> None:
 
 
 @pytest.mark.parametrize("make_ties", [equal_priors, equal_values, everything_equal, equal_pairs])
-@pytest.mark.parametrize(("num_actions", "num_simulations"), [(7, 50), (20, 128)])
+@pytest.mark.parametrize(("num_actions", "num_simulations"), SIZES[1:])
 @pytest.mark.parametrize("kind", ["puct", "gumbel"])
 def test_exact_ties_end_as_in_mctx(
     mctx_search: MctxSearch,

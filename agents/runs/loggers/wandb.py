@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import netrc
 import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 
 import numpy as np
+
 from agents.runs.loggers.base import RunInfo, RunLogger
 from powergrid_muzero.names import choose
 from powergrid_muzero.process_setup import ensure_writable
+
+if TYPE_CHECKING:
+    from wandb.sdk.wandb_run import Run
 
 MODES = ("offline", "online", "disabled")
 
@@ -84,7 +87,8 @@ class WandbLogger(RunLogger):
         if self._opened is None:
             # wandb takes our package `agents` for another one and would advertise a tool for it
             os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
-            wandb = _wandb()
+            import wandb  # takes a second, which other loggers can do without
+
             ensure_writable("WANDB_CACHE_DIR", "XDG_CACHE_HOME", "~/.cache", name="wandb")
             ensure_writable("WANDB_CONFIG_DIR", "XDG_CONFIG_HOME", "~/.config", name="wandb")
             run, options = self._info, dict(self._options)
@@ -132,26 +136,27 @@ class WandbLogger(RunLogger):
         starts = np.arange(0, len(counts), width)
         joined = np.add.reduceat(counts, starts)
         edges = np.append(starts, len(counts))
-        histogram = _wandb().Histogram(np_histogram=(joined, edges))
+        import wandb
+
+        histogram = wandb.Histogram(np_histogram=(joined, edges))
         self._run.log({name: histogram, "env_steps": env_steps})
 
     def log_animation(self, name: str, path: Path, *, env_steps: int) -> None:
         """See ``RunLogger``."""
-        self._run.log({name: _wandb().Video(str(path), format="gif"), "env_steps": env_steps})
+        import wandb
+
+        self._run.log({name: wandb.Video(str(path), format="gif"), "env_steps": env_steps})
 
     def log_image(self, name: str, path: Path, *, env_steps: int) -> None:
         """See ``RunLogger``."""
-        self._run.log({name: _wandb().Image(str(path)), "env_steps": env_steps})
+        import wandb
+
+        self._run.log({name: wandb.Image(str(path)), "env_steps": env_steps})
 
     def close(self, *, failed: bool = False) -> None:
         """See ``RunLogger``."""
         if self._opened is not None:
             self._opened.finish(exit_code=1 if failed else 0)
-
-
-def _wandb() -> Any:
-    """Import wandb where it is needed: that takes a second, which other loggers can do without."""
-    return importlib.import_module("wandb")
 
 
 def _has_key() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 
-from agents.commands import evaluate
+from agents.commands import entry
 from agents.configuration.composition import build_evaluation_factory, build_plan
 from agents.evaluation import read_results
 from agents.runs.saved_configs import plain
@@ -19,7 +19,7 @@ from envs.scenarios import make_source, recombined
 
 def test_everything_is_written_and_logged(command: Any, working_folder: Path) -> None:
     code, out, error = command(
-        evaluate.main,
+        entry.evaluate,
         *("agent=greedy", "scenarios=recombined", "split=test", "folder=out", "logger=wandb"),
         *("evaluation.episodes=2", "evaluation.max_steps=650", "evaluation.baselines=true"),
     )
@@ -63,7 +63,7 @@ def test_the_reward_that_scores_is_named_whatever_was_trained_with(command: Any)
     few = ("agent=do_nothing", "evaluation.episodes=1", "evaluation.max_steps=30")
     for folder, reward in (("one", "margin"), ("two", "l2rpn")):
         code, _, error = command(
-            evaluate.main, *few, f"reward={reward}", f"folder={folder}", "evaluation.plots=false"
+            entry.evaluate, *few, f"reward={reward}", f"folder={folder}", "evaluation.plots=false"
         )
         assert code == 0, error
     (one,), (two,) = read_results(Path("one")), read_results(Path("two"))
@@ -88,7 +88,7 @@ def test_an_agent_plans_by_the_reward_it_was_trained_with() -> None:
 
 def test_all_weeks_are_a_list_of_their_own(command: Any) -> None:
     code, out, error = command(
-        evaluate.main,
+        entry.evaluate,
         *("agent=do_nothing", "split=all", "evaluation.episodes=2", "evaluation.max_steps=20"),
         *("folder=out", "evaluation.plots=false"),
     )
@@ -124,7 +124,7 @@ class EmptySource:
 def test_mistakes_leave_nothing(
     command: Any, working_folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    code, _, error = command(evaluate.main, "agent=do_nothing", *arguments)
+    code, _, error = command(entry.evaluate, "agent=do_nothing", *arguments)
     assert code == 2
     assert message in error
     assert len(error.strip().splitlines()) == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents.commands import evaluate, train
+from agents.commands import entry
 from agents.commands.command_line import run_guarded
 
 
@@ -101,7 +101,7 @@ def test_a_tools_mistake_is_one_line(
 def test_a_flag_that_hydra_does_not_have_is_one_line(
     command: Any, working_folder: Path, arguments: list[str], message: str
 ) -> None:
-    for main in (train.main, evaluate.main):
+    for main in (entry.train, entry.evaluate):
         outcome = command(main, *arguments)
         assert outcome.code == 2
         assert message in outcome.error and outcome.error.count("\n") == 1
@@ -109,5 +109,5 @@ def test_a_flag_that_hydra_does_not_have_is_one_line(
 
 
 def test_flags_that_hydra_has_still_work(command: Any) -> None:
-    outcome = command(evaluate.main, "--cfg", "job", "--package", "evaluation", "agent=greedy")
+    outcome = command(entry.evaluate, "--cfg", "job", "--package", "evaluation", "agent=greedy")
     assert outcome.code == 0 and "num_envs: 16" in outcome.out and outcome.error == ""

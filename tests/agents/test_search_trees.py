@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from agents.agent import Agent
-from agents.commands import evaluate
+from agents.commands import entry
 from agents.configuration.composition import (
     build_agent,
     build_evaluation_factory,
@@ -73,7 +73,7 @@ def test_the_command_writes_trees_and_pictures(
     command: Any, run: Path, factory: EnvironmentFactory, working_folder: Path
 ) -> None:
     code, out, error = command(
-        evaluate.main,
+        entry.evaluate,
         f"run={run}",
         "folder=out",
         "evaluation.episodes=1",
@@ -121,7 +121,7 @@ def test_the_command_writes_trees_and_pictures(
 def test_mistakes_get_one_line_and_leave_nothing(
     command: Any, working_folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    code, _, error = command(evaluate.main, *arguments)
+    code, _, error = command(entry.evaluate, *arguments)
     assert code == 2
     assert message in error
     assert len(error.strip().splitlines()) == 1

@@ -10,7 +10,6 @@ the newest weights.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +27,7 @@ from agents.muzero.self_play import EpisodeSummary, Experience
 from agents.muzero.training_metrics import TrainingMetrics
 from agents.runs.checkpoints import check_entries
 from agents.runs.devices import torch_threads
-from agents.runs.interrupt import Interrupt, deferred_interrupt
+from agents.runs.training_loop import Progress, TrainingLoop
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,22 +63,14 @@ class LearningPlan:
 
 
 @dataclass
-class _Progress:
+class MuZeroProgress(Progress):
     """Counters that survive a resume."""
 
-    env_steps: int = 0
-    decisions: int = 0
     updates: int = 0
     owed_updates: float = 0.0  # fractions of an update that played decisions still entitle to
-    rounds: int = 0
-    seconds: float = 0.0  # of training, evaluation included, over all resumes
-    next_evaluation: int = 0
-    next_checkpoint: int = 0
-    next_log: int = 0
-    best_score: float = -float("inf")
 
 
-class MuZeroTrainer:
+class MuZeroTrainer(TrainingLoop):
     """Trains one network.
 
     Args:
@@ -91,6 +82,8 @@ class MuZeroTrainer:
         make_pool: makes the self-play pool, from the groups' states or anew.
         reanalyse: refreshes the replay's targets with the learner's network.
     """
+
+    _progress: MuZeroProgress
 
     def __init__(
         self,
@@ -104,14 +97,12 @@ class MuZeroTrainer:
         reanalyse: Callable[[Replay, np.random.Generator], None],
         num_actions: int,
     ) -> None:
-        self._run = run
+        super().__init__(run, agent, MuZeroProgress())
         self._plan = plan
-        self._agent = agent
         self._learner = learner
         self._replay = replay
         self._make_pool = make_pool
         self._reanalyse = reanalyse
-        self._progress = _Progress()
         self._rng = np.random.default_rng([run.seed, 1_000_003])  # of replay sampling
         self._metrics = TrainingMetrics(num_actions)
         self._pool: SelfPlayPool | None = None
@@ -128,42 +119,10 @@ class MuZeroTrainer:
         with torch_threads(self._run.settings.learner_threads):
             self._pool = self._make_pool(states)
             try:
-                with deferred_interrupt() as interrupt:
-                    self._schedule_next()
-                    self._loop(interrupt)
+                self._metrics.clear()
+                self._loop()
             finally:
                 self._pool.close()
-
-    def _loop(self, interrupt: Interrupt) -> None:
-        settings, progress = self._run.settings, self._progress
-        play = self._synchronous_round if settings.synchronous else self._asynchronous_round
-        self._metrics.clear()
-        start, seconds_before = time.perf_counter(), progress.seconds
-        while not self._finished():
-            play()
-            progress.rounds += 1
-            progress.seconds = seconds_before + time.perf_counter() - start
-            if progress.env_steps >= progress.next_log:
-                self._log()
-            stop = interrupt.requested
-            if not stop and (progress.env_steps >= progress.next_evaluation or self._finished()):
-                self._settle()
-                stop = self._evaluate(interrupt)
-                progress.seconds = seconds_before + time.perf_counter() - start
-            due = progress.env_steps >= progress.next_checkpoint
-            if due or stop or self._finished():
-                self._settle()
-                self._schedule_next()
-                self._run.checkpoints.save_latest(self._state())
-            else:
-                self._schedule_next()
-            if stop:
-                raise KeyboardInterrupt
-
-    def _finished(self) -> bool:
-        progress = self._progress
-        limit = self._run.settings.used_up(env_steps=progress.env_steps, seconds=progress.seconds)
-        return limit is not None
 
     def _fraction(self) -> float:
         """Return the share of training done, for schedules: of the steps, or of the minutes.
@@ -175,6 +134,12 @@ class MuZeroTrainer:
         if settings.max_minutes is None:
             return min(steps, 1.0)
         return min(max(steps, progress.seconds / (60.0 * settings.max_minutes)), 1.0)
+
+    def _play_round(self) -> None:
+        if self._run.settings.synchronous:
+            self._synchronous_round()
+        else:
+            self._asynchronous_round()
 
     def _synchronous_round(self) -> None:
         """Let every group play, learn from earlier rounds meanwhile, then take the new ones in."""
@@ -276,35 +241,6 @@ class MuZeroTrainer:
         )
         self._metrics.clear()
 
-    def _evaluate(self, interrupt: Interrupt) -> bool:
-        """Evaluate, keep the best weights; return True if Ctrl-C broke it off."""
-        self._agent.load_state_dict(self._agent_state())
-        try:
-            with interrupt.immediate():
-                metrics = dict(self._run.evaluate(self._agent))
-        except KeyboardInterrupt:
-            return True
-        self._run.logger.log(
-            {f"val/{name}": value for name, value in metrics.items()},
-            env_steps=self._progress.env_steps,
-        )
-        if metrics["score"] >= self._progress.best_score:  # of equals the later, who learned more
-            self._progress.best_score = metrics["score"]
-            self._run.checkpoints.save_best(self._agent.state_dict())
-        return False
-
-    def _schedule_next(self) -> None:
-        """Move every due date past the present step, to the next multiple of its interval."""
-        progress, settings = self._progress, self._run.settings
-        now = progress.env_steps
-        progress.next_log = _next(progress.next_log, settings.log_interval, now)
-        progress.next_evaluation = _next(
-            progress.next_evaluation, settings.evaluation_interval, now
-        )
-        progress.next_checkpoint = _next(
-            progress.next_checkpoint, settings.checkpoint_interval, now
-        )
-
     def _state(self) -> dict[str, Any]:
         assert self._pool is not None
         return {
@@ -327,12 +263,7 @@ class MuZeroTrainer:
         self._learner.load_state_dict(saved["learner"])
         self._replay.load_state_dict(saved["replay"])
         self._rng.bit_generator.state = saved["sampler"]
-        for name, value in saved["progress"].items():
-            setattr(self._progress, name, value)
+        self._progress.restore(saved["progress"])
         self._metrics.episodes.extend(EpisodeSummary(*episode) for episode in saved["episodes"])
         _LOG.info("resumed at %d environment steps", self._progress.env_steps)
         return saved["groups"]
-
-
-def _next(due: int, interval: int, now: int) -> int:
-    return due if now < due else now - now % interval + interval

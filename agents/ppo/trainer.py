@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from agents.agent import TrainingRun
 from agents.ppo.environment import MaskedVecEnv
 from agents.runs.checkpoints import check_entries
 from agents.runs.devices import torch_threads
-from agents.runs.interrupt import Interrupt, deferred_interrupt
+from agents.runs.training_loop import Progress, TrainingLoop
 
 if TYPE_CHECKING:
     from agents.ppo.agent import PPOAgent
@@ -37,7 +37,7 @@ _NAMES = {  # of stable-baselines3 -> ours
 }
 
 
-class PPOTrainer:
+class PPOTrainer(TrainingLoop):
     """Plays and learns in turns, evaluates, keeps the best weights, and resumes exactly.
 
     A round is ``decisions_per_round`` decisions in every environment and the updates on them.
@@ -49,12 +49,13 @@ class PPOTrainer:
         agent: gets the weights.
     """
 
+    _model: MaskablePPO
+    _env: MaskedVecEnv
+
     def __init__(self, run: TrainingRun, agent: PPOAgent) -> None:
-        self._run = run
-        self._agent = agent
-        self._seconds = 0.0
-        self._best_score = -float("inf")
-        self._due: dict[str, int] = {"log": 0, "evaluation": 0, "checkpoint": 0}  # env steps
+        super().__init__(run, agent, Progress())
+        self._ppo = agent
+        self._settings = agent.settings
 
     def train(self) -> None:
         """Train to the end of the budget; on Ctrl-C keep a final checkpoint and raise.
@@ -62,7 +63,7 @@ class PPOTrainer:
         Raises:
             KeyboardInterrupt: after the checkpoint was written.
         """
-        run, own = self._run, self._agent.settings
+        run, own = self._run, self._settings
         saved = run.checkpoints.load_latest()
         with torch_threads(run.settings.learner_threads):
             env = MaskedVecEnv(
@@ -85,59 +86,40 @@ class PPOTrainer:
                         ent_coef=own.entropy_weight,
                         vf_coef=own.value_weight,
                         max_grad_norm=own.max_grad_norm,
-                        policy_kwargs=dict(self._agent.policy_options),
+                        policy_kwargs=dict(self._ppo.policy_options),
                         seed=run.seed,
-                        device=self._agent.device,
+                        device=self._ppo.device,
                     )
+                    self._model, self._env = model, env
                     if saved is not None:
-                        self._restore(saved, model, env)
+                        self._restore(saved)
                     else:
                         model.policy.load_state_dict(self._agent.state_dict()["policy"])
-                    with deferred_interrupt() as interrupt:
-                        self._schedule_next(env)
-                        self._loop(model, env, interrupt)
-                self._agent.load_state_dict(_weights(model))
+                    self._restart_rates()
+                    self._loop()
+                self._agent.load_state_dict(self._agent_state())
             finally:
                 env.close()
 
-    def _loop(self, model: MaskablePPO, env: MaskedVecEnv, interrupt: Interrupt) -> None:
-        round_size = self._agent.settings.decisions_per_round * env.num_envs
-        start, seconds_before = time.perf_counter(), self._seconds
-        since, steps_before, decisions_before = start, env.env_steps, env.decisions
-        while not self._finished(env):
-            model.learn(round_size, reset_num_timesteps=False, log_interval=_NEVER)
-            now = time.perf_counter()
-            self._seconds = seconds_before + now - start
-            if env.env_steps >= self._due["log"]:
-                rates = {
-                    "time/decisions_per_s": (env.decisions - decisions_before) / (now - since),
-                    "time/env_steps_per_s": (env.env_steps - steps_before) / (now - since),
-                }
-                self._log(model, env, rates)
-                since, steps_before, decisions_before = now, env.env_steps, env.decisions
-            stop = interrupt.requested
-            if not stop and (env.env_steps >= self._due["evaluation"] or self._finished(env)):
-                stop = self._evaluate(model, env, interrupt)
-                self._seconds = seconds_before + time.perf_counter() - start
-            due = env.env_steps >= self._due["checkpoint"] or stop or self._finished(env)
-            self._schedule_next(env)
-            if due:
-                self._run.checkpoints.save_latest(self._state(model, env))
-            if stop:
-                raise KeyboardInterrupt
+    def _play_round(self) -> None:
+        round_size = self._settings.decisions_per_round * self._env.num_envs
+        self._model.learn(round_size, reset_num_timesteps=False, log_interval=_NEVER)
+        self._progress.env_steps = self._env.env_steps
+        self._progress.decisions = self._env.decisions
 
-    def _finished(self, env: MaskedVecEnv) -> bool:
-        if env.decisions >= self._agent.settings.total_decisions:
-            return True
-        limit = self._run.settings.used_up(env_steps=env.env_steps, seconds=self._seconds)
-        return limit is not None
+    def _restart_rates(self) -> None:
+        self._since = time.perf_counter(), self._env.env_steps, self._env.decisions
 
-    def _log(self, model: MaskablePPO, env: MaskedVecEnv, rates: Mapping[str, float]) -> None:
-        found = model.logger.name_to_value
+    def _log(self) -> None:
+        env, found = self._env, self._model.logger.name_to_value
         row = {ours: float(found[name]) for name, ours in _NAMES.items() if name in found}
-        row.update(rates)
+        since, steps_before, decisions_before = self._since
+        seconds = time.perf_counter() - since
+        row["time/decisions_per_s"] = (env.decisions - decisions_before) / seconds
+        row["time/env_steps_per_s"] = (env.env_steps - steps_before) / seconds
+        self._restart_rates()
         row["progress/decisions"] = env.decisions
-        row["progress/minutes"] = self._seconds / 60.0
+        row["progress/minutes"] = self._progress.seconds / 60.0
         if env.episodes:
             episodes = list(env.episodes)
             row["self_play/reward"] = float(np.mean([one.reward for one in episodes]))
@@ -150,68 +132,36 @@ class PPOTrainer:
         )
         env.action_counts[:] = 0
 
-    def _evaluate(self, model: MaskablePPO, env: MaskedVecEnv, interrupt: Interrupt) -> bool:
-        """Evaluate, keep the best weights; return True if Ctrl-C broke it off."""
-        self._agent.load_state_dict(_weights(model))
-        try:
-            with interrupt.immediate(), _kept_generators():
-                metrics = dict(self._run.evaluate(self._agent))
-        except KeyboardInterrupt:
-            return True
-        self._run.logger.log(
-            {f"val/{name}": value for name, value in metrics.items()}, env_steps=env.env_steps
-        )
-        if metrics["score"] > self._best_score:
-            self._best_score = metrics["score"]
-            self._run.checkpoints.save_best(self._agent.state_dict())
-        return False
+    def _evaluating(self) -> AbstractContextManager[None]:
+        return _kept_generators()
 
-    def _schedule_next(self, env: MaskedVecEnv) -> None:
-        """Move every due date past the present step, on the grid of its interval."""
-        settings, now = self._run.settings, env.env_steps
-        intervals = {
-            "log": settings.log_interval,
-            "evaluation": settings.evaluation_interval,
-            "checkpoint": settings.checkpoint_interval,
-        }
-        for name, interval in intervals.items():
-            if now >= self._due[name]:
-                self._due[name] = now - now % interval + interval
+    def _agent_state(self) -> dict[str, Any]:
+        return {"policy": self._model.policy.state_dict()}
 
-    def _state(self, model: MaskablePPO, env: MaskedVecEnv) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         return {
-            "progress": {
-                "env_steps": env.env_steps,
-                "decisions": env.decisions,
-                "seconds": self._seconds,
-                "best_score": self._best_score,
-                "due": dict(self._due),
-            },
-            "agent": _weights(model),
-            "optimizer": model.policy.optimizer.state_dict(),
-            "timesteps": int(model.num_timesteps),
-            "env": env.state_dict(),
+            "progress": dict(vars(self._progress)),
+            "agent": self._agent_state(),
+            "optimizer": self._model.policy.optimizer.state_dict(),
+            "timesteps": int(self._model.num_timesteps),
+            "env": self._env.state_dict(),
             "generators": _generators(),
         }
 
-    def _restore(self, saved: Mapping[str, Any], model: MaskablePPO, env: MaskedVecEnv) -> None:
+    def _restore(self, saved: Mapping[str, Any]) -> None:
         """Go back to a checkpoint."""
         check_entries(saved, ("progress", "agent", "optimizer", "timesteps", "env", "generators"))
-        progress = saved["progress"]
-        self._seconds, self._best_score = progress["seconds"], progress["best_score"]
-        self._due.update(progress["due"])
+        progress = dict(saved["progress"])
+        for name, due in progress.pop("due", {}).items():  # of older runs
+            progress[f"next_{name}"] = due
+        self._progress.restore(progress)
         self._agent.load_state_dict(saved["agent"])  # names what does not fit
-        model.policy.load_state_dict(saved["agent"]["policy"])
-        model.policy.optimizer.load_state_dict(saved["optimizer"])
-        model.num_timesteps = saved["timesteps"]
-        env.load_state_dict(saved["env"])
+        self._model.policy.load_state_dict(saved["agent"]["policy"])
+        self._model.policy.optimizer.load_state_dict(saved["optimizer"])
+        self._model.num_timesteps = saved["timesteps"]
+        self._env.load_state_dict(saved["env"])
         _set_generators(saved["generators"])
-        _LOG.info("resumed at %d environment steps", env.env_steps)
-
-
-def _weights(model: MaskablePPO) -> dict[str, Any]:
-    """Return the present weights in the form that ``PPOAgent.load_state_dict`` takes."""
-    return {"policy": model.policy.state_dict()}
+        _LOG.info("resumed at %d environment steps", self._env.env_steps)
 
 
 def _generators() -> dict[str, Any]:

@@ -236,7 +236,7 @@ def test_ppo_begins_with_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     find_weights(str(tmp_path / "best.pt")).restore(agent)
     begun: list[Any] = []
     monkeypatch.setattr(
-        ppo_trainer.PPOTrainer, "_loop", lambda self, model, *_: begun.append(model.policy)
+        ppo_trainer.PPOTrainer, "_loop", lambda self: begun.append(self._model.policy)
     )
     agent.train(ppo.make_run(ppo.CARTPOLE, tmp_path / "run", ppo.cartpole_evaluator()))
     assert isinstance(other, PPOAgent)

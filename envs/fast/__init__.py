@@ -1,17 +1,17 @@
 """Many grids at once on lightsim2grid's C++ power flow, by grid2op's rules.
 
+- ``vector``: PowerGridVectorEnv, which checks what its users pass; ``grids``: the B grids of one
+  process, with ``starts`` and ``infos``; ``workers``: grids shared out over processes.
+- ``episode_player``: rewards, ends, reconnection, and who is asked when.
+- ``simulator``: B grids that play scenarios: actions, protections, cooldowns; ``arrays``: what they
+  are at one time; ``effects``: what one action does; ``outages``: planned and unplanned ones;
+  ``cascade``: what overloaded lines do.
+- ``power_flow``: a grid in C++: set it, solve it, read it; ``sweep``: many topologies of one grid,
+  solved in one call; ``memory``: arrays of others, read by their addresses.
+- ``lookahead``: actions played on the forecast; ``losses``: the loss of lines.
+- ``calm_stretches``: steps in which nothing happens, solved in one call.
+- ``forecast_planner``: copies of grids that play on; ``rollouts``: many futures of one grid.
 - ``template``: what all copies of a grid share, read from grid2op; grids not covered are refused.
-- ``power_flow``: a grid in C++: set it, solve it, read it.
-- ``cascade``: what overloaded lines do after a power flow.
-- ``effects``: what one action does to one grid.
-- ``arrays``: what B grids are at one time: shown, saved, copied.
-- ``simulator``: B grids that play scenarios: actions, protections, cascades, cooldowns.
-- ``lookahead``: actions played on the forecast.
-- ``sweep``: many topologies of one grid, solved in one call.
-- ``losses``: the loss of lines, foreseen from where grids stand.
-- ``calm``: stretches of steps in which nothing happens, solved in one call.
-- ``player``: rewards, ends, reconnection and the idle gate around it.
-- ``planning``: copies of grids that play on, on what is foreseen.
 """
 
 from envs.fast.simulator import Simulator

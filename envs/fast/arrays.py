@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.fast.memory import ScenarioRows
+from envs.fast.outages import Outages, outages_of
 from envs.fast.power_flow import Columns
 from envs.fast.template import GridTemplate
 from envs.grid.state import GridLayout, GridState
@@ -26,6 +27,7 @@ _KEPT = (  # arrays of a simulator that make up a grid's state
     *("row", "first_row", "last_row", "_clock", "_minutes", "topology", "last_busbar"),
     *("line_status", "overflow_steps", "protection_steps", "line_cooldown"),
     *("substation_cooldown", "attack_steps", "attacks", "solution", "rho", "dark"),
+    *("maintenance_in", "maintenance_duration"),
 )
 
 
@@ -46,7 +48,7 @@ class GridArrays(Copyable):
         opponent: who takes lines out; None for nobody.
     """
 
-    _rebuilt = ("_views", "_rows")
+    _rebuilt = ("_views", "_rows", "_outages")
 
     def __init__(self, template: GridTemplate, num_grids: int, opponent: Opponent | None = None):
         self.template = template
@@ -86,22 +88,44 @@ class GridArrays(Copyable):
         # [B] something that decides about legality may have changed; for the caller to clear
         self.rules_changed = np.ones(num_grids, dtype=np.bool_)
         self._views: GridState | None = None  # of all grids
-        self._none = np.full((num_grids, L), -1, dtype=np.int32)
-        self._zero = steps(L)
+        self.maintenance_in = np.full((num_grids, L), -1, dtype=np.int32)  # [B, L] see GridState
+        self.maintenance_duration = steps(L)  # [B, L]
+        self._outages: dict[int, Outages] = {}  # of the grids whose scenarios have any
 
     def _rebuild(self) -> None:
         """See ``Copyable``: a copy has its scenarios elsewhere."""
         self._rows = ScenarioRows(self.layout, self.num_grids)
-        for grid, scenario in enumerate(self.scenarios):
-            if scenario is not None:
-                self._rows.point(grid, scenario)
+        scenarios, self._outages = self.scenarios, {}
+        self.scenarios = [None] * self.num_grids
+        for grid, scenario in enumerate(scenarios):
+            self.set_scenario(grid, scenario)
 
     def set_scenario(self, grid: int, scenario: Scenario | None) -> None:
         """Let ``grid`` play ``scenario``; all else stays as it is."""
         if scenario is not self.scenarios[grid]:
             self.scenarios[grid] = scenario
+            self._outages.pop(grid, None)
             if scenario is not None:
                 self._rows.point(grid, scenario)
+                outages = outages_of(scenario)
+                if outages is not None:
+                    self._outages[grid] = outages
+
+    def opened_ahead(self, grid: int) -> np.ndarray:
+        """Return the lines, ``[*]`` int, that a look-ahead on ``grid`` opens before the action."""
+        outages = self._outages.get(grid)
+        if outages is None:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(outages.foreseen[self.row[grid]])
+
+    def _tell_maintenance(self, grid: int) -> None:
+        """Tell of the planned outages at the present row of ``grid``, after a blackout of none."""
+        outages = None if self.dark[grid] else self._outages.get(grid)
+        self.maintenance_in[grid], self.maintenance_duration[grid] = -1, 0
+        if outages is not None:
+            row = self.row[grid]
+            self.maintenance_in[grid] = outages.maintenance_in[row]
+            self.maintenance_duration[grid] = outages.maintenance_duration[row]
 
     def _meet_topology(self, grid: int) -> None:
         """Get ready to solve ``grid`` in its present topology, which was just put there."""
@@ -142,6 +166,9 @@ class GridArrays(Copyable):
         self._rows.take(other._rows, grids, places)
         for grid, place in zip(grids.tolist(), places.tolist(), strict=True):
             self.scenarios[place] = other.scenarios[grid]
+            self._outages.pop(place, None)
+            if grid in other._outages:
+                self._outages[place] = other._outages[grid]
             if not self.dark[place]:
                 self._meet_topology(place)
         self.rules_changed[places] = True
@@ -187,8 +214,8 @@ class GridArrays(Copyable):
             forecast_load_q=solution[:, columns.load_q],
             forecast_gen_p=solution[:, columns.gen_p],
             forecast_gen_v=solution[:, columns.gen_v],
-            maintenance_in=self._none[which],
-            maintenance_duration=self._zero[which],
+            maintenance_in=self.maintenance_in[which],
+            maintenance_duration=self.maintenance_duration[which],
             clock=self._clock[which] + row * self._minutes[which],
             step=row,
             max_step=self.last_row[which],

@@ -397,7 +397,7 @@ class Player(Copyable):
         held = simulator.attack_steps[grid]
         if self._asking is not None and self._asking.attacks and held.any():
             left = min(left, int(held[held > 0].min()))  # a step in which it becomes free
-        left -= 1
+        left = min(left - 1, simulator.undisturbed(grid, ahead=self._losses is not None))
         status, topology = simulator.line_status[grid], simulator.topology[grid]
         if self._reconnect_lines and not status.all():
             left = min(left, int(simulator.line_cooldown[grid][~status].min()))

@@ -60,7 +60,8 @@ class Forecaster:
         )
         legal = catalogue.legal(rules)[0]
         played = np.where(legal[actions] == 1, actions, 0)
-        results = catalogue.results(simulator.topology[one], simulator.last_busbar[one], played)[0]
+        present = self.expected_topology(grid)[None]
+        results = catalogue.results(present, simulator.last_busbar[one], played)[0]
         # many actions lead to one topology
         places: dict[bytes, int] = {}
         which = [places.setdefault(result.tobytes(), len(places)) for result in results]
@@ -71,6 +72,16 @@ class Forecaster:
             rho, game_over = self._lose(grid, topologies, rho, game_over, outages)
         rho = rho[which]
         return Lookahead(rho=rho, rho_max=rho.max(axis=-1), game_over=game_over[which])
+
+    def expected_topology(self, grid: int) -> np.ndarray:
+        """Return ``[E]``, the topology of ``grid`` without what is planned to be out next."""
+        simulator, layout = self._simulator, self._simulator.layout
+        topology, lines = simulator.topology[grid], simulator.opened_ahead(grid)
+        if len(lines):
+            topology = topology.copy()
+            for ends in (layout.line_or_position, layout.line_ex_position):
+                topology[ends[lines]] = -1
+        return topology
 
     def _lose(
         self,

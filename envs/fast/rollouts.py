@@ -62,7 +62,8 @@ class ForecastRollouts(Copyable):
     """Plays one grid of a vector environment on, in as many ways as there is time for.
 
     The first step is what ``simulate`` says; later ones hold its forecast. An attack under way runs
-    out, and no other follows. The end of a scenario is not foreseen.
+    out, and no other follows. Planned outages of the next step are foreseen, later ones and the end
+    of a scenario are not.
 
     Args:
         template: of the grid.
@@ -115,7 +116,7 @@ class ForecastRollouts(Copyable):
         self._places.clear()
         self._grid = grid
         return Rollouts(
-            topology=present.topology.copy(),
+            topology=self._forecaster.expected_topology(0)[None].copy(),
             last_busbar=present.last_busbar.copy(),
             line_cooldown=present.line_cooldown.copy(),
             substation_cooldown=present.substation_cooldown.copy(),

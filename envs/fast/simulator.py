@@ -96,8 +96,9 @@ class Simulator(GridArrays):
             self.attackers[grid].reset(attack_seed, scenario.num_steps - first_row)
         self.dark[grid] = False
         self.rules_changed[grid] = True
-
         self._meet_topology(grid)
+        self._open_what_is_out(grid)
+        self._tell_maintenance(grid)
         grids = np.array([grid])
         causes = self._solve(grids)
         # at the start nothing is counted: only what is far above its limit trips
@@ -130,6 +131,9 @@ class Simulator(GridArrays):
             self._take_out(grid, attack)
 
         self.row[grids] += 1
+        interrupted = [grid for grid in grids.tolist() if grid in self._outages]
+        for grid in interrupted:
+            self._open_what_is_out(grid)
         causes = self._solve(grids)
         tripped = self._settle(grids, causes)
         blackout = np.zeros(count, dtype=np.bool_)
@@ -143,6 +147,8 @@ class Simulator(GridArrays):
                 self.attack_steps[grid, attack.lines] = attack.duration - 1
         for grid in grids[blackout].tolist():
             self._darken(grid)
+        for grid in interrupted:
+            self._tell_maintenance(grid)
         complete = (self.row[grids] >= self.last_row[grids]) & ~blackout
         return StepRecord(illegal, reasons, blackout, causes, complete)
 
@@ -180,6 +186,14 @@ class Simulator(GridArrays):
         cooldown[lines] = np.maximum(cooldown[lines], attack.duration)
         if self.line_status[grid, lines].any():
             self._open(grid, lines)
+
+    def _open_what_is_out(self, grid: int) -> None:
+        """Open the lines that are out in the present row, planned or not."""
+        outages = self._outages.get(grid)
+        if outages is not None:
+            lines = np.flatnonzero(outages.out[self.row[grid]] & self.line_status[grid])
+            if len(lines):
+                self._open(grid, lines)
 
     def _open(self, grid: int, lines: np.ndarray) -> None:
         self.topology[grid, self.layout.line_or_position[lines]] = -1
@@ -326,6 +340,11 @@ class Simulator(GridArrays):
             self.line_cooldown[alive] = np.maximum(cooling - 1, 0)
         for grid, lines in tripped.items():
             self.line_cooldown[grid, lines] = rules.reconnection
+        for grid in np.arange(self.num_grids)[alive].tolist() if self._outages else ():
+            if grid in self._outages:
+                held = self._outages[grid].held[self.row[grid]]
+                self.line_cooldown[grid] = np.maximum(self.line_cooldown[grid], held)
+                self.rules_changed[grid] |= bool(held.any())
         cooling = self.substation_cooldown[alive]
         if cooling.any():
             self.rules_changed[alive] |= (cooling > 0).any(axis=1)
@@ -356,6 +375,21 @@ class Simulator(GridArrays):
         self.dark[grid] = True
         self.rules_changed[grid] = True
 
+    def undisturbed(self, grid: int, *, ahead: bool) -> int:
+        """Return how many of the next steps of ``grid`` no outage changes anything in.
+
+        Args:
+            grid: not dark.
+            ahead: neither anything in look-aheads after them.
+        """
+        outages, row = self._outages.get(grid), int(self.row[grid])
+        if outages is None:
+            return int(self.last_row[grid])
+        if (self.line_cooldown[grid] < outages.held[row]).any():  # an outage before a reset
+            return 0
+        steps = outages.quiet(row)
+        return min(steps, outages.foretold(row + 1)) if ahead else steps
+
     def skip(self, grid: int, steps: int) -> None:
         """Let time pass in which no line of ``grid`` reached a limit; its solution is left behind.
 
@@ -373,3 +407,5 @@ class Simulator(GridArrays):
             if cooldowns[grid].any():
                 cooldowns[grid] = np.maximum(cooldowns[grid] - steps, 0)
                 self.rules_changed[grid] = True
+        if grid in self._outages:
+            self._tell_maintenance(grid)

@@ -84,7 +84,7 @@ class GridTemplate:
         return len(self.shunt_voltage)
 
     def check(self, scenario: Scenario) -> None:
-        """Refuse a scenario of another grid, or with outages.
+        """Refuse a scenario of another grid.
 
         Raises:
             ValueError: it is not to be played here.
@@ -97,10 +97,11 @@ class GridTemplate:
                 f"{given[1]} generators, but the grid has {expected[0]} and {expected[1]}"
             )
         for kind in ("maintenance", "hazards"):
-            if getattr(scenario, kind) is not None:
+            outages = getattr(scenario, kind)
+            if outages is not None and outages.shape[1] != self.layout.num_lines:
                 raise ValueError(
-                    f"scenario {scenario.name!r} has {kind}, which the vector environment does "
-                    f"not play; {REFERENCE}"
+                    f"scenario {scenario.name!r} is of another grid: its {kind} are of "
+                    f"{outages.shape[1]} lines, but the grid has {self.layout.num_lines}"
                 )
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from envs.scenarios import RecombinedSource, Scenario
+from envs.scenarios.recombined import digest
 from tests.envs.equality import (
     Policy,
     about_lines,
@@ -103,6 +108,27 @@ OPPONENTS: dict[str, str | dict[str, Any]] = {
         **{**_OFTEN, **_HOURS},
     },
 }
+
+
+_SPARED = (0, 2, 3, 4, 6, 8, 9, 10, 14, 16, 17)  # lines, any two of which a grid can do without
+
+
+@dataclass(frozen=True)
+class Interrupted(RecombinedSource):
+    """Scenarios in which lines are out now and then, as planned or not, some from the start on."""
+
+    def load(self, name: str) -> Scenario:
+        scenario = super().load(name)
+        rng = np.random.default_rng(digest(name))
+        outages = np.zeros((2, len(scenario.load_p), 20), dtype=np.bool_)
+        for kind, every in ((0, 90), (1, 200)):  # one of a kind at a time, so that grids can start
+            first = int(rng.integers(every)) - 9
+            for start in range(first, len(scenario.load_p), every):
+                rows = slice(max(start, 0), start + int(rng.integers(1, every)))
+                outages[kind, rows, rng.choice(_SPARED)] = True
+        return replace(scenario, maintenance=outages[0], hazards=outages[1])
+
+
 UNPROTECTED = {"NO_OVERFLOW_DISCONNECTION": True}  # nothing trips, so episodes last
 # under an opponent; those under a gate play many steps for each state compared
 ATTACKED: dict[str, Case] = {
@@ -124,3 +150,17 @@ ATTACKED: dict[str, Case] = {
     ),
 }
 assert sum(case.thousandths for case in ATTACKED.values()) == 1000
+# with outages of the series
+INTERRUPTED: dict[str, Case] = {
+    "nothing": Case(nothing, 100, {**RANDOM, "observation": "full"}),
+    "greedy": Case(greedy, 250, RANDOM),
+    "cooldowns": Case(about_lines, 150, {"parameters": COOLDOWNS, "reconnect_lines": True}),
+    "lines kept out": Case(lines_kept_out, 150, {**RANDOM, "observation": "graph"}),
+    "no protection": Case(anything, 150, {**RANDOM, "parameters": UNPROTECTED}),
+    "attacked": Case(now_and_then, 150, {"parameters": UNPROTECTED, "opponent": "rl4pnc"}),
+    "gate": Case(greedy, 30, {**RANDOM, "idle_gate": 0.9, "reconnect_lines": True}),
+    "gate, no protection": Case(
+        nothing, 20, {"idle_gate": 1.1, "parameters": UNPROTECTED, "reward": "survival"}
+    ),
+}
+assert sum(case.thousandths for case in INTERRUPTED.values()) == 1000

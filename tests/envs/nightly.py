@@ -14,7 +14,15 @@ from typing import Any
 
 from agents.commands.command_line import OneLineParser, run_guarded, whole_number
 from tests.envs.equality import Compared, Policy, about_lines, compare, now_and_then
-from tests.envs.equality_cases import ATTACKED, CASES, GATED, OPPONENTS, OTHER_GRIDS
+from tests.envs.equality_cases import (
+    ATTACKED,
+    CASES,
+    GATED,
+    INTERRUPTED,
+    OPPONENTS,
+    OTHER_GRIDS,
+    Interrupted,
+)
 
 
 def _runs(states: int, opponent: str) -> Iterator[tuple[str, Policy, int, dict[str, Any]]]:
@@ -26,6 +34,9 @@ def _runs(states: int, opponent: str) -> Iterator[tuple[str, Policy, int, dict[s
         return
     for name, case in (CASES | GATED).items():
         yield name, case.policy, states * case.thousandths // 1000, case.options
+    for name, case in INTERRUPTED.items():
+        options = {**case.options, "scenarios": Interrupted()}
+        yield f"outages, {name}", case.policy, states // 5 * case.thousandths // 1000, options
     for grid in OTHER_GRIDS:
         options = {"grid": grid, "scenarios": "bundled"}
         yield grid, now_and_then, states // 100, options

@@ -9,7 +9,15 @@ import pytest
 
 from envs.fast.vector import PowerGridVectorEnv
 from tests.envs.equality import compare, now_and_then
-from tests.envs.equality_cases import ATTACKED, CASES, GATED, OPPONENTS, OTHER_GRIDS
+from tests.envs.equality_cases import (
+    ATTACKED,
+    CASES,
+    GATED,
+    INTERRUPTED,
+    OPPONENTS,
+    OTHER_GRIDS,
+    Interrupted,
+)
 
 STATES = 20_000
 
@@ -42,3 +50,10 @@ def test_same_on_other_grids(grid: str):
     assert PowerGridVectorEnv(1, grid=grid, scenarios="bundled").num_actions == OTHER_GRIDS[grid]
     compared = compare(now_and_then, 400, grid=grid, scenarios="bundled")
     assert compared.blackouts > 0 and compared.illegal > 0
+
+
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_same_with_outages(name: str):
+    case = INTERRUPTED[name]
+    options = {**case.options, "scenarios": Interrupted()}
+    compare(case.policy, case.thousandths * 2, **options)

@@ -41,6 +41,7 @@ def test_wandbs_agent_builds_and_runs_the_command(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     parameters = {**first_values(), "experiment": "debug", "logger.mode": "offline"}
+    parameters["trainer.total_env_steps"] = 100
 
     agent: Any = SweepAgent(api=None, queue=None, sweep_id="abcdefgh")
     agent._sweep_command = list(SWEEP["command"])

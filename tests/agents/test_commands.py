@@ -21,6 +21,7 @@ from agents.commands import entry
 from agents.evaluation import read_results
 from agents.runs.checkpoints import CheckpointFolder, read_checkpoint
 from agents.runs.output_folders import only_writer
+from tests.agents.command_runs import trained_in
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -199,15 +200,7 @@ def test_another_projects_packages_are_named(working_folder: Path, name: str) ->
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short, finished run."""
-    folder = tmp_path_factory.mktemp("trained")
-    subprocess.run(
-        [sys.executable, "-m", "agents.commands.train", *TINY, "folder=run"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-        capture_output=True,
-    )
-    return folder / "run"
+    return trained_in(tmp_path_factory.mktemp("trained"), *TINY)
 
 
 def test_a_run_writes_everything(trained: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +23,9 @@ from agents.runs.checkpoints import CheckpointFolder, read_checkpoint
 from agents.runs.folder import RunFolder
 from agents.runs.weights import find_weights
 from tests.agents import test_baselines_ppo as ppo
+from tests.agents.command_runs import trained_in
 from tests.agents.test_commands import TINY
 from tests.agents.test_evaluation import without_times
-from tests.conftest import ROOT
 
 FEW = ("evaluation.episodes=3", "evaluation.max_steps=1200", "split=val", "evaluation.plots=false")
 IDLE = (*TINY, "agent.plan.updates_per_decision=0.0001")  # learns nothing in so few decisions
@@ -43,21 +41,7 @@ def play(command: Any, folder: str, *arguments: str) -> tuple[EvaluationResult, 
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short, finished run, with a network that is nobody's default."""
     folder = tmp_path_factory.mktemp("trained")
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "agents.commands.train",
-            *TINY,
-            "agent.network.state_size=12",
-            "folder=run",
-        ],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-        capture_output=True,
-    )
-    return folder / "run"
+    return trained_in(folder, *TINY, "agent.network.state_size=12")
 
 
 # ---------------------------------------------------------------------------------------- playing

@@ -18,6 +18,8 @@ from agents.power_grid.grids import first_grid, grid_states
 from agents.resumable import ResumableVectorEnv
 from envs import DO_NOTHING, REFERENCE_BUSBAR, ActionCatalogue
 
+_ATTACKS = ("attacks", "attacks_survived")  # infos, and fields of the record
+
 
 class PlayedEpisode(NamedTuple):
     """An episode's record, and what latencies over many episodes are made of."""
@@ -74,6 +76,7 @@ class EpisodeLog:
         self._first_illegal: list[Incident | None] = [None] * num_envs
         self._errors: list[Incident | None] = [None] * num_envs
         self._completed = np.zeros(num_envs, dtype=np.bool_)
+        self._attacks = {name: infos[name].copy() for name in _ATTACKS if name in infos}
         self._ends = [""] * num_envs
         self._limits: list[int | None] = [None] * num_envs
 
@@ -114,6 +117,8 @@ class EpisodeLog:
                 self._note_action(int(index), int(actions[index]), infos)
         self._rewards[active] += rewards[active]
         self._steps[active] += np.asarray(infos.get("duration", np.ones(len(active), int)))[active]
+        for name, counts in self._attacks.items():
+            counts[active] = infos[name][active]
 
     def _note_action(self, index: int, action: int, infos: Mapping[str, Any]) -> None:
         illegal = bool(infos["illegal"][index])
@@ -176,6 +181,10 @@ class EpisodeLog:
                 None if watch is None else float(self._distances[index]) / max(decisions, 1)
             ),
             final_distance=None if watch is None else int(self._distance[index]),
+            **{
+                name: int(self._attacks[name][index]) if name in self._attacks else None
+                for name in _ATTACKS
+            },
             illegal_actions=len(played) - len(legal),
             first_illegal=self._first_illegal[index],
             agent_error=self._errors[index],

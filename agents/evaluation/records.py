@@ -46,6 +46,9 @@ class EpisodeRecord:
     mean_distance: float | None  # element ends off the reference topology, mean over decisions
     final_distance: int | None  # the same when it ended; before a blackout, at the last decision
 
+    attacks: int | None  # of an opponent, that began; None without an opponent
+    attacks_survived: int | None  # of those, before the one that lasted when the episode ended
+
     illegal_actions: int  # refused by the environment, which then did nothing
     first_illegal: Incident | None
     agent_error: Incident | None  # ended the episode: it raised, or gave no valid action

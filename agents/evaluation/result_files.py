@@ -15,9 +15,10 @@ from agents.evaluation.statistics import summarize
 from agents.runs.files import atomic_write
 from agents.runs.json_records import parse_object, read_record
 
-SCHEMA_VERSION = 2  # goes up when a field changes; 1 had no version and no protocol
+SCHEMA_VERSION = 3  # goes up when a field changes; 2 had no attacks
 _COUNTED = (  # fields of an episode that are never negative
     *("steps", "decisions", "mean_distance", "final_distance", "illegal_actions"),
+    *("attacks", "attacks_survived"),
     *("simulator_calls", "seconds", "median_ms", "p99_ms"),
 )
 NAME = "evaluation"  # of the files, without a suffix

@@ -48,6 +48,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("actions", "actions", 1, lambda episode: len(episode.actions)),
     Metric("mean_distance", "distance", 2, lambda episode: episode.mean_distance),
     Metric("final_distance", "final distance", 2, lambda episode: episode.final_distance),
+    Metric("attacks", "attacks", 1, lambda episode: episode.attacks),
+    Metric("attacks_survived", "attacks survived", 1, lambda episode: episode.attacks_survived),
     Metric("simulator_calls", "simulated", 0, lambda episode: episode.simulator_calls),
     Metric("illegal_actions", "illegal", 2, lambda episode: episode.illegal_actions),
     Metric("agent_errors", "errors", 2, lambda episode: float(episode.agent_error is not None)),

@@ -9,6 +9,7 @@ from agents.evaluation.statistics import METRIC, Estimate, Metric, summarize
 
 _SHOWN = ("steps_percent", "completed_percent", "reward", "decisions", "actions", "mean_distance")
 _WITH_INTERVAL = ("steps_percent", "completed_percent", "reward")
+_ATTACKS = ("attacks", "attacks_survived")  # columns only where there is an opponent
 _ERRORS = ("illegal_actions", "agent_errors")  # columns only where there are any
 _MOST_INCIDENTS = 3  # told of one kind and agent
 
@@ -21,7 +22,7 @@ def format_table(results: Sequence[EvaluationResult]) -> str:
     """
     summaries = [summarize(result) for result in results]
     columns: list[tuple[str, list[str]]] = [("agent", [result.agent for result in results])]
-    for name in (*_SHOWN, "simulator_calls", *_ERRORS):
+    for name in (*_SHOWN, *_ATTACKS, "simulator_calls", *_ERRORS):
         metric = METRIC[name]
         found = [summary.get(name) for summary in summaries]
         if all(one is None for one in found):

@@ -26,7 +26,8 @@ _SOLVED = (  # fields of GridState that a solution fills
 _KEPT = (  # arrays of a simulator that make up a grid's state
     *("row", "first_row", "last_row", "_clock", "_minutes", "topology", "last_busbar"),
     *("line_status", "overflow_steps", "protection_steps", "line_cooldown"),
-    *("substation_cooldown", "attack_steps", "attacks", "solution", "rho", "dark"),
+    *("substation_cooldown", "solution", "rho", "dark"),
+    *("attack_steps", "attacks", "lost_to_attack"),
     *("maintenance_in", "maintenance_duration"),
 )
 
@@ -77,6 +78,7 @@ class GridArrays(Copyable):
         self.substation_cooldown = steps(layout.num_substations)  # [B, S]
         self.attack_steps = steps(L)  # [B, L] that an opponent holds the line out still
         self.attacks = np.zeros(num_grids, dtype=np.int64)  # [B] that began in this episode
+        self.lost_to_attack = np.zeros(num_grids, dtype=np.bool_)  # [B] the game, while one lasted
         self.attackers: list[Attacker] = []  # B with an opponent, else none
         if opponent is not None:
             names = layout.line_names

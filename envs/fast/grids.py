@@ -180,6 +180,8 @@ class Grids:
         if self._recipe.opponent is not None:
             values["attack_steps"] = simulator.attack_steps[grids].copy()
             values["attacks"] = simulator.attacks[grids].copy()
+            lasting = simulator.lost_to_attack[grids] | (values["attack_steps"] > 0).any(axis=1)
+            values["attacks_survived"] = np.maximum(values["attacks"] - lasting, 0)
         return values
 
     def info_texts(self, grids: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:

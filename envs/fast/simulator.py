@@ -92,6 +92,7 @@ class Simulator(GridArrays):
         self.line_cooldown[grid] = self.substation_cooldown[grid] = 0
         self.overflow_steps[grid] = self.protection_steps[grid] = 0
         self.attack_steps[grid] = self.attacks[grid] = 0
+        self.lost_to_attack[grid] = False
         if self.attackers:
             self.attackers[grid].reset(attack_seed, scenario.num_steps - first_row)
         self.dark[grid] = False
@@ -147,6 +148,7 @@ class Simulator(GridArrays):
                 self.attack_steps[grid, attack.lines] = attack.duration - 1
         for grid in grids[blackout].tolist():
             self._darken(grid)
+            self.lost_to_attack[grid] = grid in attacks
         for grid in interrupted:
             self._tell_maintenance(grid)
         complete = (self.row[grids] >= self.last_row[grids]) & ~blackout

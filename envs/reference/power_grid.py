@@ -105,7 +105,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     blackout); ``illegal`` bool; ``duration`` int, grid steps played by this call. Under an idle
     gate, ``reset`` adds ``reset_reward`` float, see ``envs.IdleGate``. With an opponent
     also ``attack_steps`` int32 [L], steps that each line is held out still, at least, and
-    ``attacks`` int, those that began so far.
+    ``attacks`` int, those that began so far, and ``attacks_survived`` int, those before the one
+    that still lasts, or lasted when the game was lost.
 
     In words, from ``info_texts()`` at any time, or in every info with ``text_infos=True``:
     ``scenario``, its name; ``illegal_reason``, "" if legal; ``end``: "", "blackout: ..." with the
@@ -243,6 +244,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         self._texts: dict[str, str] = {}
         self.attack_steps = np.zeros(self.layout.num_lines, dtype=np.int32)  # see GridState
         self.attacks = 0  # that began in this episode
+        self.lost_to_attack = False  # the game, while an attack lasted
         self._over = True
         self._plotter: Any = None
         self._closed = False
@@ -335,6 +337,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
                 f"{what_it_says(error)}"
             ) from None
         self.attack_steps, self.attacks = np.zeros_like(self.attack_steps), 0
+        self.lost_to_attack = False
         self._observe(observation)
         self._grid_seed, self._actions, self._over = grid_seed, [], False
         return self.complete(self._info())
@@ -574,6 +577,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         if held is None:
             return
         self.attacks += bool((held & self.state.line_status[0]).any())
+        self.lost_to_attack = blackout
         if not blackout:
             self.attack_steps[held] = their_info["opponent_attack_duration"] - 1
 
@@ -611,7 +615,12 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             "duration": duration,
         }
         if self.opponent is not None:
-            numbers |= {"attack_steps": self.attack_steps.copy(), "attacks": self.attacks}
+            lasting = self.lost_to_attack or bool(self.attack_steps.any())
+            numbers |= {
+                "attack_steps": self.attack_steps.copy(),
+                "attacks": self.attacks,
+                "attacks_survived": max(self.attacks - lasting, 0),
+            }
         return {**numbers, **texts} if self.text_infos else numbers
 
 

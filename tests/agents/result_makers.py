@@ -63,6 +63,8 @@ def episode(**changes: Any) -> EpisodeRecord:
         "line_actions": (0, 0, 0),
         "mean_distance": 1.25,
         "final_distance": 2,
+        "attacks": None,
+        "attacks_survived": None,
         "illegal_actions": 0,
         "first_illegal": None,
         "agent_error": None,

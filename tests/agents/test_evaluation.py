@@ -62,6 +62,22 @@ class FailingAgent(RandomAgent):
         raise RuntimeError("the agent gave up")
 
 
+def test_a_record_counts_the_attacks_that_came_and_were_survived() -> None:
+    kwargs = {"opponent": "rl4pnc", "split": "val", "max_steps": 200}
+    attacked = EnvironmentFactory("envs:PowerGrid-v0", kwargs, vector=True)
+    agent = make_agent(DoNothingAgent, attacked)
+    plan = plan_episodes(SCENARIOS, episodes=6, seed=3)
+    records = EpisodeEvaluator(attacked, plan, num_envs=3).evaluate(agent, name="x").episodes
+    for one in records:  # attacks strike at random, once in 144 steps, and last for 48
+        assert one.attacks is not None and one.attacks_survived is not None
+        assert one.attacks in (one.attacks_survived, one.attacks_survived + 1)
+        assert one.attacks <= 1 + one.steps // 144
+    assert len({one.attacks for one in records}) > 1
+    quiet = EnvironmentFactory("envs:PowerGrid-v0", {"max_steps": 3}, vector=True)
+    [record] = EpisodeEvaluator(quiet, plan[:1], num_envs=1).evaluate(agent, name="x").episodes
+    assert record.attacks is None and record.attacks_survived is None
+
+
 def test_cartpole_figures_are_those_of_a_plain_loop() -> None:
     agent = make_agent(RandomAgent, CARTPOLE, seed=5)
     plan = plan_episodes(None, episodes=3, seed=10)

@@ -130,6 +130,22 @@ def test_attacks_follow_from_their_seed():
         env.reset(options={"attack_seed": -1})
 
 
+def test_attacks_survived_are_those_before_the_one_that_ends_the_game():
+    grids = PowerGridVectorEnv(6, opponent="rl4pnc", split="val", autoreset="disabled")
+    _, infos = grids.reset(seed=3)
+    over, lost = np.zeros(6, dtype=bool), []
+    while not over.all():
+        lasting = infos["attack_steps"].any(axis=1)
+        _, _, terminations, _, infos = grids.step(np.zeros(6, dtype=np.int64))
+        began, survived = infos["attacks"], infos["attacks_survived"]
+        for grid in np.flatnonzero(~over):
+            held = terminations[grid] and lasting[grid] or infos["attack_steps"][grid].any()
+            assert survived[grid] == began[grid] - held
+        lost += lasting[terminations & ~over].tolist()
+        over |= terminations
+    assert set(lost) == {True, False}  # under attack, and between two
+
+
 def test_a_line_is_held_and_then_stays_open():
     env = PowerGridVectorEnv(1, **LASTING)
     _, infos = env.reset(seed=0)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-ATTACKS = ("attack_steps", "attacks")  # the infos that grids with an opponent have
+ATTACKS = ("attack_steps", "attacks", "attacks_survived")  # infos of grids with an opponent
 
 
 class Column(NamedTuple):
@@ -51,7 +51,7 @@ def columns_of(
     columns |= {name: Column((), np.dtype(kind)) for name, kind in numbers.items()}
     if attackable:
         columns["attack_steps"] = Column((attackable,), np.dtype(np.int32))
-        columns["attacks"] = Column((), np.dtype(np.int64))
+        columns["attacks"] = columns["attacks_survived"] = Column((), np.dtype(np.int64))
     return columns | {"action_mask": Column((num_actions,), np.dtype(np.int8))}
 
 

@@ -200,7 +200,12 @@ def _run_hydra(task: Task, config_name: str) -> None:
     jobs: list[str] = []
     failed: list[Exception] = []
 
+    given = sys.argv[1:]
+    if not any(one.startswith("-") or "hydra.mode" in one for one in given):
+        sys.argv[1:1] = ["--run"]  # else Hydra composes once more, to look for a mode
+
     def guarded(config: DictConfig) -> Any:
+        sys.argv[1:] = given
         hydra_config = HydraConfig.get()
         jobs.append(f"job {len(jobs)} ({' '.join(typed_overrides())})")
         try:
@@ -224,6 +229,7 @@ def _run_hydra(task: Task, config_name: str) -> None:
             raise
         raise _JobsFailedError(f"{len(failed)} of {len(jobs)} jobs failed.") from error
     finally:
+        sys.argv[1:] = given
         if before is None:
             del os.environ[_FULL_ERROR]
         else:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from agents.commands import evaluate, train
+from agents.commands.entry import evaluate, train
 from agents.runs.paths import as_argument, folder_name, given_path, given_text
 
 ODD = (
@@ -81,13 +81,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("module", "arguments", "message"), REFUSED, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(("main", "arguments", "message"), REFUSED, ids=lambda one: str(one)[:40])
 def test_the_commands_refuse_in_one_line(
-    command: Any, working_folder: Path, module: Any, arguments: tuple[str, ...], message: str
+    command: Any, working_folder: Path, main: Any, arguments: tuple[str, ...], message: str
 ) -> None:
     (working_folder / "file").write_text("")
-    more = ("evaluation.episodes=1",) if module is evaluate else ()
-    outcome = command(module.main, *arguments, "env=cartpole", *more)
+    more = ("evaluation.episodes=1",) if main is evaluate else ()
+    outcome = command(main, *arguments, "env=cartpole", *more)
     assert outcome.code == 2, outcome.error
     assert message in outcome.error
     assert len(outcome.error.strip().splitlines()) == 1

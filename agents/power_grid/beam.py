@@ -18,6 +18,7 @@ from powergrid_muzero.checks import check_count
 
 _STEEPNESS = math.pi / math.sqrt(3)  # of the logistic function whose standard deviation is 1
 _RISK, _EXCESS, _HIGHEST, _DEPARTURE = 20.0, 3.0, 0.3, 0.01  # weights of a score
+_ON_THE_WAY = 0.5  # weight of what is bad before the end of a plan: forecasts err there, too
 _NEAR_LIMIT = 0.98  # loading from which on an excess counts
 
 
@@ -28,6 +29,7 @@ class Nodes(NamedTuple):
     actions: np.ndarray  # [n, d] int, their actions
     overload: np.ndarray  # [n, L, K] chances that a line has been overloaded for so many steps
     risk: np.ndarray  # [n] lines that will have tripped, expected
+    past: np.ndarray  # [n] what was bad on the way, weighted
     score: np.ndarray  # [n] what is bad of them
 
     def of(self, which: np.ndarray) -> Nodes:
@@ -37,6 +39,7 @@ class Nodes(NamedTuple):
             self.actions[which],
             self.overload[which],
             self.risk[which],
+            self.past[which],
             self.score[which],
         )
 
@@ -135,7 +138,7 @@ class BeamSearch:
     def _root(self, root: Rollouts) -> Nodes:
         steps = np.minimum(root.overload_steps, self._endures)
         overload = (steps[..., None] == np.arange(self._endures + 1)).astype(np.float32)
-        return Nodes(root, np.zeros((1, 0), dtype=np.int64), overload, np.zeros(1), np.zeros(1))
+        return Nodes(root, np.zeros((1, 0), dtype=np.int64), overload, *np.zeros((3, 1)))
 
     def _plan(self, nodes: Nodes) -> Plan:
         """Return the first plan."""
@@ -149,14 +152,14 @@ class BeamSearch:
         busbars = np.where(steps.topology > 0, steps.topology, states.last_busbar[steps.rows])
         before = states.last_busbar, states.topology, states.rho
         rho = screening.estimate(before, steps.rows, busbars, steps.topology)
-        _, _, score = self._judge(nodes, steps, rho)
+        *_, score = self._judge(nodes, steps, rho)
         score[np.isnan(score)] = -np.inf  # to be looked at
         return steps.of(np.argsort(score, kind="stable")[: self._solved])
 
     def _judge(
         self, nodes: Nodes, steps: Steps, rho: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return overload chances, risk and score, as in ``Nodes``, after m steps.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return overload chances, risk, past and score, as in ``Nodes``, after m steps.
 
         Args:
             nodes: n plans.
@@ -168,7 +171,9 @@ class BeamSearch:
         )
         risk = nodes.risk[steps.rows] + trips
         departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
-        return overload, risk, _RISK * risk + bad + _DEPARTURE * departed
+        past = nodes.past[steps.rows]
+        score = _RISK * risk + past + bad + _DEPARTURE * departed
+        return overload, risk, past + _ON_THE_WAY * bad, score
 
     def _follow(
         self,
@@ -178,13 +183,13 @@ class BeamSearch:
         rho: np.ndarray,
     ) -> Nodes:
         """Return the best plans that are one step longer, best first."""
-        overload, risk, score = self._judge(nodes, steps, rho)
+        overload, risk, past, score = self._judge(nodes, steps, rho)
         order = np.argsort(score, kind="stable")
         best = self._distinct(nodes, steps, rho, order[np.isfinite(score[order])])
         steps = steps.of(best)
         states = rollouts.step(nodes.states, steps)
         actions = np.column_stack([nodes.actions[steps.rows], steps.actions])
-        after = Nodes(states, actions, overload[best], risk[best], score[best])
+        after = Nodes(states, actions, overload[best], risk[best], past[best], score[best])
         return after.of(~states.over)
 
     def _distinct(

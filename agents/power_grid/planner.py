@@ -41,8 +41,8 @@ class PlannerAgent(BaselineAgent):
     Under stress (a loading of ``threshold``, now or in the forecast) a beam search follows the best
     plans of up to ``depth`` actions on the forecast held, cooldowns, overload counters and trips
     included. Where no topology is below its limits, overloads are passed from line to line before
-    any line trips. A plan is gone on with while the newest forecast finds it safe and two of its
-    actions are left; then the search begins anew.
+    any line trips. A plan that leads out of the stress is gone on with while the newest forecast
+    agrees and two of its actions are left; else the search begins anew at each step.
 
     In calm it prevents: for each line that may be lost, it searches the answer to the loss. If
     some loss has no good answer, it looks for an action after which all have one. Lines are closed
@@ -50,7 +50,7 @@ class PlannerAgent(BaselineAgent):
 
     It sees the present forecast, never a later row, and knows of no attack before it happens. It
     plans in the vector environment's own simulator, so it needs ``env.simulator=lightsim2grid``.
-    Ask it regularly in calm (``wrappers=watchful``): under an idle gate alone it cannot prevent.
+    Ask it regularly in calm (``wrappers=preventive``): under an idle gate alone it cannot prevent.
 
     Args:
         observation_space: of one environment.
@@ -61,6 +61,8 @@ class PlannerAgent(BaselineAgent):
         depth: actions ahead under stress.
         width: plans that are followed on.
         solved: plans of each length, beyond single actions, whose power flows are solved.
+        widening: times as many plans are followed and solved where the first search finds none in
+            which lines may be expected to hold.
         error: standard deviation of foreseen loadings, per unit, by which risks are reckoned.
         margin: loading after a loss below which it needs no answer.
         answer_depth: actions ahead in an answer to a loss.
@@ -73,7 +75,7 @@ class PlannerAgent(BaselineAgent):
     """
 
     kind = "planner"  # for messages
-    _rebuilt = ("_rollouts", "_beam", "_prevention")  # by ``bind``
+    _rebuilt = ("_rollouts", "_beam", "_wide", "_prevention")  # by ``bind``
 
     def __init__(
         self,
@@ -85,8 +87,9 @@ class PlannerAgent(BaselineAgent):
         safe: float = 0.9,
         depth: int = 4,
         width: int = 20,
-        solved: int = 100,
-        error: float = 0.01,
+        solved: int = 60,
+        widening: int = 6,
+        error: float = 0.015,
         margin: float = 1.0,
         answer_depth: int = 3,
         answer_width: int = 6,
@@ -115,6 +118,7 @@ class PlannerAgent(BaselineAgent):
             "width": check_count("width", width),
             "solved": check_count("solved", solved),
         }
+        self._widening = check_count("widening", widening)
         self._answer_size = {
             "depth": check_count("answer_depth", answer_depth),
             "width": check_count("answer_width", answer_width),
@@ -125,6 +129,7 @@ class PlannerAgent(BaselineAgent):
         self._binding = GridBinding(self.kind)
         self._rollouts: ForecastRollouts | None = None
         self._beam: BeamSearch | None = None
+        self._wide: BeamSearch | None = None
         self._prevention: Prevention | None = None
         self._memories: list[_Memory] = []
 
@@ -143,6 +148,9 @@ class PlannerAgent(BaselineAgent):
         rollouts = self._rollouts = env.rollouts(unusual=False)
         shared = {"error": self._error, "endures": rollouts.endures}
         self._beam = BeamSearch(env.layout, **self._size, **shared, safe=self._safe)
+        more = {name: size * self._widening for name, size in self._size.items()}
+        more["depth"] = self._size["depth"]
+        self._wide = BeamSearch(env.layout, **more, **shared, safe=self._safe)
         answers = BeamSearch(env.layout, **self._answer_size, **shared, safe=self._margin)
         self._prevention = Prevention(
             env.layout,
@@ -190,13 +198,16 @@ class PlannerAgent(BaselineAgent):
 
     def _relieve(self, root: Rollouts, memory: _Memory) -> int:
         """Return the next action under stress."""
-        assert self._rollouts is not None and self._beam is not None
+        assert self._rollouts is not None and self._beam is not None and self._wide is not None
         if len(memory.plan) > 1:
             plan = self._beam.follow(self._rollouts, root, memory.plan)
-            if plan.risk > _RISK:
-                memory.plan = ()
+            if plan.risk > _RISK or plan.rho >= self._threshold:
+                memory.plan = ()  # it may end where there is no way on: look further
         if len(memory.plan) < 2:
-            memory.plan = self._beam.search(self._rollouts, root).actions
+            plan = self._beam.search(self._rollouts, root)
+            if plan.risk > _RISK and self._widening > 1:
+                plan = self._wide.search(self._rollouts, root)
+            memory.plan = plan.actions
         if not memory.plan:
             return DO_NOTHING
         memory.plan, action = memory.plan[1:], memory.plan[0]

@@ -18,6 +18,8 @@ from envs import DO_NOTHING, REFERENCE_BUSBAR, ForecastRollouts, GridLayout, Rol
 _END = 100.0  # danger of a loss that ends the game
 _NEAR_LIMIT = 0.98  # loading from which on a line may be overloaded, since forecasts err
 _NEAR_TRIP = 1.9  # loading from which on a line may trip at once, since forecasts err
+_RISK = 0.02  # lines that may be expected to trip in an answer that is kept
+_WORSE = 0.3  # by which the score of an answer that is kept may have risen
 _BOTH = 10.0  # weight of a line that is overloaded after the loss and after the answer still
 
 
@@ -91,7 +93,7 @@ class Prevention:
             return self._return(rollouts, steps.of(kept & (departed < departed[0])))
         kept[0] = True
         steps, departed = steps.of(kept), departed[kept]
-        guesses = self._estimate(rollouts, root, steps)
+        guesses = self._estimate(rollouts, root, steps, tables)
         order = [place for place in np.lexsort((departed, guesses)).tolist() if place]
         best, least, guess = 0, now - self._gain, guesses[0] - 2 * self._gain
         for place in order[: self._candidates]:
@@ -154,8 +156,8 @@ class Prevention:
         known, plan = prepared.get(line), None
         if known is not None:
             plan = self._answers.follow(rollouts, lost, known.actions)
-            worse = plan.rho >= self._margin and plan.score > known.score + 0.3
-            if plan.risk > 0.02 or worse:
+            worse = plan.rho >= self._margin and plan.score > known.score + _WORSE
+            if plan.risk > _RISK or worse:
                 plan = None
         if plan is None:
             plan = self._answers.search(rollouts, lost, table)
@@ -164,7 +166,13 @@ class Prevention:
                 prepared[line] = plan
         return min(20 * plan.risk + max(plan.rho - self._margin, 0.0), _END)
 
-    def _estimate(self, rollouts: ForecastRollouts, root: Rollouts, steps: Steps) -> np.ndarray:
+    def _estimate(
+        self,
+        rollouts: ForecastRollouts,
+        root: Rollouts,
+        steps: Steps,
+        tables: dict[int, Screening],
+    ) -> np.ndarray:
         """Return the danger after A steps, ``[A]``, estimated; the first is doing nothing.
 
         It is about one answer alone, and loadings after loss, action and answer are taken to be
@@ -188,7 +196,13 @@ class Prevention:
                 continue
             alone = rollouts.step(root, steps.of(np.array([0])), np.array([line]))
             answers = rollouts.choices(alone)
-            answered = rollouts.loadings(answers.topology)
+            table = tables.get(line)
+            if table is None or not table.learned:
+                answered = rollouts.loadings(answers.topology)
+            else:
+                busbars = np.where(answers.topology > 0, answers.topology, alone.last_busbar)
+                before = alone.last_busbar, alone.topology, after[:1]
+                answered = table.estimate(before, answers.rows, busbars, answers.topology)
             kept = np.flatnonzero(np.isfinite(answered).all(axis=1))
             answers, answered = answers.of(kept), answered[kept]
             if not len(answered):

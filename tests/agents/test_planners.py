@@ -159,7 +159,7 @@ def test_a_beam_of_any_width_finds_the_best_pair(
     assert found.score == pytest.approx(best.score)
     assert found.actions == best.actions
     narrow = beam(env, width=20, solved=100).search(rollouts, root)
-    assert best.score <= narrow.score <= best.score + 1
+    assert best.score <= narrow.score
 
 
 def test_the_risk_of_a_plan_is_that_lines_trip(
@@ -228,7 +228,7 @@ def prevention(env: PowerGridVectorEnv) -> Prevention:
 
 def test_prevention_takes_danger_away(states: list[GridSave], env: PowerGridVectorEnv) -> None:
     prevented = 0
-    for state in states[::3]:
+    for state in states:
         rollouts, root = begun(env, state)
         if root.rho.max() > 0.9 or (root.topology < 0).any():
             continue

@@ -178,7 +178,6 @@ def _episode(episode: EpisodeTrace, searches: Mapping[int, SearchTrace]) -> dict
         "load": pack_series(episode.load_p, resolution=POWER_RESOLUTION),
         "busbars": episode.topologies[0].busbars.tolist(),
         "switches": _switches(episode),
-        "attacks": _attacks(episode),
         "decisions": {
             "frames": [one.step for one in episode.decisions],
             "actions": [one.action for one in episode.decisions],
@@ -203,21 +202,6 @@ def _switches(episode: EpisodeTrace) -> list[list[int]]:
         pairs = np.stack([ends, after.busbars[ends]], axis=1)
         switches.append([after.frame, *pairs.ravel().tolist()])
     return switches
-
-
-def _attacks(episode: EpisodeTrace) -> list[list[int]]:
-    """Return each attack on a line: first and last frame, line, and the steps left at first.
-
-    While it lasts, one step fewer is left in each frame.
-    """
-    left = episode.attack_steps
-    attacks = []
-    for line in range(left.shape[1]):
-        held = np.flatnonzero(left[:, line])
-        for span in np.split(held, np.flatnonzero(np.diff(left[held, line]) != -1) + 1):
-            if len(span):
-                attacks.append([int(span[0]), int(span[-1]), line, int(left[span[0], line])])
-    return sorted(attacks)
 
 
 def _search(search: SearchTrace, action: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from agents.runs.devices import torch_threads
 from envs import ActionCatalogue, GridLayout, GridState
 from powergrid_muzero.checks import check_count
 
-_SERIES = ("rho", "line_status", "attack_steps", "p_or", "gen_p", "load_p")
+_SERIES = ("rho", "line_status", "p_or", "gen_p", "load_p")
 
 
 @dataclass(frozen=True, kw_only=True)

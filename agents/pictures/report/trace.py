@@ -60,7 +60,6 @@ class EpisodeTrace:
     minutes_per_step: int
     rho: np.ndarray  # [T + 1, L] float32, current over thermal limit, 0 for an open line
     line_status: np.ndarray  # [T + 1, L] bool, True = connected
-    attack_steps: np.ndarray  # [T + 1, L] int32, that an opponent holds the line out still
     p_or: np.ndarray  # [T + 1, L] float32, MW into the line at its origin
     gen_p: np.ndarray  # [T + 1, G] float32, MW
     load_p: np.ndarray  # [T + 1, D] float32, MW

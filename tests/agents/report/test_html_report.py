@@ -25,7 +25,7 @@ from agents.pictures.report.page import (
     page_data,
 )
 from agents.pictures.report.positions import WIDTH, substation_positions
-from agents.power_grid.baselines import DoNothingAgent, RandomAgent
+from agents.power_grid.baselines import RandomAgent
 from tests.agents.report.setups import GATE, HOSTILE, Setup, bare, embedded, make, unpack
 
 # ---------------------------------------------------------------------------------- encoding
@@ -156,22 +156,6 @@ def test_the_reference_environment_shows_the_same(setup: Setup) -> None:
     for ours, theirs in zip(kept.topologies, reference.topologies, strict=True):
         assert ours.frame == theirs.frame
         assert (ours.busbars == theirs.busbars).all()
-
-
-def test_attacks_are_spans_of_frames_in_which_a_line_is_held_out(setup: Setup) -> None:
-    factory = bare(setup.make_environment, opponent="rl4pnc", reward="survival")
-    agent = make(DoNothingAgent, factory)
-    recording = record_episodes(agent, factory, setup.plans)
-    data = page_data(recording, agent="x", facts={}, idle_gate=None)
-    spans = 0
-    for episode, shown in zip(recording.episodes, data["episodes"], strict=True):
-        left = np.zeros_like(episode.attack_steps)
-        for first, last, line, steps in shown["attacks"]:
-            left[first : last + 1, line] = steps - np.arange(last + 1 - first)
-            assert not episode.line_status[first : last + 1, line].any()
-        assert np.array_equal(left, episode.attack_steps)
-        spans += len(shown["attacks"])
-    assert spans >= sum(one.record.attacks or 0 for one in recording.episodes) - 3 > 0
 
 
 def test_refused_actions_and_failures_are_told(stubborn: Recording) -> None:

@@ -283,30 +283,6 @@ def test_an_address_leads_to_a_moment(shown: webdriver.Browser, report: Path) ->
     assert shown.run("return [report.index, report.frame]") == [1, 0]
 
 
-def test_an_attack_is_shown_with_its_countdown(
-    window: webdriver.Browser, setup: Setup, tmp_path: Path
-) -> None:
-    factory = bare(setup.make_environment, opponent="rl4pnc")
-    agent = make(DoNothingAgent, factory)
-    path = tmp_path / "attacked.html"
-    episode = write_report(path, agent, factory, setup.plans, name="do_nothing", episodes=1)[0]
-    frame, line = np.argwhere(episode.attack_steps > 0)[0].tolist()
-    layout = grid_of(factory)[0]
-    ends = f"{layout.line_or_substation[line]}\u2013{layout.line_ex_substation[line]}"
-    window.open(path, f"#step={frame - 1}")
-    assert not window.run("return document.querySelector('#now-attack').offsetParent !== null")
-    window.open(path, f"#step={frame}")
-    minutes = 5 * int(episode.attack_steps[frame, line])
-    shown = f"line {ends}, {minutes // 60} h {minutes % 60} min left"
-    assert window.text("#now-attack") == shown
-    held = window.run(
-        "return [...document.querySelectorAll('#grid .line.attacked')].map((one) =>"
-        "Number(one.dataset.line))"
-    )
-    assert held == [line]
-    assert f"Line {ends} was attacked" in window.text(".row.attacked")
-
-
 def test_a_blackout_is_told_in_an_operators_words(
     window: webdriver.Browser, setup: Setup, tmp_path: Path
 ) -> None:

@@ -160,7 +160,7 @@ class LoadingChart extends Chart {
 
   /** One mark a place: where several fall together, the one that matters most. */
   drawMarks(y) {
-    const rank = { idle: 0, act: 1, closed: 2, end: 2, refused: 3, tripped: 4, attacked: 5, blackout: 6 };
+    const rank = { idle: 0, act: 1, closed: 2, end: 2, refused: 3, tripped: 4, blackout: 5 };
     const places = new Map();
     for (const mark of this.marks) {
       if (mark.frame < this.from || mark.frame > this.to) continue;
@@ -174,7 +174,6 @@ class LoadingChart extends Chart {
       const forms = {
         refused: `M${x - 3.2} ${y - 3.2}l6.4 6.4M${x - 3.2} ${y + 3.2}l6.4-6.4`,
         tripped: `M${x} ${y - 4.5}l4.5 8h-9z`,
-        attacked: `M${x} ${y - 5}l5 5-5 5-5-5z`,
         closed: `M${x} ${y + 4.5}l4.5-8h-9z`,
         blackout: `M${x - 4} ${y - 4}h8v8h-8z`,
       };

@@ -13,7 +13,6 @@ const COLUMNS = [
 ];
 
 const EVENT_WORDS = {
-  attacked: (grid, event) => `${capital(say.line(grid, event.line))} was attacked`,
   tripped: (grid, event) => `${capital(say.line(grid, event.line))} tripped`,
   closed: (grid, event) => `${capital(say.line(grid, event.line))} was put back`,
   blackout: () => "Blackout",
@@ -264,10 +263,6 @@ class DecisionList {
     if (event.kind === "end") return episode.record.end;
     if (event.kind === "closed") return "by the rules around the agent";
     const before = event.frame - 1;
-    if (event.kind === "attacked") {
-      const { left } = episode.attacksAt(event.frame).find(({ line }) => line === event.line);
-      return `held out for ${say.span((left + 1) * episode.record.minutes)}; it was at ${say.percent(episode.rho.at(before, event.line))}`;
-    }
     const steps = episode.overloadedFor(before, event.line);
     const rho = say.percent(episode.rho.at(before, event.line));
     return steps ? `it was at ${rho}, ${say.steps(steps)} above its limit` : `it was at ${rho}`;

@@ -278,7 +278,6 @@ class GridView {
     const dead = this.episode.isDead(this.frame);
     const round = dead ? this.episode.cascade.findIndex((lines) => lines.includes(index)) : -1;
     drawn.path.classList.toggle("open", open);
-    drawn.path.classList.toggle("attacked", this.episode.attacksAt(this.frame).some(({ line }) => line === index));
     drawn.path.classList.toggle("tripped", round >= 0);
     drawn.path.classList.toggle("over", !open && rho > 1);
     drawn.path.style.stroke = open ? "" : loadingColour(rho);

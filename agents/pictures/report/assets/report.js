@@ -260,11 +260,6 @@ class Report {
     );
     find("now-load").textContent = say.megawatts(episode.load.sum(frame, episode.allLoads));
     find("now-generation").textContent = say.megawatts(episode.generation.sum(frame, episode.allGenerators));
-    const attacks = episode.attacksAt(frame);
-    find("now-attack-box").hidden = !attacks.length;
-    find("now-attack").textContent = attacks
-      .map(({ line, left }) => `${say.line(this.data.grid, line)}, ${say.span(left * episode.record.minutes)} left`)
-      .join("; ");
     find("now-renewable").textContent = say.megawatts(episode.generation.sum(frame, episode.renewables));
     find("blackout").hidden = !dead;
     find("readouts").hidden = dead;

@@ -126,13 +126,6 @@ class Episode {
     return this.blackout && frame === this.last;
   }
 
-  /** Attacks on lines that last at this frame: the line, and for how many steps still, at least. */
-  attacksAt(frame) {
-    return this.record.attacks
-      .filter(([first, last]) => first <= frame && frame <= last)
-      .map(([first, , line, left]) => ({ line, left: left - (frame - first) }));
-  }
-
   /** Steps in a row, up to this frame, in which a line was above its limit. */
   overloadedFor(frame, line) {
     let steps = 0;
@@ -154,8 +147,7 @@ class Episode {
         const after = this.topologies[i][line.fromEnd] > 0;
         if (before === after || acted.includes(index)) return;
         if (after && (moved.includes(line.from) || moved.includes(line.to))) return;
-        const attacked = this.record.attacks.some(([first, , line]) => first === frame && line === index);
-        this.events.push({ frame, kind: after ? "closed" : attacked ? "attacked" : "tripped", line: index });
+        this.events.push({ frame, kind: after ? "closed" : "tripped", line: index });
       });
     }
     this.events.push({ frame: this.last, kind: this.blackout ? "blackout" : "end" });

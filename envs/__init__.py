@@ -5,7 +5,7 @@
 - ``fast``: ``PowerGridVectorEnv``, many grids at once on lightsim2grid's C++ power flow.
 - ``scenarios``: where load and generation come from.
 - ``opponents``: attacks on lines.
-- ``asking``: at which steps an agent is asked.
+- ``decision_gate``: at which steps an agent is asked.
 - ``make``: the entry point of ``gymnasium.make``.
 
 What others may import is listed in ``__init__.pyi``, and loaded when it is first used.

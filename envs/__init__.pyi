@@ -1,4 +1,4 @@
-from .asking import UNGATED, lines_at_risk
+from .decision_gate import UNGATED, lines_at_risk
 from .fast.forecast_planner import ForecastPlanner
 from .fast.infos import as_infos
 from .fast.rollouts import ForecastRollouts, Rollouts, Steps
@@ -16,7 +16,7 @@ from .reference.wrappers import IdleGate, ReconnectLines
 from .scenarios import make_source
 from .scenarios.base import SPLITS, Scenario, ScenarioSource
 from .scenarios.export import export_scenarios
-from .scenarios.grids import absolute_grid, make_grid2op
+from .scenarios.grid2op_grids import absolute_grid, make_grid2op
 
 __all__ = [
     "DO_NOTHING",

@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from envs.asking import UNGATED, make_asking
+from envs.decision_gate import UNGATED, make_asking
 from envs.reference.power_grid import PowerGridEnv
 from envs.reference.wrappers import RESET_REWARDS, IdleGate, ReconnectLines
 from powergrid_muzero.checks import check_flag, closed_if_refused

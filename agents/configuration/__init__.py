@@ -4,7 +4,6 @@
 - ``settings``: the commands' own sections.
 - ``experiments``: what of an experiment goes with options chosen against it.
 - ``composition``: builds environments, agents and loggers; the one place that calls Hydra.
-- ``parts``: puts the key before what a part refuses.
 - ``override_errors``: the nearest names for mistyped overrides.
 - ``extensions``: configuration that other installed packages bring.
 """

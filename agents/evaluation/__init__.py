@@ -7,7 +7,7 @@ Playing:
   what the agent returns, ``episode_log`` records what happens.
 - ``workers``: shares groups out over processes.
 - ``evaluator``: all of it, from an agent to its result.
-- ``replay``: plays what was recorded again, every step looked at.
+- ``playback``: plays what was recorded again, every step looked at.
 
 Results:
 
@@ -21,10 +21,10 @@ Results:
 from agents.evaluation.evaluator import AgentNotes, EpisodeEvaluator
 from agents.evaluation.pairs import compare_results, to_markdown
 from agents.evaluation.plans import DEFAULT_SEED, EpisodePlan, plan_episodes
+from agents.evaluation.playback import Trace, replay_episodes
 from agents.evaluation.player import DecisionWatch, EpisodePlayer
 from agents.evaluation.protocol import Protocol, Setting, describe_protocol, explain_difference
 from agents.evaluation.records import Conditions, EpisodeRecord, EvaluationResult, Incident, Latency
-from agents.evaluation.replay import Trace, replay_episodes
 from agents.evaluation.result_files import SCHEMA_VERSION, read_results, write_results
 from agents.evaluation.statistics import METRICS, Estimate, Metric, estimate, log_metrics, summarize
 from agents.evaluation.tables import format_table

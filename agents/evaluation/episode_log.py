@@ -14,7 +14,7 @@ from agents.environments import VectorEnvironment
 from agents.evaluation.action_checks import lines_acted_on, substations_acted_on
 from agents.evaluation.plans import Group
 from agents.evaluation.records import EpisodeRecord, Incident
-from agents.power_grid.grids import first_grid, grid_states
+from agents.power_grid.grid_access import first_grid, grid_states
 from agents.resumable import ResumableVectorEnv
 from envs import DO_NOTHING, REFERENCE_BUSBAR, ActionCatalogue
 

@@ -14,7 +14,7 @@ from agents.agent import Agent, full_masks
 from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation import EpisodePlan
 from agents.muzero.targets import CONTINUING, TERMINATED, TRUNCATED
-from agents.power_grid.grids import first_grid, grid_states
+from agents.power_grid.grid_access import first_grid, grid_states
 from envs import GridState
 
 

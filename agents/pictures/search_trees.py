@@ -14,7 +14,7 @@ from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation import EpisodePlan
 from agents.muzero.search.record import TreeRecord
 from agents.pictures.search_drawing import to_svg
-from agents.power_grid.grids import first_grid
+from agents.power_grid.grid_access import first_grid
 from agents.runs.files import atomic_write
 
 

@@ -4,11 +4,11 @@ baselines    agents that need no training: do nothing, greedy look-ahead, expert
 n1           prevents and corrects by the look-ahead at losses of lines, one action at a time
 planner      searches several actions ahead: beam (plans of actions), screening (which power flows
              are worth solving), prevention (topologies in which every loss can be answered)
-teacher      names policies by looking ahead in the simulator at every legal action
-lookaheads   what the flow network learns from those look-aheads: which are recorded, the losses
+lookahead_teacher  names policies by looking ahead in the simulator at every legal action
+lookahead_target  what the flow network learns from those look-aheads, and the losses on it
 flow         a network that predicts line loadings after each action
 grid_tables  the grid's wiring and what actions change, for the flow network
 potentials   balances power on graphs, and differentiates that
 simulator_model  the simulator as the model that a search plans in
-grids        the grids under a vector environment
+grid_access  the grids under a vector environment
 """

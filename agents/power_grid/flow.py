@@ -25,7 +25,7 @@ from agents.muzero.networks.base import NetworkOutput, ParameterGroup, require_p
 from agents.muzero.networks.residual import ResidualNetwork
 from agents.parts import KeywordsOf
 from agents.power_grid.grid_tables import GridTables
-from agents.power_grid.lookaheads import LookaheadTarget
+from agents.power_grid.lookahead_target import LookaheadTarget
 from agents.power_grid.potentials import Potentials, Wiring
 
 _CHANNELS = 2  # of active and of reactive power: angles and voltages, so to speak

@@ -10,9 +10,9 @@ import numpy as np
 from agents.agent import Infos
 from agents.environments import VectorEnvironment
 from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid import GridBinding
-from agents.power_grid.baselines.reference import check_loading, departures
-from agents.power_grid.grids import first_grid
+from agents.power_grid.baselines.grid_binding import GridBinding
+from agents.power_grid.baselines.reference_topology import check_loading, departures
+from agents.power_grid.grid_access import first_grid
 from envs import DO_NOTHING, GridState, lines_at_risk
 
 _MOST = 2.0  # excess of one loss, at most: beyond it the grid falls apart all the same

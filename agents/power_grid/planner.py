@@ -11,8 +11,8 @@ import numpy as np
 from agents.agent import Infos
 from agents.environments import VectorEnvironment
 from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid import GridBinding
-from agents.power_grid.baselines.reference import check_loading
+from agents.power_grid.baselines.grid_binding import GridBinding
+from agents.power_grid.baselines.reference_topology import check_loading
 from agents.power_grid.beam import BeamSearch, Plan
 from agents.power_grid.prevention import Prevention
 from agents.power_grid.screening import Screening

@@ -27,7 +27,7 @@ from agents.environments import VectorEnvironment
 from agents.muzero.losses import ILLEGAL_LOGIT
 from agents.muzero.model import LearnedModel, PolicyValue
 from agents.muzero.search.base import ModelOutput
-from agents.power_grid.grids import fast_grids, played_name
+from agents.power_grid.grid_access import fast_grids, played_name
 from envs import DO_NOTHING, ForecastPlanner
 from powergrid_muzero.names import choose
 

@@ -46,7 +46,8 @@ _RENAMED: Mapping[str, str] = {
     "agents.logging.": "agents.runs.loggers.",
     "agents.muzero.networks.flow.": "agents.power_grid.flow.",
     "agents.muzero.simulator_model.": "agents.power_grid.simulator_model.",
-    "agents.muzero.teacher.LookaheadTeacher": "agents.power_grid.teacher.LookaheadTeacher",
+    "agents.muzero.teacher.Lookahead": "agents.power_grid.lookahead_teacher.Lookahead",
+    "agents.power_grid.teacher.": "agents.power_grid.lookahead_teacher.",
 }
 
 # options of the agent's parts by former names -> today's, and values of them by former names

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.fast.memory import ScenarioRows
-from envs.fast.outages import Outages, outages_of
 from envs.fast.power_flow import Columns
+from envs.fast.scheduled_outages import Outages, outages_of
 from envs.fast.template import GridTemplate
 from envs.grid.state import GridLayout, GridState
 from envs.opponents import Attacker, Opponent

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.asking import Asking
+from envs.decision_gate import Asking
 from envs.fast.arrays import GridSnapshot
 from envs.fast.calm_stretches import CHUNK, MARGIN, CalmStretch, steady_voltages
-from envs.fast.losses import Losses, LossStretch
+from envs.fast.line_losses import Losses, LossStretch
 from envs.fast.simulator import Simulator, StepRecord
 from envs.grid.actions import DO_NOTHING
 from envs.grid.blackout_text import first_line

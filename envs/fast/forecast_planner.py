@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 
-from envs.asking import Asking
+from envs.decision_gate import Asking
 from envs.fast.episode_player import Player
 from envs.fast.power_flow import PowerFlow
 from envs.fast.simulator import Simulator

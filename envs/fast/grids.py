@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from envs.asking import Asking, lines_at_risk
+from envs.decision_gate import Asking, lines_at_risk
 from envs.fast.episode_player import Player, PlayerSnapshot
 from envs.fast.infos import Records, as_infos, row_of, spread_out
 from envs.fast.lookahead import Forecaster

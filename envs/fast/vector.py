@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.asking import lines_at_risk, make_asking
+from envs.decision_gate import lines_at_risk, make_asking
 from envs.fast.forecast_planner import ForecastPlanner
 from envs.fast.grids import Grids, GridSave, Recipe
 from envs.fast.rollouts import ForecastRollouts

@@ -141,8 +141,8 @@ class N1Reward:
     """1 - the highest loading foreseen after the worst loss of a line, from -1 to 1.
 
     A loading of 2 or more, an ending, and a blackout count as 2; the step that completes the
-    scenario pays 0. Which lines, see ``envs.asking.lines_at_risk``; nothing is done in the step
-    that is foreseen. grid2op's ``N1Reward`` and lightsim2grid's look at the present step, one line
+    scenario pays 0. Which lines, see ``envs.lines_at_risk``; nothing is done in the step that is
+    foreseen. grid2op's ``N1Reward`` and lightsim2grid's look at the present step, one line
     or the number of lines that are not safe.
     """
 

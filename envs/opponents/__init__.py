@@ -2,11 +2,12 @@
 
 - ``kinds``: the opponents there are, and what each is made of.
 - ``named``: opponents by name, from plain mappings, and a grid's own.
-- ``reference``: how grid2op is told to play one.
+- ``grid2op_opponents``: how grid2op is told to play one.
 - ``attacks``: the same attacks, step by step, without grid2op's objects.
 """
 
 from envs.opponents.attacks import Attack, Attacker, opponent_seed
+from envs.opponents.grid2op_opponents import grid2op_opponent, losing
 from envs.opponents.kinds import (
     AreaOpponent,
     GeometricOpponent,
@@ -15,7 +16,6 @@ from envs.opponents.kinds import (
     WeightedOpponent,
 )
 from envs.opponents.named import OPPONENTS, make_opponent
-from envs.opponents.reference import grid2op_opponent, losing
 
 __all__ = [
     "OPPONENTS",

@@ -18,7 +18,7 @@ from envs.opponents.kinds import (
     WeightedOpponent,
     options_of,
 )
-from envs.scenarios.grids import make_grid2op
+from envs.scenarios.grid2op_grids import make_grid2op
 from powergrid_muzero.names import choose
 
 OPPONENTS: Mapping[str, Opponent] = {

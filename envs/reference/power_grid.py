@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
 
-from envs.asking import lines_at_risk
+from envs.decision_gate import lines_at_risk
 from envs.grid.actions import DO_NOTHING, MASKS, ActionCatalogue
 from envs.grid.blackout_text import after_cascade, what_it_says
 from envs.grid.observations import make_encoder
@@ -36,7 +36,7 @@ from envs.scenarios import (
     make_grid2op,
     set_scenario,
 )
-from envs.scenarios.grids import grid_columns
+from envs.scenarios.grid2op_grids import grid_columns
 from powergrid_muzero.checks import (
     check_action,
     check_action_list,

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
-from envs.asking import lines_at_risk, make_asking
+from envs.decision_gate import lines_at_risk, make_asking
 from envs.grid.actions import DO_NOTHING
 from envs.reference.power_grid import PowerGridEnv
 from powergrid_muzero.checks import check_action
@@ -49,11 +49,11 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         every: steps after which it is asked in any case.
         attacks: ask when an attack begins, and when a line is not held out any more.
         n1: ask when the foreseen loss of a line would load one as much; see
-            ``envs.asking.lines_at_risk``.
+            ``envs.decision_gate.lines_at_risk``.
         reset_reward: "first_step" or "info": where what ``reset`` earned is paid.
 
     Raises:
-        ValueError: see ``envs.asking.make_asking``; or none of them is given.
+        ValueError: see ``envs.decision_gate.make_asking``; or none of them is given.
     """
 
     @named_keywords

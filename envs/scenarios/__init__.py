@@ -6,7 +6,7 @@
 - ``recombined_more``, ``varied_more``: the same two, listing other months, four times as many.
 - ``bundled``: the short ones that ship with a grid.
 - ``dataset``: grid2op's downloaded data sets, or a folder in their format.
-- ``chronics``, ``grids``: playing a scenario in grid2op.
+- ``chronics``, ``grid2op_grids``: playing a scenario in grid2op.
 - ``files``, ``export``: reading and writing grid2op's format.
 """
 
@@ -17,7 +17,7 @@ from envs.scenarios.bundled import BundledSource
 from envs.scenarios.chronics import ScenarioChronics
 from envs.scenarios.dataset import DatasetSource
 from envs.scenarios.export import export_scenarios
-from envs.scenarios.grids import (
+from envs.scenarios.grid2op_grids import (
     absolute_grid,
     check_grid_name,
     check_parameters,

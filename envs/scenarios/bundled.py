@@ -15,7 +15,7 @@ import numpy as np
 
 from envs.scenarios.base import SPLITS, Scenario
 from envs.scenarios.files import read_scenario, stamp
-from envs.scenarios.grids import grid_folder
+from envs.scenarios.grid2op_grids import grid_folder
 from powergrid_muzero.names import choose
 
 SANDBOX = "l2rpn_case14_sandbox"

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from envs.scenarios.base import Scenario, ScenarioSource
-from envs.scenarios.grids import GridColumns, grid_columns, grid_folder
+from envs.scenarios.grid2op_grids import GridColumns, grid_columns, grid_folder
 
 _CONFIG = """
 

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from envs.scenarios.base import Scenario
-from envs.scenarios.grids import grid_columns
+from envs.scenarios.grid2op_grids import grid_columns
 
 COMPRESSIONS = {
     ".csv": None,

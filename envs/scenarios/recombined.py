@@ -45,7 +45,7 @@ import pandas as pd
 from grid2op.MakeEnv.Make import TEST_DEV_ENVS
 
 from envs.scenarios.base import Scenario, check_scenario_name
-from envs.scenarios.grids import grid_columns
+from envs.scenarios.grid2op_grids import grid_columns
 from powergrid_muzero.checks import check_flag
 from powergrid_muzero.names import choose
 

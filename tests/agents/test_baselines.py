@@ -12,8 +12,8 @@ import pytest
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator, EpisodePlan
 from agents.power_grid.baselines import ExpertAgent, Greedy2Agent, GreedyAgent, RevertAgent
-from agents.power_grid.baselines.grid import GridBinding
-from agents.power_grid.baselines.reference import departures, rank
+from agents.power_grid.baselines.grid_binding import GridBinding
+from agents.power_grid.baselines.reference_topology import departures, rank
 from envs.fast.vector import PowerGridVectorEnv
 from envs.scenarios import make_source
 

@@ -16,7 +16,7 @@ from agents.power_grid.n1 import N1Agent
 from agents.power_grid.planner import PlannerAgent
 from agents.power_grid.prevention import Prevention
 from agents.power_grid.screening import Screening
-from envs.asking import lines_at_risk
+from envs.decision_gate import lines_at_risk
 from envs.fast.grids import GridSave
 from envs.fast.rollouts import ForecastRollouts, Rollouts, Steps
 from envs.fast.vector import PowerGridVectorEnv

@@ -114,7 +114,10 @@ def test_options_that_became_the_networks_own_move_there(tmp_path: Path, flow: b
             "network": {"_target_": present, "hidden_size": 8, **moved},
             "plan": {"batch_size": 4},
             "learning": {"l2": 0.0},
-            "teacher": {"_target_": "agents.power_grid.teacher.LookaheadTeacher", "lead": 0.5},
+            "teacher": {
+                "_target_": "agents.power_grid.lookahead_teacher.LookaheadTeacher",
+                "lead": 0.5,
+            },
         }
 
 

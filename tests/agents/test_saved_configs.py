@@ -20,7 +20,7 @@ from agents.runs.saved_configs import (
 )
 from envs import make_source
 from envs.scenarios import make_grid2op
-from envs.scenarios.grids import grid_folder
+from envs.scenarios.grid2op_grids import grid_folder
 
 SANDBOX = "l2rpn_case14_sandbox"
 

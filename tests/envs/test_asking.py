@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.asking import lines_at_risk
+from envs.decision_gate import lines_at_risk
 from envs.fast.vector import PowerGridVectorEnv
 from envs.opponents import make_opponent
 from tests.envs.equality import compare, greedy, nothing

@@ -21,7 +21,7 @@ from lightsim2grid import LightSimBackend
 from envs.fast.vector import PowerGridVectorEnv
 from envs.reference.grid2op_options import COVERED, check_grid2op_options
 from envs.reference.power_grid import PowerGridEnv
-from envs.scenarios.grids import grid_folder
+from envs.scenarios.grid2op_grids import grid_folder
 
 OPPONENT: dict[str, Any] = {
     "opponent_class": RandomLineOpponent,

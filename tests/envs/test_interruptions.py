@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from envs import PowerGridEnv
-from envs.fast.outages import outages_of
+from envs.fast.scheduled_outages import outages_of
 from envs.fast.vector import PowerGridVectorEnv
 from envs.scenarios import RecombinedSource, Scenario
 from tests.envs.equality import assert_identical

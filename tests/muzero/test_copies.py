@@ -21,8 +21,8 @@ from agents.muzero.pools import LocalPool, Round
 from agents.muzero.search import GumbelSearch, PUCTSearch
 from agents.muzero.self_play import SelfPlayGroup
 from agents.muzero.training_metrics import TrainingMetrics
+from agents.power_grid.lookahead_teacher import LookaheadTeacher
 from agents.power_grid.simulator_model import SimulatorPlanning
-from agents.power_grid.teacher import LookaheadTeacher
 from tests.copies import WAYS, by_shared_memory, same
 from tests.muzero.search_reference import TableModel
 from tests.muzero.test_learner import network, random_batch

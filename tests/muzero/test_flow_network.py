@@ -16,7 +16,7 @@ from agents.muzero.model import LearnedModel
 from agents.muzero.replay import Batch
 from agents.power_grid.flow import FlowNetwork
 from agents.power_grid.grid_tables import GridTables
-from agents.power_grid.lookaheads import (
+from agents.power_grid.lookahead_target import (
     ACTION,
     LOADING,
     NO_ACTION,

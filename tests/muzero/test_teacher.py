@@ -24,8 +24,8 @@ from agents.muzero.search import GumbelSearch, SearchResult
 from agents.muzero.self_play import Experience, SelfPlayGroup
 from agents.muzero.teacher import Advice
 from agents.power_grid.baselines.greedy import GreedyAgent
-from agents.power_grid.baselines.reference import departures
-from agents.power_grid.teacher import LOADINGS, LookaheadTeacher
+from agents.power_grid.baselines.reference_topology import departures
+from agents.power_grid.lookahead_teacher import LOADINGS, LookaheadTeacher
 from agents.resumable import ResumableVectorEnv
 from agents.runs.saved_configs import plain
 from envs.fast.vector import PowerGridVectorEnv

@@ -18,7 +18,7 @@ from agents.agent import Agent
 from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation import EpisodePlan, EpisodePlayer, EpisodeRecord, replay_episodes
 from agents.pictures.report.trace import DecisionTrace, EpisodeTrace, SearchTrace, TopologyTrace
-from agents.power_grid.grids import first_grid, grid_states
+from agents.power_grid.grid_access import first_grid, grid_states
 from agents.runs.devices import torch_threads
 from envs import ActionCatalogue, GridLayout, GridState
 from powergrid_muzero.checks import check_count

@@ -7,8 +7,8 @@ import numpy as np
 
 from agents.environments import VectorEnvironment
 from agents.power_grid.baselines.greedy import GreedyAgent
-from agents.power_grid.baselines.reference import departures, rank
-from agents.power_grid.grids import fast_grids
+from agents.power_grid.baselines.reference_topology import departures, rank
+from agents.power_grid.grid_access import fast_grids
 from envs import ForecastPlanner
 from powergrid_muzero.checks import check_count
 

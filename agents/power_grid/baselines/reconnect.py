@@ -10,7 +10,7 @@ import numpy as np
 from agents.agent import Infos
 from agents.environments import VectorEnvironment
 from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid import GridBinding
+from agents.power_grid.baselines.grid_binding import GridBinding
 from envs import DO_NOTHING
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from agents.agent import Infos
 from agents.environments import VectorEnvironment
 from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid import GridBinding
-from agents.power_grid.baselines.reference import check_loading, departures
+from agents.power_grid.baselines.grid_binding import GridBinding
+from agents.power_grid.baselines.reference_topology import check_loading, departures
 from envs import DO_NOTHING, REFERENCE_BUSBAR, GridState
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from envs.scenarios import make_grid2op, make_source, set_scenario
 from envs.scenarios.files import read_scenario
-from envs.scenarios.grids import grid_folder
+from envs.scenarios.grid2op_grids import grid_folder
 
 SANDBOX = "l2rpn_case14_sandbox"
 

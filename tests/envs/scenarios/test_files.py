@@ -17,7 +17,7 @@ from envs.fast.vector import PowerGridVectorEnv
 from envs.reference.power_grid import PowerGridEnv
 from envs.scenarios import export_scenarios, make_source
 from envs.scenarios.files import read_scenario
-from envs.scenarios.grids import grid_folder
+from envs.scenarios.grid2op_grids import grid_folder
 
 SANDBOX = "l2rpn_case14_sandbox"
 DAY = grid_folder("educ_case14_redisp") / "chronics" / "2019-01-15"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from envs.scenarios import SPLITS, RecombinedSource, make_source
-from envs.scenarios.grids import grid_columns, grid_folder
+from envs.scenarios.grid2op_grids import grid_columns, grid_folder
 from envs.scenarios.recombined import ALL_WEEKS, GENERATORS, GRIDS, LOADS, SPLIT_WEEKS, build, parse
 
 LENGTHS = {"train": 64, "val": 32, "test": 64, "all": 40}

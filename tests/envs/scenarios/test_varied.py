@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from envs.scenarios import RecombinedSource, VariedSource, export_scenarios, make_source
-from envs.scenarios.grids import grid_folder
+from envs.scenarios.grid2op_grids import grid_folder
 from envs.scenarios.recombined import DISPATCHED, GENERATORS, GRIDS, SPLIT_WEEKS, WIND, parse
 from envs.scenarios.varied import WIND_LIMIT, build
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agents.environments import VectorEnvironment
-from agents.power_grid.grids import first_grid, grid_states
+from agents.power_grid.grid_access import first_grid, grid_states
 from agents.resumable import ResumableVectorEnv
 from envs import ActionCatalogue, GridState
 from powergrid_muzero.copies import Copyable

@@ -6,7 +6,7 @@ import numpy as np
 
 from agents.environments import VectorEnvironment
 from agents.muzero.teacher import Advice
-from agents.power_grid.grids import first_grid, grid_states
+from agents.power_grid.grid_access import first_grid, grid_states
 from agents.resumable import ResumableVectorEnv
 from envs import REFERENCE_BUSBAR
 from powergrid_muzero.copies import Copyable

@@ -21,7 +21,7 @@ from agents.muzero.decision import Field
 from agents.muzero.networks.base import Unrolled, require_positive
 from agents.muzero.replay import Batch
 from agents.muzero.teacher import Teacher
-from agents.power_grid.teacher import LOADINGS
+from agents.power_grid.lookahead_teacher import LOADINGS
 
 if TYPE_CHECKING:
     from agents.power_grid.flow import FlowNetwork

@@ -20,6 +20,7 @@ from envs import DO_NOTHING, ForecastRollouts, PowerGridVectorEnv, Rollouts, Ste
 from powergrid_muzero.checks import check_count
 
 _TABLES_LAST = 36  # steps for which estimates of what answers do are good enough
+_CALM = 0.02  # loading below the threshold that an action taken in calm must leave
 _RISK = 0.02  # lines that may be expected to trip in a plan that is gone on with
 
 
@@ -57,7 +58,7 @@ class PlannerAgent(BaselineAgent):
         action_space: of one environment.
         seed: not used.
         threshold: loading from which on the grid is under stress.
-        safe: loading below which a plan is done, and a calm action may be taken.
+        safe: loading below which a plan is done.
         depth: actions ahead under stress.
         width: plans that are followed on.
         solved: plans of each length, beyond single actions, whose power flows are solved.
@@ -84,7 +85,7 @@ class PlannerAgent(BaselineAgent):
         action_space: gym.spaces.Discrete,
         seed: int = 0,
         threshold: float = 0.99,
-        safe: float = 0.9,
+        safe: float = 0.95,
         depth: int = 4,
         width: int = 20,
         solved: int = 60,
@@ -94,10 +95,10 @@ class PlannerAgent(BaselineAgent):
         answer_depth: int = 3,
         answer_width: int = 6,
         answer_solved: int = 24,
-        candidates: int = 3,
+        candidates: int = 20,
         tolerance: float = 0.5,
         gain: float = 0.5,
-        rest: int = 12,
+        rest: int = 6,
     ) -> None:
         """Make the agent.
 
@@ -156,7 +157,7 @@ class PlannerAgent(BaselineAgent):
             env.layout,
             lines_at_risk(env.layout, env.opponent),
             answers,
-            safe=self._safe,
+            safe=self._threshold - _CALM,
             margin=self._margin,
             tolerance=self._tolerance,
             gain=self._gain,

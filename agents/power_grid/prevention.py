@@ -20,6 +20,7 @@ _NEAR_LIMIT = 0.98  # loading from which on a line may be overloaded, since fore
 _NEAR_TRIP = 1.9  # loading from which on a line may trip at once, since forecasts err
 _RISK = 0.02  # lines that may be expected to trip in an answer that is kept
 _WORSE = 0.3  # by which the score of an answer that is kept may have risen
+_ROOM = 0.1  # loading below the margin after all losses, for a way back to the reference topology
 _BOTH = 10.0  # weight of a line that is overloaded after the loss and after the answer still
 
 
@@ -82,26 +83,31 @@ class Prevention:
         """
         steps = rollouts.choices(root)
         nothing = steps.of(np.array([0]))  # it comes first
-        now = self.danger(rollouts, root, nothing, prepared, tables)
+        now = {
+            line: self.danger(rollouts, root, nothing, prepared, tables, np.array([line]))
+            for line in self._lines.tolist()
+        }
+        danger = sum(now.values())
         departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
-        if now <= self._tolerance and not departed[0]:
+        if danger <= self._tolerance and not departed[0]:
             return DO_NOTHING
         opened = (steps.topology < 0).sum(axis=1)
         rho = rollouts.loadings(steps.topology).max(axis=1)
         kept = (rho < self._safe) & (opened <= opened[0])
-        if now <= self._tolerance:
+        if danger <= self._tolerance:
             return self._return(rollouts, steps.of(kept & (departed < departed[0])))
         kept[0] = True
         steps, departed = steps.of(kept), departed[kept]
         guesses = self._estimate(rollouts, root, steps, tables)
         order = [place for place in np.lexsort((departed, guesses)).tolist() if place]
-        best, least, guess = 0, now - self._gain, guesses[0] - 2 * self._gain
+        lines = np.array(sorted(now, key=lambda line: -now[line]))  # the gravest first
+        best, least = 0, danger - self._gain
         for place in order[: self._candidates]:
             answers = dict(prepared)
             step = steps.of(np.array([place]))
-            danger = self.danger(rollouts, root, step, answers, tables, now)
-            if danger < least or (danger <= now and guesses[place] < guess):
-                best, least, guess = place, min(danger, least), guesses[place]
+            danger = self.danger(rollouts, root, step, answers, tables, lines, most=least)
+            if danger < least:
+                best, least = place, danger
                 prepared.clear()
                 prepared.update(answers)
                 if danger <= self._tolerance:
@@ -111,13 +117,13 @@ class Prevention:
     def _return(self, rollouts: ForecastRollouts, steps: Steps) -> int:
         """Return an action that leads towards the reference topology, or 0.
 
-        It is taken if no loss needs an answer after it: what needs one may soon have none.
+        It is taken if no loss comes near to needing an answer then: that may soon have none.
         """
         departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
         rho = rollouts.loadings(steps.topology).max(axis=1)
         steps = steps.of(np.lexsort((rho, departed))[: self._returns])
         worst = rollouts.losses(steps.topology, self._lines).max(axis=(1, 2), initial=0)
-        secure = np.flatnonzero(worst < self._margin)
+        secure = np.flatnonzero(worst < self._margin - _ROOM)
         return int(steps.actions[secure[0]]) if len(secure) else DO_NOTHING
 
     def danger(
@@ -127,12 +133,25 @@ class Prevention:
         step: Steps,
         prepared: dict[int, Plan],
         tables: dict[int, Screening],
+        lines: np.ndarray | None = None,
+        *,
         most: float = np.inf,
     ) -> float:
-        """Return the danger after one step from ``root``; no more is looked at beyond ``most``."""
+        """Return the danger after one step from ``root``.
+
+        Args:
+            rollouts: begun there.
+            root: the present state.
+            step: one, from it.
+            prepared: see ``choose``.
+            tables: see ``choose``.
+            lines: ``[*]`` int, whose losses are looked at, in this order; None for all.
+            most: danger beyond which no more is looked at.
+        """
         total = 0.0
-        closed = step.topology[0, self._layout.line_or_position[self._lines]] > 0
-        for line in self._lines[closed].tolist():
+        lines = self._lines if lines is None else lines
+        closed = step.topology[0, self._layout.line_or_position[lines]] > 0
+        for line in lines[closed].tolist():
             lost = rollouts.step(root, step, np.array([line]))
             if lost.over[0]:
                 total += _END
@@ -140,7 +159,7 @@ class Prevention:
                 table = tables.setdefault(line, Screening(self._layout))
                 total += 20 * float(lost.tripped[0])
                 total += self._answered(rollouts, lost, line, prepared, table)
-            if total > most:
+            if total >= most:
                 break
         return total
 

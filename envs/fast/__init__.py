@@ -4,8 +4,8 @@
   process, with ``starts`` and ``infos``; ``workers``: grids shared out over processes.
 - ``episode_player``: rewards, ends, reconnection, and who is asked when.
 - ``simulator``: B grids that play scenarios: actions, protections, cooldowns; ``arrays``: what they
-  are at one time; ``effects``: what one action does; ``scheduled_outages``: maintenance and
-  hazards; ``cascade``: what overloaded lines do.
+  are at one time; ``effects``: what one action does; ``rules``: what a solved step means;
+  ``scheduled_outages``: maintenance and hazards; ``cascade``: what overloaded lines do.
 - ``power_flow``: a grid in C++: set it, solve it, read it; ``sweep``: many topologies of one grid,
   solved in one call; ``memory``: arrays of others, read by their addresses.
 - ``lookahead``: actions played on the forecast; ``line_losses``: the loss of lines.

@@ -12,9 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from envs.fast.power_flow import Columns
+from envs.fast.rules import VAST_ANGLE
 from envs.fast.template import GridTemplate
-
-_VAST_ANGLE = np.float32(1e6)  # degrees; the backend takes such a solution for none
 
 
 class Cascade:
@@ -48,11 +47,11 @@ class Cascade:
         columns = self._columns
         volts, angles = solution[:, columns.volts], solution[:, columns.angles]
         # all comparisons with "not a number" are false
-        quiet = np.abs(angles).max(initial=0) < _VAST_ANGLE
+        quiet = np.abs(angles).max(initial=0) < VAST_ANGLE
         if quiet and volts.min(initial=1) > 0 and volts.max(initial=0) < np.inf:
             return np.zeros(len(solution), dtype=np.bool_)
         cut_off = (~((volts > 0) & (volts < np.inf))).any(axis=1)
-        return np.logical_or(cut_off, (np.abs(angles) >= _VAST_ANGLE).any(axis=1))
+        return np.logical_or(cut_off, (np.abs(angles) >= VAST_ANGLE).any(axis=1))
 
     def cause_of_death(self, solution: np.ndarray) -> str:
         """Return what is wrong with ``[N]``; "" if nothing is."""
@@ -64,7 +63,7 @@ class Cascade:
             cut_off = np.flatnonzero(~np.isfinite(volts) | (volts <= 0))
             if len(cut_off):
                 return f"At least one {name} is disconnected (check {short} {cut_off})"
-        if (np.abs(solution[columns.angles]) >= _VAST_ANGLE).any():
+        if (np.abs(solution[columns.angles]) >= VAST_ANGLE).any():
             return "Some theta are above 1e6 which should not be happening !"
         return ""
 

@@ -16,6 +16,7 @@ from envs.fast.arrays import GridArrays
 from envs.fast.cascade import Cascade
 from envs.fast.effects import Effects
 from envs.fast.power_flow import PowerFlow, PowerFlowPool
+from envs.fast.rules import DEAD, TRIPS, StepRules
 from envs.fast.template import GridTemplate
 from envs.grid.blackout_text import after_cascade, first_line
 from envs.grid.state import LegalityState
@@ -42,7 +43,7 @@ class Simulator(GridArrays):
         opponent: who takes lines out; None for nobody.
     """
 
-    _rebuilt = (*GridArrays._rebuilt, "cascade", "effects", "_pool", "_flows")
+    _rebuilt = (*GridArrays._rebuilt, "cascade", "_step_rules", "effects", "_pool", "_flows")
 
     def __init__(self, template: GridTemplate, num_grids: int, opponent: Opponent | None = None):
         super().__init__(template, num_grids, opponent)
@@ -54,6 +55,7 @@ class Simulator(GridArrays):
         super()._rebuild()
         template = self.template
         self.cascade = Cascade(template, self.columns)
+        self._step_rules = StepRules(template.rules, self.columns)
         self.effects = Effects(template.catalogue)
         self._pool = PowerFlowPool(template)
         # of each grid's topology
@@ -138,7 +140,7 @@ class Simulator(GridArrays):
         causes = self._solve(grids)
         tripped = self._settle(grids, causes)
         blackout = np.zeros(count, dtype=np.bool_)
-        alive: np.ndarray | slice = grids if count < self.num_grids else slice(None)
+        alive = grids
         if any(causes):
             blackout = np.array([bool(cause) for cause in causes])
             alive = grids[~blackout]
@@ -254,33 +256,30 @@ class Simulator(GridArrays):
         Returns:
             Grid -> ``[L]`` bool, which lines tripped, where any did and the grid survived.
         """
-        solved: np.ndarray | slice = grids if len(grids) < self.num_grids else slice(None)
-        if any(causes):
-            solved = grids[[not cause for cause in causes]]
-        columns, rules = self.columns, self.template.rules
-        solution = self.cascade.convert(self._raw[solved])
-        dead = self.cascade.dead(solution)
-        numbers = np.arange(self.num_grids)[solved]
-        places = np.searchsorted(grids, numbers)
-        for row in np.flatnonzero(dead).tolist():
-            causes[places[row]] = self.cascade.cause_of_death(solution[row])
+        solved = grids[[not cause for cause in causes]] if any(causes) else grids
+        verdicts = self._step_rules.settle(
+            self._raw,
+            solved,
+            self.line_status,
+            self.protection_steps,
+            self.solution,
+            self.rho,
+            counting=counting,
+        )
         tripped: dict[int, np.ndarray] = {}
-        if rules.protected:
-            trips = self.cascade.trips(
-                solution[:, columns.a_or],
-                self.line_status[solved],
-                self.protection_steps[solved],
-                counting=counting,
-            ).any(axis=1)
-            rows = np.flatnonzero(trips & ~dead)
-            if len(rows):
-                ends, solution[rows], tripped = self._trip(
-                    numbers[rows], solution[rows], counting=counting
-                )
-                for place, cause in zip(places[rows].tolist(), ends, strict=True):
-                    causes[place] = cause
-        self.solution[solved] = solution
-        self.rho[solved] = solution[:, columns.a_or] / rules.limit
+        if not verdicts.any():
+            return tripped
+        places = np.searchsorted(grids, solved)
+        for row in np.flatnonzero(verdicts == DEAD).tolist():
+            causes[places[row]] = self.cascade.cause_of_death(self.solution[solved[row]])
+        rows = np.flatnonzero(verdicts == TRIPS)
+        if len(rows):
+            which = solved[rows]
+            ends, solution, tripped = self._trip(which, self.solution[which], counting=counting)
+            self.solution[which] = solution
+            self.rho[which] = solution[:, self.columns.a_or] / self.template.rules.limit
+            for place, cause in zip(places[rows].tolist(), ends, strict=True):
+                causes[place] = cause
         return tripped
 
     def _trip(
@@ -322,38 +321,29 @@ class Simulator(GridArrays):
 
     def _pass_time(
         self,
-        alive: np.ndarray | slice,
+        alive: np.ndarray,
         acted: list[tuple[int, np.ndarray, np.ndarray]],
         tripped: dict[int, np.ndarray],
     ) -> None:
         """Count what a step lets pass on the grids that survived it."""
         rules = self.template.rules
-        currents = self.solution[alive, self.columns.a_or]
-        above = currents > rules.limit
-        self.overflow_steps[alive] = (self.overflow_steps[alive] + 1) * above
-        above = currents > rules.soft_limit
-        self.protection_steps[alive] = (self.protection_steps[alive] + 1) * above
-        topology = self.topology[alive]
-        self.last_busbar[alive] = np.where(topology > 0, topology, self.last_busbar[alive])
-
-        cooling = self.line_cooldown[alive]
-        if cooling.any():
-            self.rules_changed[alive] |= (cooling > 0).any(axis=1)
-            self.line_cooldown[alive] = np.maximum(cooling - 1, 0)
+        self.rules_changed[alive] |= self._step_rules.count(
+            alive,
+            self.solution[:, self.columns.a_or],
+            self.topology,
+            self.overflow_steps,
+            self.protection_steps,
+            self.last_busbar,
+            (self.line_cooldown, self.substation_cooldown),
+            self.attack_steps,
+        )
         for grid, lines in tripped.items():
             self.line_cooldown[grid, lines] = rules.reconnection
-        for grid in np.arange(self.num_grids)[alive].tolist() if self._outages else ():
+        for grid in alive.tolist() if self._outages else ():
             if grid in self._outages:
                 held = self._outages[grid].held[self.row[grid]]
                 self.line_cooldown[grid] = np.maximum(self.line_cooldown[grid], held)
                 self.rules_changed[grid] |= bool(held.any())
-        cooling = self.substation_cooldown[alive]
-        if cooling.any():
-            self.rules_changed[alive] |= (cooling > 0).any(axis=1)
-            self.substation_cooldown[alive] = np.maximum(cooling - 1, 0)
-        held = self.attack_steps[alive]
-        if held.any():
-            self.attack_steps[alive] = np.maximum(held - 1, 0)
         for grid, lines, substations in acted:
             if rules.line_cooldown > 0:
                 cooldown = self.line_cooldown[grid]

@@ -13,11 +13,13 @@ from gymnasium.vector import AutoresetMode
 
 from agents.environments import EnvironmentFactory, ResumableVectorEnv
 from envs.fast import grid_template
+from envs.fast.cascade import Cascade
 from envs.fast.effects import Effects
 from envs.fast.forecast_planner import hold_forecast
 from envs.fast.grids import Grids
 from envs.fast.memory import ScenarioRows
 from envs.fast.power_flow import Columns, PowerFlow
+from envs.fast.rules import DEAD, QUIET, TRIPS, StepRules
 from envs.fast.template import GridTemplate
 from envs.fast.vector import PowerGridVectorEnv
 from envs.reference.power_grid import PARAMETERS
@@ -210,6 +212,38 @@ def test_grids_do_not_depend_on_each_other(options: dict[str, Any]):
         assert np.array_equal(expected[0][0], given[0][3]) and expected[1][0] == given[1][3]
         for one, two in zip(alone.state, many.state, strict=True):
             assert np.array_equal(one[0], two[3])
+
+
+@pytest.mark.parametrize("counting", [True, False])
+@pytest.mark.parametrize("odd", [None, np.nan, np.inf, 0.0, -1.0, 2e6])
+def test_compiled_rules_are_those_of_a_cascade(counting: bool, odd: float | None):
+    template = _template()
+    columns, rules = Columns(template), template.rules
+    B, L = 40, template.layout.num_lines
+    rng = np.random.default_rng(0)
+    raw = rng.uniform(1, 100, size=(B, columns.count))
+    raw[:, columns.a_or] = rng.uniform(0, 1.2, size=(B, L)) * rules.limit / 1000
+    if odd is not None:
+        for grid in range(B):
+            raw[grid, rng.integers(columns.count)] = odd
+    status = rng.random((B, L)) < 0.9
+    steps = (rng.integers(4, size=(B, L)) * (rng.random((B, L)) < 0.05)).astype(np.int32)
+    grids = np.sort(rng.choice(B, size=30, replace=False))
+    solution = np.full((B, columns.count), 7, dtype=np.float32)
+    rho = np.full((B, L), 7, dtype=np.float32)
+    verdicts = StepRules(rules, columns).settle(
+        raw, grids, status, steps, solution, rho, counting=counting
+    )
+    cascade = Cascade(template, columns)
+    expected = cascade.convert(raw[grids])
+    currents = expected[:, columns.a_or]
+    dead = cascade.dead(expected)
+    trips = cascade.trips(currents, status[grids], steps[grids], counting=counting).any(axis=1)
+    assert np.array_equal(solution[grids], expected, equal_nan=True)
+    assert np.array_equal(rho[grids], currents / rules.limit, equal_nan=True)
+    assert np.array_equal(verdicts, np.where(dead, DEAD, np.where(trips, TRIPS, QUIET)))
+    assert (np.delete(solution, grids, axis=0) == 7).all()
+    assert set(verdicts.tolist()) >= {QUIET, TRIPS} if odd is None else DEAD in verdicts
 
 
 def test_grids_share_the_series():

@@ -81,7 +81,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("main", "arguments", "message"), REFUSED, ids=lambda one: str(one)[:40])
+def named(one: Any) -> str:
+    return getattr(one, "__name__", str(one))[:40]
+
+
+@pytest.mark.parametrize(("main", "arguments", "message"), REFUSED, ids=named)
 def test_the_commands_refuse_in_one_line(
     command: Any, working_folder: Path, main: Any, arguments: tuple[str, ...], message: str
 ) -> None:

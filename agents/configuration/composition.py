@@ -169,8 +169,8 @@ def build_plan(
     if "scenarios" not in kwargs:
         if episodes is None:
             raise ValueError(
-                f"environment {env['id']} has no list of scenarios: set the number of evaluation "
-                "episodes."
+                f"{at_most or 'evaluation.episodes'}=null: environment {env['id']} has no list of "
+                "scenarios; set the number of evaluation episodes."
             )
         return plan_episodes(None, episodes=episodes, seed=seed)
     source = kwargs["scenarios"]

@@ -146,6 +146,10 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
         (("agent=random", "env.plain_agents=[gredy]"), "did you mean 'greedy'?"),
         (("agent=random", "evaluation.episode=1"), "did you mean 'evaluation.episodes'?"),
         (("agent=greedy", "env=cartpole", "evaluation.episodes=1"), "plays PowerGrid-v0 only"),
+        (
+            ("agent=random", "env=cartpole"),
+            "evaluation.episodes=null: environment CartPole-v1 has no",
+        ),
     ],
 )
 def test_mistakes_of_the_evaluation(

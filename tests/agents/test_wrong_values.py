@@ -229,7 +229,12 @@ WRONG: list[tuple[str, ...]] = [
     (CARTPOLE, "agent.plan.learning_starts=5000", "agent.replay.capacity=4000", "learning_starts"),
     (CARTPOLE, "agent/teacher=lookahead", "nothing to teach with agent.plan.taught_decisions=0"),
     ("env=cartpole", "network=flow", "agent.network.grid=null: the flow network knows how a grid"),
-    (CARTPOLE, "evaluation.interim.episodes=null", "set the number of evaluation episodes"),
+    (
+        CARTPOLE,
+        "evaluation.interim.episodes=null",
+        "interim.episodes=null: environment CartPole-v1",
+    ),
+    (CARTPOLE, "evaluation.final.episodes=null", "final.episodes=null: environment CartPole-v1"),
     (CARTPOLE, "evaluation.final.max_steps=5", "takes no max_steps"),
     (CARTPOLE, "+evaluation.interim.kwargs.max_episode_steps=-3", "max_episode_steps"),
     (CARTPOLE, "env.id=Pendulum-v1", "Pendulum-v1 takes Box"),

@@ -20,7 +20,6 @@ _NEAR_LIMIT = 0.98  # loading from which on a line may be overloaded, since fore
 _NEAR_TRIP = 1.9  # loading from which on a line may trip at once, since forecasts err
 _RISK = 0.02  # lines that may be expected to trip in an answer that is kept
 _WORSE = 0.3  # by which the score of an answer that is kept may have risen
-_ROOM = 0.1  # loading below the margin after all losses, for a way back to the reference topology
 _BOTH = 10.0  # weight of a line that is overloaded after the loss and after the answer still
 
 
@@ -117,13 +116,13 @@ class Prevention:
     def _return(self, rollouts: ForecastRollouts, steps: Steps) -> int:
         """Return an action that leads towards the reference topology, or 0.
 
-        It is taken if no loss comes near to needing an answer then: that may soon have none.
+        It is taken if no loss needs an answer then: what needs one may soon have none.
         """
         departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
         rho = rollouts.loadings(steps.topology).max(axis=1)
         steps = steps.of(np.lexsort((rho, departed))[: self._returns])
         worst = rollouts.losses(steps.topology, self._lines).max(axis=(1, 2), initial=0)
-        secure = np.flatnonzero(worst < self._margin - _ROOM)
+        secure = np.flatnonzero(worst < self._margin)
         return int(steps.actions[secure[0]]) if len(secure) else DO_NOTHING
 
     def danger(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -88,6 +89,24 @@ def test_constraints_allow_what_is_required() -> None:
     for requirement in PROJECT["dependencies"]:
         name = re.split(r"[<>=]", requirement)[0]
         assert re.search(rf"(?mi)^{re.escape(name)}==", pins), name
+
+
+def test_what_is_imported_is_required() -> None:
+    """Also where another requirement happens to bring it along; ``ppo`` is an extra."""
+    extra = PROJECT["optional-dependencies"]["ppo"]
+    required = {normalised(one) for one in [*PROJECT["dependencies"], *extra]}
+    distributions = metadata.packages_distributions()
+    own = {"agents", "conf", "envs", "powergrid_muzero"}
+    of_type_checkers = {"_typeshed"}  # imported by nobody else
+    for path in (path for package in own for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            others = {one.partition(".")[0] for one in names} - own - of_type_checkers
+            for name in others - sys.stdlib_module_names:
+                providers = {normalised(one) for one in distributions.get(name, [])}
+                assert providers & required, f"{path}: {name}"
 
 
 def test_a_file_of_a_command_runs_as_a_script() -> None:

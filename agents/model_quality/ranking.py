@@ -1,4 +1,4 @@
-"""Whether scores put actions in the order of the simulator's look-ahead; pure functions.
+"""Rank correlation between an action's score and the simulator's look-ahead; pure functions.
 
 ``rho [N, A]`` is the highest line loading that the look-ahead gives each action at N decisions: NaN
 where an action is no candidate, inf where it would end the game. At least one action of each
@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
 
 class Choices(NamedTuple):
@@ -38,17 +39,10 @@ def rank_correlations(scores: np.ndarray, rho: np.ndarray) -> np.ndarray:
     correlations = np.full(len(rho), np.nan)
     for row, loadings in enumerate(rho):
         candidates = ~np.isnan(loadings)
-        ranks = _ranks(scores[row, candidates]), _ranks(-loadings[candidates])
+        ranks = rankdata(scores[row, candidates]), rankdata(-loadings[candidates])
         if all(np.ptp(one) > 0 for one in ranks):
             correlations[row] = np.corrcoef(*ranks)[0, 1]
     return correlations
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks ``[n]`` from 1 of ``values [n]``, equal ones sharing their mean."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    return (last - (counts - 1) / 2.0)[place]
 
 
 def best_actions(scores: np.ndarray, rho: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What an agent is: it acts on a batch of environments; it may learn; it saves and loads.
+"""The ``Agent`` base class and the records of a training run.
 
 Every agent, baseline or learned, plays B environments at once, so training, evaluation and
 tools have one loop for all. A third party's agent is a subclass of ``Agent`` in its own package.

@@ -1,4 +1,4 @@
-"""What agents play: B environments at once, and the picklable recipe that makes them."""
+"""``VectorEnvironment``, what agents play, and ``EnvironmentFactory``, its picklable recipe."""
 
 from __future__ import annotations
 

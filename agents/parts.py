@@ -1,4 +1,4 @@
-"""Parts that a configuration names: what they take, and the key that their mistakes name."""
+"""Configured parts: the keywords that they take, and the key that is put before their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single Gymnasium environments side by side; their state in mid-episode can be saved and restored.
+"""``ResumableVectorEnv``: single Gymnasium environments side by side, resumable in mid-episode.
 
 ``ResumableVectorEnv`` is Gymnasium's ``SyncVectorEnv`` with same-step autoreset (or none), a
 scenario for each environment, look-ahead, and an exact ``state_dict``. Any environment with a Box

@@ -1,1 +1,1 @@
-"""Speed, measured: python -m benchmarks.NAME; the last line is one JSON object."""
+"""Benchmarks: ``python -m benchmarks.NAME``; the last line is one JSON object."""

@@ -1,4 +1,4 @@
-"""What each part of ``experiment=best`` is worth: the recipe with one part changed.
+"""Ablations of ``experiment=best``: the recipe with one part changed.
 
     python -m benchmarks.ablations train [NAME ...] [--minutes M] [--env-steps N] [--seeds 0 1 2]
                                          [--jobs J] [--results FOLDER] [--rest] [--output FILE.csv]

@@ -1,4 +1,4 @@
-"""Learning curves of training runs: what validation said, by steps, decisions and minutes.
+"""Learning curves of training runs by steps, decisions and minutes.
 
     python -m benchmarks.curves RUN RUN ... [--output FOLDER]
 

@@ -1,4 +1,4 @@
-"""Speed of the power grids: the reference on grid2op beside the vector environment.
+"""Speed of the grids: the vector environment beside the reference.
 
     python -m benchmarks.grid [--seconds 3]
 

@@ -1,4 +1,4 @@
-"""The ladder: every agent on the same scenarios, by one protocol, written up as docs/RESULTS.md.
+"""The ladder: every agent on the same scenarios, written to docs/RESULTS.md.
 
     python -m benchmarks.ladder [--split test] [--agents do_nothing greedy ...] [--runs RUN ...]
                                 [--weights case14 ...] [--scenarios varied] [--rest] [--episodes N]

@@ -1,4 +1,4 @@
-"""DeepMind's mctx on the specification's network: the peer that ``benchmarks.search`` measures.
+"""DeepMind's mctx on the specification's network, for ``benchmarks.search``.
 
 Needs the ``test`` extra (mctx with jax on the CPU).
 """

@@ -1,4 +1,4 @@
-"""How good a trained MuZero's model is: its predictions beside what was played and simulated.
+"""Quality of a trained MuZero's model: predictions beside play and simulation.
 
     python -m benchmarks.model RUN [--checkpoint best] [--split val] [--episodes 16]
                                [--scenarios varied] [--explore SHARE] [--depth K] [--output FILE]

@@ -1,4 +1,4 @@
-"""Where a benchmark's time goes, function by function."""
+"""Profiles a benchmark, function by function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a search's time is the search: microseconds per simulation beside the bare network.
+"""Speed of the searches: microseconds per simulation beside the bare network calls.
 
     python -m benchmarks.search [--batches 1 16 64 256] [--threads 2] [--repeats 7] [--run FOLDER]
 

@@ -1,4 +1,4 @@
-"""One recipe, several seeds: the mean of their results, and how sure it is.
+"""Aggregates the results of several seeds of one recipe.
 
     python -m benchmarks.seeds RESULT RESULT ... [--against RESULT ...] [--output FILE.csv]
 

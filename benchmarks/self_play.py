@@ -1,4 +1,4 @@
-"""How many decisions self-play makes in a second, in all and by its parts.
+"""Self-play decisions per second, in all and by part.
 
     python -m benchmarks.self_play [--experiment seed] [--envs 32] [--seconds 20] [OVERRIDE ...]
 

@@ -1,4 +1,4 @@
-"""When an agent is asked; in between, "do nothing" is played.
+"""Decides at which steps an agent is asked; in between, "do nothing" is played.
 
 Shape letters: L lines.
 """

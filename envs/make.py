@@ -1,4 +1,4 @@
-"""What ``gymnasium.make("PowerGrid-v0")`` calls."""
+"""The entry point of ``gymnasium.make("PowerGrid-v0")``."""
 
 from __future__ import annotations
 

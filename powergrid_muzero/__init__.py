@@ -1,4 +1,4 @@
-"""Starts the commands, once it is sure that ``agents``, ``envs`` and ``conf`` are this project's.
+"""Starts the commands, after checking that no other package shadows this project's.
 
 Those are common names, which another project in the same environment may own too. This one is not,
 and it lies beside them.

@@ -1,4 +1,4 @@
-"""What users pass in, checked: one clear ValueError, nothing silently cast."""
+"""Checks values that users pass in: one clear ValueError, nothing cast in silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects whose copies go on by themselves: by ``copy``, ``deepcopy`` and ``pickle`` alike."""
+"""``Copyable``: objects whose copies and pickles continue independently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong names get one clear answer, with the nearest right name, everywhere."""
+"""Answers a wrong name with the nearest right one."""
 
 from __future__ import annotations
 

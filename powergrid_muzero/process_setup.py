@@ -1,4 +1,4 @@
-"""Prepares a process for numba and matplotlib where their usual folders or backend are missing.
+"""Prepares numba's and matplotlib's folders where the usual ones cannot be written.
 
 In a container the installation and the home are often read-only: numba then refuses to cache what
 it compiles, and matplotlib warns at every start. Both get a folder of the user's own in the

@@ -1,4 +1,4 @@
-"""What callers of the vector environment pass in, checked and split over its grids."""
+"""Checks the arguments of vector environments and splits them over environments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an episode of the vector environment was made of, so that it can be played again."""
+"""Recorded episodes of vector environments, from which they are replayed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command starts and ends: its own packages, other packages' configuration, clear errors.
+"""Runs a command: exit codes, one-line errors, other packages' configuration.
 
 Exit codes: 0 done, 1 the machine failed (disk full, a dead worker), 2 the user's mistake (one line
 on stderr), 130 Ctrl-C, SIGTERM or a lost terminal. ``HYDRA_FULL_ERROR=1`` shows the traceback of

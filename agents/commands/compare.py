@@ -1,4 +1,4 @@
-"""``powergrid-evaluate compare RESULT RESULT ...``: results side by side, as one markdown table."""
+"""``powergrid-evaluate compare``: paired differences between results, as a markdown table."""
 
 from __future__ import annotations
 

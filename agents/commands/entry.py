@@ -1,4 +1,4 @@
-"""Where the commands start: nothing heavy is loaded before the command line is read."""
+"""Entry points of the commands, which load nothing heavy before the command line is read."""
 
 from __future__ import annotations
 

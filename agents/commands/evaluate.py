@@ -1,4 +1,4 @@
-"""``powergrid-evaluate``: an agent, with its weights if it learns, over a split's fixed list."""
+"""``powergrid-evaluate``: evaluates an agent on the fixed episode list of a split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plays agents side by side over the same episodes, and writes down and logs what was found."""
+"""Evaluates several agents on the same episodes, and prints, writes and logs the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``powergrid-train``: compose, check everything, train, evaluate beside the baselines."""
+"""``powergrid-train``: checks everything, trains, then evaluates beside the baselines."""
 
 from __future__ import annotations
 

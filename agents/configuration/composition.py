@@ -1,4 +1,4 @@
-"""Builds the parts that a configuration names: the one place that calls Hydra's ``instantiate``.
+"""Builds environments, agents and loggers: the one place that calls Hydra's ``instantiate``.
 
 What comes in is plain Python (dicts with ``_target_``), what goes out are objects; nothing below
 the commands sees a configuration.

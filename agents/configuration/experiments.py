@@ -1,4 +1,4 @@
-"""What an experiment sets goes with the options that it chose; others take what they can of it.
+"""Fits an experiment's values to the options that were chosen instead of its own.
 
 An experiment chooses options (``override /search: gumbel``) and sets values in them
 (``agent.search.max_considered``). An option that is chosen on the command line instead takes those

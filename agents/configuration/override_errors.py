@@ -1,4 +1,4 @@
-"""Says in one line what is wrong with a command line, with the nearest right name."""
+"""Explains in one line what is wrong with a command line, with the nearest right name."""
 
 from __future__ import annotations
 

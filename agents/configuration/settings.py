@@ -1,4 +1,4 @@
-"""The sections of the commands' configurations that are no components: names, types and ranges."""
+"""Typed sections of the commands' configurations: names, types and ranges."""
 
 from __future__ import annotations
 

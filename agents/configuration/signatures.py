@@ -1,4 +1,4 @@
-"""Checks values of a configuration against the signature of what they are passed to.
+"""Checks configuration values against the type hints of what they are passed to.
 
 One mechanism for every setting: the type hints of a class's constructor, or of a dataclass, say
 which names there are and of which type their values must be; pydantic compares. Nothing is

@@ -1,4 +1,4 @@
-"""Plays agents over fixed lists of episodes, and keeps what was found.
+"""Plays agents over fixed lists of episodes, and records the results.
 
 Playing:
 

@@ -1,4 +1,4 @@
-"""What an agent's actions must be, checked: nothing invalid is ever replaced in silence.
+"""Checks the actions that an agent returns; invalid ones are never replaced in silence.
 
 Shape letters: A actions, B environments, L lines, S substations.
 """

@@ -1,4 +1,4 @@
-"""Keeps the books of a group of episodes while they are played.
+"""Records a group of episodes while they are played.
 
 Shape letters: A actions, B environments, E element ends, L lines, S substations, T batches.
 """

@@ -1,4 +1,4 @@
-"""Plays an agent over a fixed list of episodes and says what was found, how and on what machine."""
+"""Evaluates an agent on a fixed list of episodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results side by side on the same scenarios: paired differences against the first.
+"""Compares results on the same scenarios: paired differences from the first.
 
 Pairing matters: scenarios differ far more than agents do, and the difference on one and the same
 scenario leaves that out.

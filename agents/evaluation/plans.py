@@ -1,4 +1,4 @@
-"""Which episodes an evaluation plays."""
+"""The list of episodes that an evaluation plays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plays recorded episodes again, every step looked at: what an idle gate did not show."""
+"""Replays recorded episodes step by step, without the idle gate."""
 
 from __future__ import annotations
 

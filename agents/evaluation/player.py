@@ -1,4 +1,4 @@
-"""Plays groups of episodes side by side to their ends: the one loop for every agent."""
+"""Plays groups of episodes to their ends: the one evaluation loop for every agent."""
 
 from __future__ import annotations
 

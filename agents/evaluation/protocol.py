@@ -1,4 +1,4 @@
-"""What must be the same for two results to be comparable, and its hash.
+"""The evaluation protocol: what two results must have in common to be compared, and its hash.
 
 Everything that moves the figures without being the agent's doing is in it: the scenarios with
 their contents, the rules, the versions of what simulates, and what surrounds the agent (an idle

@@ -1,4 +1,4 @@
-"""What an evaluation found, as plain records: one per episode, and one per agent.
+"""Records of an evaluation: one per episode, one per agent.
 
 They are written as JSON and read back strictly (``result_files``). Anything that shows results
 (tables, plots, reports) is made of these alone.

@@ -1,4 +1,4 @@
-"""Results as files: one JSON document that is read back strictly, one CSV row per episode."""
+"""Reads and writes results: one strict JSON document, and CSV with one row per episode."""
 
 from __future__ import annotations
 

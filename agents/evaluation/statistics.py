@@ -1,4 +1,4 @@
-"""Figures made of episode records, with bootstrap intervals over scenarios.
+"""Metrics of episode records, with bootstrap intervals over scenarios.
 
 Efron, "Better Bootstrap Confidence Intervals", JASA 82 (1987), calls the interval used here the
 percentile interval.

@@ -1,4 +1,4 @@
-"""Results as tables: plain text for a terminal, markdown for a README."""
+"""Tables of results: plain text for a terminal, markdown for documents."""
 
 from __future__ import annotations
 

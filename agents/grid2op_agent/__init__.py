@@ -1,4 +1,4 @@
-"""Any of our agents as an agent of grid2op's own tools.
+"""Our agents in grid2op's own tools.
 
 - ``recipe``: which agent, with which weights, made for which grid and gate.
 - ``agent``: ``Grid2OpAgent``, a ``grid2op.Agent.BaseAgent`` for ``Runner`` and scores.

@@ -1,4 +1,4 @@
-"""grid2op's own tools from the command line: ``python -m agents.grid2op_agent COMMAND ...``.
+"""Command line for grid2op's tools: ``python -m agents.grid2op_agent COMMAND ...``.
 
 export FOLDER    write scenarios as a grid2op environment folder
 submit FOLDER    write a submission folder, for make_agent(env, path)

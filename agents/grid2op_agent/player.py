@@ -1,4 +1,4 @@
-"""One of our agents at one grid that grid2op plays: gate, reconnection, observations, actions."""
+"""Plays one of our agents on a grid that grid2op steps: gate, reconnection, encoding."""
 
 from __future__ import annotations
 

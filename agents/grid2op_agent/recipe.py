@@ -1,4 +1,4 @@
-"""What makes an agent: its configuration, its weights, and the environment it was made for."""
+"""The recipe of an agent for grid2op's tools: configuration, weights and environment."""
 
 from __future__ import annotations
 

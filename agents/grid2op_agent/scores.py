@@ -1,4 +1,4 @@
-"""grid2op's own score of an agent, on a folder of scenarios."""
+"""Computes grid2op's own score of an agent on a folder of scenarios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder from which a competition makes the agent: ``make_agent(env, path)``.
+"""Writes a submission folder for competitions: ``make_agent(env, path)``.
 
 agent.yaml    the recipe: name, agent, environment, and the version that wrote it
 weights.pt    weights, of an agent that has some

@@ -1,4 +1,4 @@
-"""How good a trained model is: its predictions beside what was played and what can be simulated.
+"""Measures how good a trained model is, against what was played and what can be simulated.
 
 - ``decisions``: plays an agent and keeps every decision; the only part that meets an environment.
 - ``predictions``: what the network says of those decisions.

@@ -1,4 +1,4 @@
-"""All that is said of a model, from recorded decisions and its network.
+"""The whole assessment of a model, from recorded decisions and its network.
 
 Shape letters: A actions, K unrolled steps, N decisions.
 """

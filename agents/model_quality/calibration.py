@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: reliability bins, Brier score, calibration error."""
+"""Calibration of predicted probabilities: reliability bins, Brier score, calibration error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plays an agent over a list of episodes and keeps every decision, with the simulator's look-ahead.
+"""Plays an agent and keeps every decision together with the simulator's look-ahead.
 
 Shape letters: A actions, B environments, N decisions, M truncated episodes.
 """

@@ -1,4 +1,4 @@
-"""What a network says of recorded decisions, without any search.
+"""Predictions of a network for recorded decisions, without a search.
 
 Shape letters: N decisions, K unrolled steps, A actions.
 """

@@ -1,4 +1,4 @@
-"""MuZero as an agent: its parts put together, acting and training.
+"""``MuZeroAgent``: assembles the parts, acts and trains.
 
 Schrittwieser et al. 2020, https://arxiv.org/abs/1911.08265. With the simulator as the model it is
 AlphaZero (Silver et al. 2018).

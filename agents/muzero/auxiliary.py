@@ -1,4 +1,4 @@
-"""What a network learns besides rewards, values and policies: its own affair, declared here."""
+"""Auxiliary targets: what a network learns besides rewards, values and policies."""
 
 from __future__ import annotations
 

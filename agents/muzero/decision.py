@@ -1,4 +1,4 @@
-"""One decision as one record: self-play fills it, the replay keeps it, the learner reads it.
+"""``Decision``: one record from self-play through the replay to the learner.
 
 A new field is declared once, in ``Decision`` and ``decision_fields``; what a network records
 besides (``AuxiliaryTarget``) is in ``extras``, without a change here.

@@ -1,4 +1,4 @@
-"""The loss of MuZero: the specification's sum over the unroll, and the consistency loss."""
+"""MuZero's loss: the specification's sum over the unroll, and the consistency loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learned model: a network behind the interface that searches plan in."""
+"""``LearnedModel``: a network behind the interface that searches plan in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What searches plan in while environments are played, chosen by ``agent/model=...``.
+"""The model that searches plan in while environments are played (``agent/model=...``).
 
 A search wants a ``Model`` whose roots are given observations. A learned model needs no more than
 those; the simulator needs to know which environments they were seen in.

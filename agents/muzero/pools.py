@@ -1,4 +1,4 @@
-"""Who plays the groups: this process, or several self-play processes that may die.
+"""Plays self-play groups in this process or in worker processes.
 
 A round is: every group plays some decisions with given weights. Groups, not processes, own the
 random numbers and the batch shapes, so the number of processes never changes a result.

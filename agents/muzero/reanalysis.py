@@ -1,4 +1,4 @@
-"""Reanalysis: search again from remembered observations with the present network.
+"""Reanalysis: searches stored observations again with the present network.
 
 MuZero Reanalyse (Schrittwieser et al. 2020, appendix H; 2021, https://arxiv.org/abs/2104.06294)
 refreshes each batch. Here the whole replay is refreshed now and then: batches of the search's best

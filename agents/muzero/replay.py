@@ -1,4 +1,4 @@
-"""Replay: the decisions of self-play in preallocated arrays, and batches of targets from them.
+"""The replay: decisions in preallocated arrays, and batches of targets drawn from them.
 
 Each environment writes its decisions in order into a lane of its own, a ring that never grows, so
 what followed a decision is the next entry of its lane. Targets are computed when sampled.

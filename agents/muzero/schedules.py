@@ -1,4 +1,4 @@
-"""Schedules: a number as a function of the share of training done.
+"""Schedules: a number as a function of training progress.
 
 Each is a small frozen dataclass, called as ``schedule(progress)`` with progress from 0 to 1.
 Progress outside that range counts as its nearer end: the last batch of environment steps may

@@ -1,4 +1,4 @@
-"""A sum tree in one flat array: weighted draws and changes of many leaves in O(log N) passes."""
+"""A sum tree in one flat array: weighted sampling and updates in O(log N) passes."""
 
 from __future__ import annotations
 

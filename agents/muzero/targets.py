@@ -1,4 +1,4 @@
-"""The learner's targets, computed from windows of consecutive decisions; pure functions.
+"""Computes the learner's targets from windows of consecutive decisions; pure functions.
 
 A window row holds L decisions of one environment in order; episodes may end inside it, and the
 next one follows at once. ``ends`` says what came after each decision.

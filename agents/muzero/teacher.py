@@ -1,4 +1,4 @@
-"""Who says what to do while a young agent learns to: a warm start of its policy.
+"""The teacher of a DAgger warm start: names the policy targets of the first decisions.
 
 A search in an untrained model finds nothing to learn from. For a while a teacher can name better
 policies, in every state that self-play comes to, by means that only training has: the simulator.

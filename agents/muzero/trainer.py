@@ -1,4 +1,4 @@
-"""The training loop: play rounds, learn, evaluate, keep what was learned.
+"""The training loop: play, learn, evaluate, save.
 
 A round is ``decisions_per_round`` decisions in every environment. While a round is played with the
 weights that stood at its start, the learner works on everything played before it. So self-play and

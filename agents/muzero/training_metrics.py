@@ -1,4 +1,4 @@
-"""What a training reports: sums and means of everything that happened since the last row."""
+"""Training metrics: sums and means since the last row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words in pictures: short forms of actions, their width, line breaks, and escaping."""
+"""Text in pictures: short forms of actions, width, line breaks, escaping."""
 
 from __future__ import annotations
 

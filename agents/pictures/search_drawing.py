@@ -1,4 +1,4 @@
-"""The picture of a finished search: an SVG that needs nothing but a viewer.
+"""Draws a finished search as an SVG.
 
 It reads from left to right: the present state, then what the search tried. The chosen
 action and its most visited sequel run straight along the top, alternatives hang below, so no

@@ -1,4 +1,4 @@
-"""Shows what an agent considers: plays an episode and writes the search behind each decision."""
+"""Plays an episode and writes the search behind each decision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network that foresees line loadings: what flows where, once the grid is switched.
+"""``network=flow``: a network with a learned DC-like power-flow layer.
 
 In a power grid everything balances at every busbar, so what an action does to far lines depends on
 the whole topology, which a plain network can only learn by heart. Here the balance is a layer:

@@ -1,4 +1,4 @@
-"""The power grids under a vector environment, whichever simulator plays them.
+"""Access to the power grids under a vector environment, whichever simulator plays them.
 
 Here nothing of ``envs`` is imported: evaluations of other environments do without it.
 """

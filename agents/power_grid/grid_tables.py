@@ -1,4 +1,4 @@
-"""What a network may know of its grid beforehand: wiring, what actions switch, where numbers are.
+"""Wiring and action tables of a grid, for the flow network.
 
 Nothing here is of the grid's physics: no impedance, no limit, no power flow. Those are learned.
 

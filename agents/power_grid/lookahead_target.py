@@ -1,4 +1,4 @@
-"""Look-aheads as an auxiliary target: which are recorded of a decision, and the losses on them.
+"""The auxiliary target of the flow network: recorded look-aheads, and the losses on them.
 
 A teacher that looks ahead at all actions knows more than which one it prefers: the loading of every
 line after each. The flow network learns that too, from a few actions of each decision.

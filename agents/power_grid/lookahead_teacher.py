@@ -1,4 +1,4 @@
-"""A teacher that looks ahead in the simulator at every legal action."""
+"""The look-ahead teacher: simulates every legal action."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Potentials on many small graphs at once, differentiable in everything but the wiring.
+"""Solves for potentials on many small graphs at once, differentiable.
 
 Each graph has nodes, lines between them that conduct, and elements at its nodes. Its potentials p
 balance every node: what comes in through lines (conductance times the difference of potentials), by

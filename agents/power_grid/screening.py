@@ -1,4 +1,4 @@
-"""Estimates the loadings of many topologies from those that are one action away, to choose between.
+"""Estimates the loadings of many topologies from single changes, to choose which to solve.
 
 Shape letters: E element ends, L lines, S substations, k topologies one action away, m topologies
 to be estimated.

@@ -1,4 +1,4 @@
-"""The simulator itself as the model of a search: AlphaZero's way, at MuZero's interface.
+"""The simulator as the model of a search (AlphaZero).
 
 States are handles to the simulator's own copies of the grids; rewards and endings are its own.
 Values and priors are the network's, of the observation that the environment would show there

@@ -1,4 +1,4 @@
-"""Our vector environments as stable-baselines3 wants to see them, with action masks."""
+"""Our vector environments for stable-baselines3, with action masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a PPO training may be told, checked."""
+"""Settings of a PPO training, checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains a policy with sb3-contrib's MaskablePPO, round by round, in a run of ours."""
+"""Trains a policy with sb3-contrib's MaskablePPO, round by round, in a run folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a run: configuration, checkpoints, logs; and what a process needs beside it.
+"""Run folders: configuration, checkpoints, logs, weights, locks.
 
 - ``folder``: ``RunFolder``; ``output_folders`` makes folders in one step, with one writer each.
 - ``checkpoints``, ``files``: training states, written at once or not at all.

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and that say what is wrong with them.
+"""Checkpoints: written atomically, checked when read.
 
 A run keeps ``latest.pt`` (the whole training state), ``latest.previous.pt`` (the one before) and
 ``best.pt`` (the weights that validated best); with ``initial.pt``, the weights it began with, if it

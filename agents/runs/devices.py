@@ -1,4 +1,4 @@
-"""Where networks run, and on how many threads."""
+"""Devices and thread counts of networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run is a folder: config, metrics, checkpoints, logs. The folder alone resumes the run.
+"""``RunFolder``: the folder of a run, which alone resumes it.
 
 config.yaml      resolved configuration
 run.json         command line, chosen options, versions

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM or a lost terminal during a long job: finish what must not be left half-done.
+"""Handles Ctrl-C, SIGTERM and a lost terminal during a long job.
 
 SIGTERM is what schedulers and sweeps send, SIGHUP what a lost terminal (of ssh) does.
 """

@@ -1,4 +1,4 @@
-"""Folders that a command writes to: made in one step, with one writer at a time."""
+"""Output folders: created atomically, with one writer at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths and names as users give them: checked, and told so that they can be pasted into a shell."""
+"""Checks paths and names that users give, and quotes them for a shell."""
 
 from __future__ import annotations
 

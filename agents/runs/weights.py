@@ -1,4 +1,4 @@
-"""Trained weights, named the same way everywhere: by what ships, a file, or the folder of a run.
+"""``weights=``: resolves a shipped name, a file or a run folder.
 
 ``weights=case14`` ships, ``weights=runs/quickstart/DATE`` is a run's checkpoint, and
 ``weights=FILE`` any checkpoint. What ships and what lies in the folder of a run brings the

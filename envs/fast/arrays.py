@@ -1,4 +1,4 @@
-"""What B grids are at one time, in arrays: shown, saved, and copied.
+"""The state of B grids in arrays.
 
 Shape letters: B grids, E element ends, L lines, N numbers of a solution, n grids of a call,
 S substations.
@@ -78,7 +78,7 @@ class GridArrays(Copyable):
         self.substation_cooldown = steps(layout.num_substations)  # [B, S]
         self.attack_steps = steps(L)  # [B, L] that an opponent holds the line out still
         self.attacks = np.zeros(num_grids, dtype=np.int64)  # [B] that began in this episode
-        self.lost_to_attack = np.zeros(num_grids, dtype=np.bool_)  # [B] the game, while one lasted
+        self.lost_to_attack = np.zeros(num_grids, dtype=np.bool_)  # [B] during an attack
         self.attackers: list[Attacker] = []  # B with an opponent, else none
         if opponent is not None:
             names = layout.line_names

@@ -1,4 +1,4 @@
-"""Stretches of steps in which nothing happens, solved in one call of lightsim2grid's.
+"""Solves stretches of steps in which nothing happens in one call of lightsim2grid.
 
 Under an idle gate, hundreds of steps pass between two decisions in which nobody acts and no line
 comes near its limit. The topology stays, so their power flows are a time series: lightsim2grid

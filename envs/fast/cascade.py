@@ -1,4 +1,4 @@
-"""What overloaded lines do after a power flow: trip, and load the others, until all is quiet.
+"""Protections: overloaded lines trip, load others, until nothing trips any more.
 
 It follows ``grid2op.Backend.Backend.next_grid_state``.
 

@@ -1,4 +1,4 @@
-"""What one action does to one grid: the topology after it, and what it counts as acting on.
+"""The effect of one action on one grid: the topology after it, and what it counts as.
 
 ``ActionCatalogue`` says the same of all actions of many grids at once; here it is one of each,
 in microseconds. The tests compare both.

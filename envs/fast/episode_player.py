@@ -1,4 +1,4 @@
-"""What an episode is made of: rewards, its end, reconnection and the idle gate, for B grids.
+"""Plays episodes on the simulator: rewards, ends, reconnection and gates, for B grids.
 
 It does to a ``Simulator`` what ``PowerGridEnv.advance``, ``ReconnectLines`` and ``IdleGate`` do to
 grid2op, in the same order.

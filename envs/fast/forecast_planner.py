@@ -1,4 +1,4 @@
-"""Planning ahead in the simulator itself: copies of grids that play on, on what is foreseen.
+"""``ForecastPlanner``: copies of grids that are played ahead on the forecast.
 
 A plan starts from where grids stand now. Its first step is played on the five-minute forecast, as
 ``simulate`` plays it; of what comes after, nothing is foreseen, so all later steps hold that

@@ -1,4 +1,4 @@
-"""B grids that play episodes in this process: what the vector environment is made of.
+"""B grids that play episodes in this process: the core of the vector environment.
 
 ``PowerGridVectorEnv`` checks what its users pass in and hands it to these, or, with
 ``num_workers``, to several of these in processes of their own (``workers``).

@@ -1,4 +1,4 @@
-"""What the vector environment tells beside observations, in Gymnasium's form for vectors.
+"""Infos of the vector environment, in Gymnasium's form.
 
 Each info is an array over the B grids, beside a mask, its name with ``_`` before it, that says
 which grids have it.

@@ -1,4 +1,4 @@
-"""The loss of each of some lines, foreseen from where grids stand, nothing else being done.
+"""Simulates the loss of each of some lines from the present state.
 
 Shape letters: C lines, E element ends, L lines of the grid, m rows, n grids of a call.
 """

@@ -1,4 +1,4 @@
-"""Actions played on the five-minute forecast, as ``obs.simulate`` of grid2op does.
+"""Simulates actions on the five-minute forecast, as grid2op's ``obs.simulate`` does.
 
 Shape letters: C lines that may be lost, D loads, E element ends, G generators, K actions, L lines,
 N numbers of a solution, n topologies.

@@ -1,4 +1,4 @@
-"""Arrays that lie in the memory of others, read by their addresses in one call.
+"""Reads arrays by their memory addresses, many in one call.
 
 A solution is some thirty arrays in C++, and a step reads eight series of each grid's scenario:
 numpy looks at each array for longer than it copies the numbers.

@@ -1,4 +1,4 @@
-"""A grid in lightsim2grid: set what it carries, solve it, read what flows.
+"""One grid in lightsim2grid: set injections and topology, solve, read flows.
 
 It does what lightsim2grid's ``LightSimBackend`` does for grid2op, in the same order and from the
 same starting point (a DC solution from flat voltages), without the objects around it.

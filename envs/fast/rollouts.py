@@ -1,4 +1,4 @@
-"""Many futures of one grid at once, under its forecast held: for searches several actions deep.
+"""Rolls out many futures of one grid under the held forecast, for deep searches.
 
 Under a held forecast a power flow depends on the topology alone, so each topology is solved once,
 however many futures pass through it. What is left of a step are the rules: legality, cooldowns,

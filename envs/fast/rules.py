@@ -1,4 +1,4 @@
-"""What a step means for many grids once they are solved, in compiled loops over their arrays.
+"""What a solved step means for many grids, in compiled loops.
 
 ``Cascade`` says the same of solutions that are no grid's state; the tests compare both.
 

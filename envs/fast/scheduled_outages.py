@@ -1,4 +1,4 @@
-"""Planned outages (maintenance) and unplanned ones (hazards) of a scenario, as grid2op plays them.
+"""Planned outages (maintenance) and hazards of a scenario, as grid2op plays them.
 
 In every row of an outage grid2op opens its lines, after the action, and keeps them from being
 closed for as long as it lasts. Planned outages are told beforehand; a look-ahead opens those of the

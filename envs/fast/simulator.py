@@ -1,4 +1,4 @@
-"""B grids that play scenarios by grid2op's rules, on lightsim2grid's power flow.
+"""Simulates B grids by grid2op's rules on lightsim2grid's power flow.
 
 What a step does, and in which order, follows ``grid2op.Environment.BaseEnv.step``; the tests
 compare every number of both.

@@ -1,4 +1,4 @@
-"""How episodes of the vector environment start: each grid draws as ``PowerGridEnv.reset`` does."""
+"""Starts episodes of the vector environment, drawing as ``PowerGridEnv.reset`` does."""
 
 from __future__ import annotations
 

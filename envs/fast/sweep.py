@@ -1,4 +1,4 @@
-"""Many topologies of one grid solved in one call of lightsim2grid's.
+"""Solves many topologies of one grid in one call of lightsim2grid.
 
 A row is a topology and, on top of it, the loss of a line. It takes a third less time than solving
 the grid in each of them by itself, and agrees with that to 1e-9.

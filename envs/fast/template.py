@@ -1,4 +1,4 @@
-"""What all copies of a grid share, read from grid2op once; grids that are not covered are refused.
+"""What all copies of a grid share, read from grid2op once; refuses grids that are not covered.
 
 Shape letters: E element ends, G generators, H shunts, L lines.
 """

@@ -1,4 +1,4 @@
-"""What an action does, in words."""
+"""Describes actions in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The discrete actions of a grid: their order, text, legality and effect on the topology.
+"""The action catalogue of a grid: order, text, legality and effect.
 
 Shape letters: A actions, B grids, E element ends, L lines, S substations.
 """

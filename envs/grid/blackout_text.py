@@ -1,4 +1,4 @@
-"""Why a game was lost, in words: what failed in the end, and which lines tripped before."""
+"""Describes in words why a game was lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a topology holds a grid together: graph logic, no power flow.
+"""Checks whether a topology is connected, without a power flow.
 
 An element on a busbar that no line goes to, or lines in two parts, end the game at once.
 

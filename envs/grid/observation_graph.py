@@ -1,4 +1,4 @@
-"""The grid as a graph: substations are nodes, lines are edges."""
+"""The ``graph`` observation: substations are nodes, lines are edges."""
 
 from __future__ import annotations
 

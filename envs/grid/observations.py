@@ -1,4 +1,4 @@
-"""What an agent sees: encoders of ``GridState``, by name.
+"""Observations: encoders of ``GridState``, by name.
 
 Shape letters: B grids, L lines, G generators, D loads, S substations, E element ends.
 """

@@ -1,4 +1,4 @@
-"""What an agent is paid for: rewards computed from ``GridState`` and outcome, by name.
+"""Rewards, computed from ``GridState`` and the outcome of a step, by name.
 
 Shape letters: B grids, L lines, E element ends.
 """

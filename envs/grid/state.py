@@ -1,4 +1,4 @@
-"""The two records every simulator fills: what a grid is made of, and how it stands now.
+"""``GridLayout`` and ``GridState``: the records that every simulator fills.
 
 Encoders and rewards read only these, so a second simulator cannot drift away from the first.
 

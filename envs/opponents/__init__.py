@@ -1,4 +1,4 @@
-"""Who takes lines out: opponents of grid2op's, by name or as components, in both environments.
+"""Attacks on lines: grid2op's opponents, by name or as components, in both environments.
 
 - ``kinds``: the opponents there are, and what each is made of.
 - ``named``: opponents by name, from plain mappings, and a grid's own.

@@ -1,4 +1,4 @@
-"""Attacks step by step, as grid2op's opponents make them, without its objects.
+"""Computes the attacks of grid2op's opponents step by step, without its objects.
 
 Numbers are drawn, and budgets added up, in the order and precision of grid2op, so that the attacks
 are the very same; the tests compare them.

@@ -1,4 +1,4 @@
-"""How grid2op is told to play an opponent, and to simulate an attack."""
+"""Configures grid2op to play an opponent, and to simulate an attack."""
 
 from __future__ import annotations
 

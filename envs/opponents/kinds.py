@@ -1,4 +1,4 @@
-"""The opponents there are, and what each is made of.
+"""The kinds of opponents and their parameters.
 
 An opponent takes lines out for some steps. Each step pays ``budget_per_step`` into its budget; a
 step in which it holds n lines out costs n, and an attack begins only if the budget covers all of

@@ -1,4 +1,4 @@
-"""Opponents by name, from plain mappings, and the one that a grid comes with."""
+"""Opponents by name, from mappings, and the one that a grid comes with."""
 
 from __future__ import annotations
 

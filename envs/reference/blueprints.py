@@ -1,4 +1,4 @@
-"""What is fixed of a grid, read from grid2op once, for who plays no environment."""
+"""Layout and action catalogue of a grid, without an environment."""
 
 from __future__ import annotations
 

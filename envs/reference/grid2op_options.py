@@ -1,4 +1,4 @@
-"""What else ``grid2op.make`` may be told: options that the environment covers, and what it refuses.
+"""Options of ``grid2op.make`` that are covered; the others are refused by name.
 
 The catalogue's actions, their legality and ``GridState`` hold for two busbars a substation, for
 elements that may not be detached, and for grid2op's ``DefaultRules``. An option that changes this

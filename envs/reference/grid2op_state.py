@@ -1,4 +1,4 @@
-"""From grid2op's objects to the project's own records: the only place that reads its fields."""
+"""Converts grid2op's observations to ``GridState``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PowerGrid-v0 as it is seen in a grid2op environment that somebody else plays."""
+"""The reference environment shown the observations of a grid2op environment."""
 
 from __future__ import annotations
 

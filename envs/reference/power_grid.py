@@ -1,4 +1,4 @@
-"""PowerGridEnv: one power grid to keep alive, on grid2op. The reference environment."""
+"""``PowerGridEnv``: one power grid on grid2op, the reference environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grid as a picture, drawn by grid2op's own plotter."""
+"""Renders a grid with grid2op's own plotter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What surrounds an agent on PowerGrid-v0: skipping calm steps, putting lines back."""
+"""Wrappers of PowerGrid-v0: the idle gate, and reconnection of lines."""
 
 from __future__ import annotations
 

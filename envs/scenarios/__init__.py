@@ -1,4 +1,4 @@
-"""Where load and generation come from: a scenario is one month, week or day of them.
+"""Scenarios: load and generation over a month, a week or a day.
 
 - ``base``: what a scenario is, and what a source of scenarios offers.
 - ``recombined``: months made of the real weeks inside the grid2op wheel (the default).

@@ -1,4 +1,4 @@
-"""What a scenario is, and what a place that scenarios come from must offer."""
+"""``Scenario`` and ``ScenarioSource``."""
 
 from __future__ import annotations
 

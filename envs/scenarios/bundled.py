@@ -1,4 +1,4 @@
-"""The few short scenarios that ship with a grid: enough to try things, not to rank agents.
+"""The short scenarios that ship with a grid.
 
 For the sandbox they are its own three (575 steps, Sunday and Monday; doing nothing survives all of
 them, so they tell no two agents apart) and the seven days of ``educ_case14_redisp`` (288 steps; the

@@ -1,4 +1,4 @@
-"""A grid2op data source that plays one scenario straight from memory."""
+"""A grid2op data source that plays a scenario from memory."""
 
 from __future__ import annotations
 

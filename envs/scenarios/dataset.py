@@ -1,4 +1,4 @@
-"""Scenarios from grid2op's own downloaded data sets, or from any folder in its format."""
+"""Scenarios of grid2op's downloaded data sets, or of any folder in their format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing scenarios out as a grid2op environment, for grid2op's Runner, scores and other tools."""
+"""Writes scenarios as a grid2op environment folder."""
 
 from __future__ import annotations
 

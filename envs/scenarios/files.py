@@ -1,4 +1,4 @@
-"""Reading one scenario from a folder in grid2op's format.
+"""Reads a scenario from a folder in grid2op's format.
 
 Such a folder holds a table per series (``load_p``, ``load_q``, ``prod_p``, ``prod_v``, the same
 four with ``_forecasted``, ``maintenance``, ``hazards``; one row a step, one column an element,

@@ -1,4 +1,4 @@
-"""Opening a grid in grid2op, and what its series must be called."""
+"""Opens grids in grid2op, and checks names and parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Month-long scenarios made of the real series that ship inside the grid2op wheel.
+"""Months made of the real weeks that ship inside the grid2op wheel.
 
 grid2op's full sandbox data set (1004 scenarios of 8064 five-minute steps) has to be downloaded.
 What its wheel holds for the same 14 substations are four real months: ``rte_case14_realistic``

@@ -1,4 +1,4 @@
-"""Recombined months with loads, wind and sun scaled at random: more of the world to train on.
+"""Recombined months with loads, wind and sun scaled at random.
 
 The train split has eight real weeks, and an agent that has seen only those knows few of the flows
 that other weeks bring. So training draws months that are scaled: every load by a factor of its own

@@ -1,4 +1,4 @@
-"""What every MuZero network is, and the parts that several of them share.
+"""The base class of MuZero networks, and layers that several of them share.
 
 A network is three functions: representation (observation -> state), dynamics (state, action ->
 state, reward) and prediction (state -> value, policy). A concrete one implements these three; the

@@ -1,4 +1,4 @@
-"""Codecs: how a head's output stands for a scalar (value or reward), and what its loss is.
+"""Codecs between a head's output and a scalar (value or reward), with their losses.
 
 In both codecs an output of zeros decodes to 0.
 """

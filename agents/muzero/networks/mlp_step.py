@@ -1,4 +1,4 @@
-"""A step of the MLP network as a search takes it: thousands of times, no gradients, one size.
+"""An allocation-free step of the MLP network for searches, without gradients.
 
 The same arithmetic as ``MLPNetwork.recurrent_inference``, into buffers that every step overwrites:
 on a CPU it saves up to half of a small batch's time, which otherwise goes into allocating, into

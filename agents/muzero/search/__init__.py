@@ -1,4 +1,4 @@
-"""Planning: a Search grows B trees in a Model.
+"""Tree search: a ``Search`` plans for B roots in a ``Model``.
 
 base    the interfaces Model and Search, and their records
 tree    flat trees and the compiled loops that every search shares

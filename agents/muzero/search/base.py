@@ -1,4 +1,4 @@
-"""The two interfaces of planning: a Model to search in, and a Search that plans for B roots."""
+"""The interfaces ``Model`` and ``Search``, and their records."""
 
 from __future__ import annotations
 

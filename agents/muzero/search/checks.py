@@ -1,4 +1,4 @@
-"""What searches demand of their arguments and of their models: one clear line where it fails."""
+"""Checks the arguments of searches and the outputs of models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gumbel MuZero: plan with few simulations and still improve the policy.
+"""Gumbel MuZero (Danihelka et al. 2022): policy improvement with few simulations.
 
 Danihelka et al. 2022, "Policy improvement by planning with Gumbel"
 (https://openreview.net/forum?id=bERaNdoegnO): Gumbel-top-k and sequential halving choose the root's

@@ -1,4 +1,4 @@
-"""Random numbers of B searches: of one generator, or of one a row.
+"""Random numbers for B searches, from one generator or one per row.
 
 Either way the rows are drawn in order and a row takes equally many whatever is legal in it, so
 what a row gets does not depend on the rows after it, nor on what the others plan.

@@ -1,4 +1,4 @@
-"""MuZero's own search: PUCT selection, Dirichlet noise at the root, visit-count policies.
+"""MuZero's search: the PUCT (UCB) formula, Dirichlet noise at the root, visit-count policies.
 
 The specification's formulas; its sources are Schrittwieser et al. 2020, appendix B
 (https://arxiv.org/abs/1911.08265) and the pseudocode that goes with it.

@@ -1,4 +1,4 @@
-"""One finished search written down for people: its tree, its candidates and its figures.
+"""Records one finished search: its tree, candidates and statistics.
 
 The flat arrays of a search are overwritten by the next one; a ``TreeRecord`` is a copy of one row
 of them in plain Python, with the actions in words. ``drawing`` turns it into a picture.

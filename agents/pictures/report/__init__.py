@@ -1,4 +1,4 @@
-"""The report of an evaluation that people look at: one HTML file that works offline.
+"""The HTML report of an evaluation: one file that works offline.
 
 - ``trace``: what an episode was, step by step.
 - ``recorder``: plays an agent as the evaluation does and keeps every step.

@@ -1,4 +1,4 @@
-"""Puts recorded episodes into one HTML file that needs nothing else: no server, no network."""
+"""Writes recorded episodes into one self-contained HTML file."""
 
 from __future__ import annotations
 

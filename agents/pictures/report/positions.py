@@ -1,4 +1,4 @@
-"""Where the substations of a grid are drawn."""
+"""Positions at which substations are drawn."""
 
 from __future__ import annotations
 

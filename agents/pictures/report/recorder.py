@@ -1,4 +1,4 @@
-"""Records what an agent did, at every grid step, also those that an idle gate plays by itself.
+"""Records every grid step of an agent's episodes, the gated ones included.
 
 Episodes are played twice. First as the evaluation plays them: same environments, same groups, same
 copies of the agent, so that the agent sees what it sees there; its decisions are written down. Then

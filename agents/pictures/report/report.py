@@ -1,4 +1,4 @@
-"""Plays an agent and writes down what it did, for people: one HTML file that works offline."""
+"""Plays an agent and writes its HTML report."""
 
 from __future__ import annotations
 

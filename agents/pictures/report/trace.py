@@ -1,4 +1,4 @@
-"""What an episode was, five minutes by five minutes: the loadings, the switches, the decisions.
+"""The trace of an episode: loadings, topology and decisions, step by step.
 
 Shape letters: T steps played, L lines, G generators, D loads, E element ends.
 """

@@ -1,4 +1,4 @@
-"""What a learned agent must beat: rules, look-ahead, and a policy-gradient agent of others."""
+"""Agents that need no training."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What the baselines have in common."""
+"""The base class of the baselines."""
 
 from __future__ import annotations
 

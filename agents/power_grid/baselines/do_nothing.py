@@ -1,4 +1,4 @@
-"""Never acts: how long the grid stands by itself."""
+"""``agent=do_nothing``: never acts."""
 
 from __future__ import annotations
 

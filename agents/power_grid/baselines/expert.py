@@ -1,4 +1,4 @@
-"""Does as an experienced operator would: acts near the overload, looks, takes what clears it."""
+"""``agent=expert``: acts near the overload, as grid2op's ExpertAgent does."""
 
 from __future__ import annotations
 

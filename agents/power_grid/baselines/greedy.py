@@ -1,4 +1,4 @@
-"""Looks one step ahead at everything: the strongest simple operator, and the slowest."""
+"""``agent=greedy``: simulates every action one step ahead and takes the best."""
 
 from __future__ import annotations
 

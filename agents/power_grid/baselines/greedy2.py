@@ -1,4 +1,4 @@
-"""Looks two steps ahead where one does not suffice."""
+"""``agent=greedy2``: looks two steps ahead where one is not enough."""
 
 from __future__ import annotations
 

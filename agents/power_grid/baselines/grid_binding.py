@@ -1,4 +1,4 @@
-"""How a baseline reaches the grids that it plays on."""
+"""Gives a baseline access to the grids that it plays on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Acts at random: the floor of every comparison."""
+"""``agent=random``: uniform among the legal actions."""
 
 from __future__ import annotations
 

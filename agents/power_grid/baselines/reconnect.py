@@ -1,4 +1,4 @@
-"""Puts lines back: the cheapest thing an operator does."""
+"""``agent=reconnect``: closes open lines."""
 
 from __future__ import annotations
 

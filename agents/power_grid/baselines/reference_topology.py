@@ -1,4 +1,4 @@
-"""How far a topology is from the reference: all elements on busbar 1, all lines closed.
+"""Distance of a topology from the reference: all elements on busbar 1, all lines closed.
 
 The reference topology is the most meshed one, so it stands what nobody foresaw best. Moves that
 pile up take a grid ever further from it, each good for the minute it was made in.

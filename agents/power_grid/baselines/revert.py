@@ -1,4 +1,4 @@
-"""Goes back to the reference topology while it is calm."""
+"""``agent=revert``: goes back to the reference topology while loadings are low."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the figures of a training go: CSV, W&B, a progress bar, or all of them."""
+"""Loggers of training metrics: CSV, W&B, a progress bar."""
 
 from agents.runs.loggers.base import CompositeLogger, RunInfo, RunLogger
 from agents.runs.loggers.csv import CsvLogger

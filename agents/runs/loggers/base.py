@@ -1,4 +1,4 @@
-"""What a logger is told of its run, and several loggers as one."""
+"""The base class of loggers, and several loggers as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics as CSV files in the run folder: always there, whatever else logs."""
+"""Writes metrics to CSV files in the run folder."""
 
 from __future__ import annotations
 

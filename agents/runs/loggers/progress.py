@@ -1,4 +1,4 @@
-"""A progress bar of a training, with what matters beside it."""
+"""A progress bar with the most important metrics."""
 
 from __future__ import annotations
 

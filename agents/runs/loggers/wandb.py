@@ -1,4 +1,4 @@
-"""Metrics to Weights & Biases: offline unless asked, so no account is needed."""
+"""Logs metrics to Weights & Biases; offline unless asked."""
 
 from __future__ import annotations
 

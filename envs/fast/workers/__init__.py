@@ -1,4 +1,4 @@
-"""Grids in processes of their own, for machines with several cores.
+"""Shares grids out over worker processes.
 
 - ``processes``: the main process's side: workers are started, asked, watched and ended.
 - ``service``: a worker's side: it plays its grids and answers.

@@ -1,4 +1,4 @@
-"""Arrays of B grids in memory that several processes share.
+"""Arrays of B grids in shared memory.
 
 Shape letters: A actions, B grids.
 """

@@ -1,4 +1,4 @@
-"""Grids shared out over processes: the same results, on several cores.
+"""The main process's side: starts, asks, watches and ends workers.
 
 Each worker process plays a block of neighbouring grids (``Grids``). A call of the vector
 environment is one message to each worker, and one back. What is large (observations, masks,

@@ -1,4 +1,4 @@
-"""What a worker process does: it plays a block of grids and answers calls about them.
+"""The worker's side: plays a block of grids and answers calls.
 
 Shape letters: B grids.
 """

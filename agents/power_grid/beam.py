@@ -1,4 +1,4 @@
-"""Searches several actions ahead in the simulator for the plan that is likeliest to hold the grid.
+"""Beam search over several actions for the plan most likely to hold the grid.
 
 Shape letters: E element ends, K steps in a row that a line endures an overload, from 0, L lines,
 m steps, n states.
@@ -19,7 +19,7 @@ from powergrid_muzero.checks import check_count
 _STEEPNESS = math.pi / math.sqrt(3)  # of the logistic function whose standard deviation is 1
 _RISK, _EXCESS, _HIGHEST, _DEPARTURE = 20.0, 3.0, 0.3, 0.01  # weights of a score
 _ON_THE_WAY = 0.5  # weight of what is bad before the end of a plan: forecasts err there, too
-_NEAR_LIMIT = 0.98  # loading from which on an excess counts
+NEAR_LIMIT = 0.98  # loading from which on a line may be overloaded, since forecasts err
 
 
 class Nodes(NamedTuple):
@@ -238,7 +238,7 @@ def _judge(overload, rows, rho, error):
                 after[step, line, number] = chance
                 bad[step] += chance * number**2
             trips[step] += before[line, size - 1] * exceeded
-            bad[step] += _EXCESS * max(loading - _NEAR_LIMIT, 0)
+            bad[step] += _EXCESS * max(loading - NEAR_LIMIT, 0)
             highest = max(highest, loading)
             if math.isnan(loading):
                 highest = loading

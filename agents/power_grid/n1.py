@@ -1,4 +1,4 @@
-"""Prevents and corrects, one action at a time, by the look-ahead at losses of lines."""
+"""``agent=n1``: prevents and corrects one action at a time, by simulating losses of lines."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from agents.environments import VectorEnvironment
 from agents.power_grid.baselines.base import BaselineAgent
 from agents.power_grid.baselines.grid_binding import GridBinding
 from agents.power_grid.baselines.reference_topology import check_loading, departures
+from agents.power_grid.beam import NEAR_LIMIT
 from agents.power_grid.grid_access import first_grid
 from envs import DO_NOTHING, GridState, lines_at_risk
 
-_MOST = 2.0  # excess of one loss, at most: beyond it the grid falls apart all the same
-
-_NEAR_LIMIT = 0.98  # loading from which on a line may be overloaded, since forecasts err
+_MOST = 2.0  # excess of one loss, at most: beyond it the grid collapses in any case
 
 
 class N1Agent(BaselineAgent):
@@ -33,7 +32,7 @@ class N1Agent(BaselineAgent):
     a line is held out by an opponent, no other loss is looked at. Open lines are closed in calm as
     soon as they may be.
 
-    Ask it regularly in calm (``wrappers=watchful``): under an idle gate alone it cannot prevent.
+    Ask it regularly in calm (``wrappers=preventive``): under an idle gate alone it cannot prevent.
 
     Args:
         observation_space: of one environment.
@@ -165,7 +164,7 @@ def _harm(rho: np.ndarray, before: np.ndarray, overflow_steps: np.ndarray) -> np
         before: ``[L]`` present loadings.
         overflow_steps: ``[L]`` int, steps in a row that a line has been overloaded for.
     """
-    over = rho > _NEAR_LIMIT
+    over = rho > NEAR_LIMIT
     over |= (rho == 0) & (before > 1)  # it trips
-    excess = np.maximum(rho - _NEAR_LIMIT, 0).sum(axis=1)
+    excess = np.maximum(rho - NEAR_LIMIT, 0).sum(axis=1)
     return (over * (overflow_steps + 1.0) ** 2).sum(axis=1) + 3 * excess

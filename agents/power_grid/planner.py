@@ -1,4 +1,4 @@
-"""Plans several actions ahead in the simulator: prevents in calm, and passes overloads on."""
+"""``agent=planner``: plans several actions ahead, under stress and, to prevent, in calm."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from agents.power_grid.baselines.base import BaselineAgent
 from agents.power_grid.baselines.grid_binding import GridBinding
 from agents.power_grid.baselines.reference_topology import check_loading
 from agents.power_grid.beam import BeamSearch, Plan
+from agents.power_grid.grid_access import fast_grids
 from agents.power_grid.prevention import Prevention
 from agents.power_grid.screening import Screening
-from envs import DO_NOTHING, ForecastRollouts, PowerGridVectorEnv, Rollouts, Steps, lines_at_risk
+from envs import DO_NOTHING, ForecastRollouts, Rollouts, Steps, lines_at_risk
 from powergrid_muzero.checks import check_count
 
 _TABLES_LAST = 36  # steps for which estimates of what answers do are good enough
@@ -141,21 +142,22 @@ class PlannerAgent(BaselineAgent):
             ValueError: the environment is not PowerGrid-v0's vector environment.
         """
         self._binding.meet(env)
-        if not isinstance(env, PowerGridVectorEnv):
+        grids = fast_grids(env)
+        if grids is None:
             raise ValueError(
                 "agent planner plans in the fast simulator, and this environment is played one by "
                 "one: set env.simulator=lightsim2grid, or take agent=n1"
             )
-        rollouts = self._rollouts = env.rollouts(unusual=False)
+        rollouts = self._rollouts = grids.rollouts(unusual=False)
         shared = {"error": self._error, "endures": rollouts.endures}
-        self._beam = BeamSearch(env.layout, **self._size, **shared, safe=self._safe)
+        self._beam = BeamSearch(grids.layout, **self._size, **shared, safe=self._safe)
         more = {name: size * self._widening for name, size in self._size.items()}
         more["depth"] = self._size["depth"]
-        self._wide = BeamSearch(env.layout, **more, **shared, safe=self._safe)
-        answers = BeamSearch(env.layout, **self._answer_size, **shared, safe=self._margin)
+        self._wide = BeamSearch(grids.layout, **more, **shared, safe=self._safe)
+        answers = BeamSearch(grids.layout, **self._answer_size, **shared, safe=self._margin)
         self._prevention = Prevention(
-            env.layout,
-            lines_at_risk(env.layout, env.opponent),
+            grids.layout,
+            lines_at_risk(grids.layout, grids.opponent),
             answers,
             safe=self._threshold - _CALM,
             margin=self._margin,
@@ -169,14 +171,27 @@ class PlannerAgent(BaselineAgent):
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""
         steps = self._binding.state.step
+        continued = self._continued(steps, infos)
         actions = np.full(len(steps), DO_NOTHING, dtype=np.int64)
         asked = np.ones(len(steps), dtype=bool) if active is None else np.asarray(active)
         for grid in np.flatnonzero(asked).tolist():
-            if steps[grid] < self._memories[grid].step:  # another episode
+            if not continued[grid]:
                 self._memories[grid] = _Memory()
             self._memories[grid].step = int(steps[grid])
             actions[grid] = self._decide(grid)
         return actions
+
+    def _continued(self, steps: np.ndarray, infos: Infos) -> np.ndarray:
+        """Return ``[B]`` bool, whether each episode is the one of the latest decision.
+
+        Args:
+            steps: ``[B]`` int, at which the grids are now.
+            infos: of the step that led there; ``duration`` says how many grid steps it was.
+        """
+        latest = np.array([memory.step for memory in self._memories])
+        if "duration" not in infos:
+            return steps >= latest
+        return steps - np.asarray(infos["duration"]) == latest
 
     def _decide(self, grid: int) -> int:
         assert self._rollouts is not None and self._prevention is not None

@@ -1,4 +1,4 @@
-"""Moves before a line is lost: looks for topologies in which every loss could be answered.
+"""Prevention: finds topologies in which every loss of a line can be answered.
 
 What a loss loads is a poor measure of how bad it is: overloads may stand for some steps, and what
 counts is whether an answer takes them away in time. So losses are answered here by the same search
@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.power_grid.beam import BeamSearch, Plan
+from agents.power_grid.beam import NEAR_LIMIT, BeamSearch, Plan
 from agents.power_grid.screening import Screening
 from envs import DO_NOTHING, REFERENCE_BUSBAR, ForecastRollouts, GridLayout, Rollouts, Steps
 
 _END = 100.0  # danger of a loss that ends the game
-_NEAR_LIMIT = 0.98  # loading from which on a line may be overloaded, since forecasts err
 _NEAR_TRIP = 1.9  # loading from which on a line may trip at once, since forecasts err
 _RISK = 0.02  # lines that may be expected to trip in an answer that is kept
 _WORSE = 0.3  # by which the score of an answer that is kept may have risen
@@ -243,6 +242,6 @@ class Prevention:
 
 def _weight(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return how bad loadings ``[..., L]`` of two steps after each other are, ``[...]``."""
-    over = second > _NEAR_LIMIT
-    excess = np.maximum(second - _NEAR_LIMIT, 0).sum(axis=-1)
-    return _BOTH * (over & (first > _NEAR_LIMIT)).sum(axis=-1) + over.sum(axis=-1) + 3 * excess
+    over = second > NEAR_LIMIT
+    excess = np.maximum(second - NEAR_LIMIT, 0).sum(axis=-1)
+    return _BOTH * (over & (first > NEAR_LIMIT)).sum(axis=-1) + over.sum(axis=-1) + 3 * excess

@@ -328,6 +328,24 @@ def test_without_an_opponent_all_losses_that_can_be_stood_count(kind: Any) -> No
     assert (env.simulator_calls > len(lines_at_risk(env.layout, None))).all()
 
 
+def test_the_planner_begins_anew_in_another_episode_that_is_asked_later() -> None:
+    """A plan and answers of one month are no help in another, whatever its step."""
+    env = attacked()
+    agent = make(PlannerAgent, env, depth=2, width=5)
+    observations, infos = env.reset(seed=3, options={"attack_seed": 3})
+    for _ in range(30):
+        observations, *_, infos = env.step(agent.act(observations, infos))
+    before = agent._memories[0]
+    observations, *_, infos = env.step(agent.act(observations, infos))
+    assert agent._memories[0] is before  # the same episode
+    later = int(env.state.step[0]) + 500
+    observations, infos = env.reset(seed=4, options={"first_step": later})
+    assert env.state.step[0] > before.step
+    chosen = agent.act(observations, infos)
+    assert agent._memories[0] is not before
+    assert chosen.tolist() == make(PlannerAgent, env, depth=2, width=5).act(None, {}).tolist()
+
+
 def test_copies_of_the_planner_go_on_alike(states: list[GridSave], env: PowerGridVectorEnv) -> None:
     env.load_state(0, stressed(states, env)[0])
     agent = make(PlannerAgent, env)

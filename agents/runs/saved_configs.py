@@ -1,4 +1,4 @@
-"""The configuration saved in a run folder, with what the command line changes in it."""
+"""Saved configurations: names of older runs, and changes at resume."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ def with_present_names(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_present_option(name: str, value: object) -> tuple[str, object]:
     present = _RENAMED_OPTIONS.get(name, name)
-    return present, _RENAMED_VALUES.get((present, value), value) if isinstance(
-        value, str
-    ) else value
+    if isinstance(value, str):
+        value = _RENAMED_VALUES.get((present, value), value)
+    return present, value
 
 
 def _with_present_targets(saved: Any) -> Any:

@@ -89,16 +89,16 @@ class TrainingLoop(ABC):
                 if progress.env_steps >= progress.next_log:
                     self._log()
                 stop = interrupt.requested
-                due = progress.env_steps >= progress.next_evaluation or self._finished()
-                if not stop and due:
+                evaluate = progress.env_steps >= progress.next_evaluation or self._finished()
+                if evaluate and not stop:
                     self._settle()
                     stop = self._evaluate(interrupt)
                     progress.seconds = seconds_before + time.perf_counter() - start
-                due = progress.env_steps >= progress.next_checkpoint or stop or self._finished()
-                if due:
+                save = progress.env_steps >= progress.next_checkpoint or stop or self._finished()
+                if save:
                     self._settle()
                 self._schedule_next()
-                if due:
+                if save:
                     self._run.checkpoints.save_latest(self._state())
                 if stop:
                     raise KeyboardInterrupt

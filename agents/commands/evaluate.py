@@ -39,6 +39,7 @@ from agents.configuration.settings import EvaluateConfiguration
 from agents.configuration.signatures import check_keywords
 from agents.evaluation import EvaluationResult, replay_episodes
 from agents.evaluation.statistics import score
+from agents.pictures.gif import check_drawable
 from agents.pictures.plots import write_plots
 from agents.pictures.report import grid_of, write_report
 from agents.pictures.search_trees import record_searches, write_searches
@@ -105,6 +106,8 @@ def evaluate(composed: DictConfig) -> float:
         entries = [*(one for one in baselines if one.name != name), entry]
     for one in entries:
         meet(one)
+    if evaluation["gif"]:
+        check_drawable(agent, make_environment, "evaluation.gif")
     if decisions and not agent.explains:
         agent.explain()  # says so
     with _results_folder(config, run) as folder:

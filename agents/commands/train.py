@@ -46,6 +46,7 @@ from agents.configuration.signatures import check_component, check_keywords
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator, EvaluationResult, read_results
 from agents.evaluation.statistics import score
+from agents.pictures.gif import check_drawable
 from agents.runs.checkpoints import BEST, INITIAL, CheckpointFolder, restore_agent
 from agents.runs.folder import RunFolder, attach_log_file
 from agents.runs.loggers import CompositeLogger, RunInfo
@@ -248,6 +249,8 @@ class FinalEvaluation:
             make_environment=make_environment,
             notes=agent_notes(config["agent"], seed=config["seed"]),
         )
+        if final["gif"]:
+            check_drawable(agent, make_environment, "evaluation.final.gif")
         self._baselines: list[Entry] = []
         if final["baselines"]:
             self._baselines = [

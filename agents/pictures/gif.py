@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 from PIL import Image
 
@@ -39,12 +41,7 @@ def record_episode(
     Raises:
         ValueError: the environment draws nothing.
     """
-    kwargs = {**make_environment.kwargs, "render_mode": "rgb_array"}
-    kwargs.pop("planning_reward", None)  # of planners, which vector environments alone make
-    # Single environments draw; they play the same.
-    drawn = replace(make_environment, kwargs=kwargs, vector=False)
-    env = drawn(1, autoreset="disabled")
-    assert isinstance(env, ResumableVectorEnv)
+    env = _drawn(make_environment)
     try:
         agent.bind(env)
         options = {"scenario": [plan.scenario]} if plan.scenario else None
@@ -72,6 +69,41 @@ def record_episode(
             loop=0,
         )
     return len(frames)
+
+
+def check_drawable(agent: Agent, make_environment: EnvironmentFactory, key: str) -> None:
+    """Refuse an episode that could not be drawn, before anything is played.
+
+    Args:
+        agent: a copy of it meets the environment.
+        make_environment: as in ``record_episode``.
+        key: of the option that asks for it, for messages.
+
+    Raises:
+        ValueError: the agent does not play such an environment, or it draws nothing.
+    """
+    env = None
+    try:
+        env = _drawn(make_environment)
+        pickle.loads(pickle.dumps(agent)).bind(env)
+        env.reset(seed=0)
+        _frame(env.render())
+    except (ValueError, gym.error.Error) as error:
+        raise ValueError(
+            f"{key}=true draws a single environment, which does not go here ({error}): leave it out"
+        ) from error
+    finally:
+        if env is not None:
+            env.close()
+
+
+def _drawn(make_environment: EnvironmentFactory) -> ResumableVectorEnv:
+    """Make one environment that draws; single ones do, and they play the same."""
+    kwargs = {**make_environment.kwargs, "render_mode": "rgb_array"}
+    kwargs.pop("planning_reward", None)  # of planners, which vector environments alone make
+    env = replace(make_environment, kwargs=kwargs, vector=False)(1, autoreset="disabled")
+    assert isinstance(env, ResumableVectorEnv)
+    return env
 
 
 def _frame(rendered: tuple) -> Image.Image:

@@ -83,6 +83,10 @@ MISTAKES = [
         "did you mean 'agent.teacher.lead'?",
     ),
     (("trainer.num_envs=0",), "trainer.num_envs=0"),
+    (
+        ("experiment=alphazero", "evaluation.final.gif=true"),
+        "evaluation.final.gif=true draws a single environment",
+    ),
     (("agent.learning.batch_size=8", "seed=1"), "did you mean 'agent.plan.batch_size'?"),
     (("trainer.total_env_steps=many",), "trainer.total_env_steps='many'"),
     (("trainer.device=gpu",), "device"),
@@ -145,6 +149,10 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
         (("agent=random", "+trainer.num_envs=3"), "unknown configuration key 'trainer.num_envs'"),
         (("agent=random", "env.plain_agents=[gredy]"), "did you mean 'greedy'?"),
         (("agent=random", "evaluation.episode=1"), "did you mean 'evaluation.episodes'?"),
+        (
+            ("agent=greedy2", "evaluation.gif=true", "evaluation.episodes=1"),
+            "evaluation.gif=true draws a single environment, which does not go here",
+        ),
         (("agent=greedy", "env=cartpole", "evaluation.episodes=1"), "plays PowerGrid-v0 only"),
         (
             ("agent=random", "env=cartpole"),

@@ -1,7 +1,8 @@
 # Everything a person needs, from a clone and a Python alone:
 #   make train   set up, then train, evaluate and print the table (experiment=quickstart)
 #   make test    set up, then the tests
-#   make benchmark   set up, then every agent on the test split; writes docs/RESULTS.md
+#   make benchmark   set up, then every agent on the test split; writes docs/RESULTS.md. Under attack
+#                that takes hours: ARGS=--rest goes on, ARGS="--opponents none" leaves that out
 # PYTHON chooses the interpreter that makes the environment: make train PYTHON=python3.12
 # VENV chooses where it is made.
 
@@ -14,7 +15,7 @@ ARGS ?=
 .PHONY: help train test test-slow test-readme test-nightly benchmark lint format types setup clean
 
 help:
-	@sed -n '1,7p' Makefile
+	@sed -n '1,8p' Makefile
 
 setup: $(VENV)/.installed
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from agents.commands import compare, entry
+from agents.commands import compare, entry, merge
 from agents.grid2op_agent import __main__ as grid2op_tools
 from agents.runs.saved_configs import plain
 from tests.conftest import ROOT
@@ -31,8 +31,9 @@ MODULE = re.compile(r"python -m ([\w.]+)")
 )
 def test_a_command_composes(line: str) -> None:
     program, *words = shlex.split(line)
-    if words[0] == entry.COMPARE:
-        compare._parser().parse_args(words[1:])
+    subcommands = {entry.COMPARE: compare, entry.MERGE: merge}
+    if words[0] in subcommands:
+        subcommands[words[0]]._parser().parse_args(words[1:])
         return
     overrides = [word for word in words if not word.startswith("--")]
     assert set(words) - set(overrides) <= {"--multirun"}

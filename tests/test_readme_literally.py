@@ -39,6 +39,7 @@ BUDGETS = {  # beginning of a command -> what is added to it; the first that fit
     "powergrid-train experiment=debug": "",
     "powergrid-train": TRAINING,
     "powergrid-evaluate compare": "",
+    "powergrid-evaluate merge": "",
     "powergrid-evaluate": "evaluation.episodes=3 evaluation.max_steps=300",
     "python -m agents.grid2op_agent score": "--scenarios 1",
     "make train": f"ARGS='{TRAINING}'",

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from agents.commands.command_line import run_command
 
-COMPARE = "compare"  # the subcommand of powergrid-evaluate
+COMPARE, MERGE = "compare", "merge"  # subcommands of powergrid-evaluate
 
 
 def train() -> None:
@@ -19,9 +19,9 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """Run ``powergrid-evaluate``, or its subcommand ``compare``."""
-    if sys.argv[1:2] == [COMPARE]:
-        import_module("agents.commands.compare").main(sys.argv[2:])
+    """Run ``powergrid-evaluate``, or its subcommand ``compare`` or ``merge``."""
+    if sys.argv[1:2] in ([COMPARE], [MERGE]):
+        import_module(f"agents.commands.{sys.argv[1]}").main(sys.argv[2:])
     run_command(_evaluate, "evaluate")
 
 

@@ -85,7 +85,9 @@ def evaluate(composed: DictConfig) -> float:
         config = {**config, "env": env, "agent": agent}
     check_environment(config["env"])
     env, split = config["env"], evaluation["split"]
-    plan = build_plan(env, split=split, episodes=evaluation["episodes"], seed=evaluation["seed"])
+    plan = build_plan(
+        env, split=split, **{name: evaluation[name] for name in ("first", "episodes", "seed")}
+    )
     limits = {"split": split, "max_steps": evaluation["max_steps"]}
     make_environment = build_evaluation_factory(env, **limits)
     observation_space, action_space = probe_spaces(make_environment)

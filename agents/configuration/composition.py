@@ -148,6 +148,7 @@ def build_plan(
     split: str,
     episodes: int | None,
     seed: int,
+    first: int = 0,
     at_most: str | None = None,
 ) -> tuple[EpisodePlan, ...]:
     """Return the episodes to evaluate on: the split's fixed scenarios, or seeds without scenarios.
@@ -157,8 +158,9 @@ def build_plan(
     Args:
         env: the config group.
         split: "train", "val" or "test".
-        episodes: how many; None for all scenarios.
-        seed: of the first episode's reset.
+        episodes: how many; None for all scenarios from ``first`` on.
+        seed: of the reset of the list's episode 0; the next ones follow by 1.
+        first: number in the list of the first episode to play, from 0 on.
         at_most: key of ``episodes`` where the whole list will do if it has fewer, which is said;
             None to refuse.
 
@@ -172,7 +174,7 @@ def build_plan(
                 f"{at_most or 'evaluation.episodes'}=null: environment {env['id']} has no list of "
                 "scenarios; set the number of evaluation episodes."
             )
-        return plan_episodes(None, episodes=episodes, seed=seed)
+        return plan_episodes(None, first=first, episodes=episodes, seed=seed)
     source = kwargs["scenarios"]
     named = source if isinstance(source, str) else type(source).__name__
     if isinstance(source, str):
@@ -189,8 +191,8 @@ def build_plan(
             *(at_most, episodes, split, named, len(names)),
         )
         episodes = len(names)
-    with naming("evaluation", ("episodes",)):
-        return plan_episodes(names, episodes=episodes, seed=seed)
+    with naming("evaluation", ("first", "episodes")):
+        return plan_episodes(names, first=first, episodes=episodes, seed=seed)
 
 
 def probe_spaces(

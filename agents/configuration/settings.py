@@ -91,6 +91,7 @@ class Evaluation:
     seed: Seed
     num_envs: PositiveInt
     num_workers: NonNegativeInt
+    first: Annotated[int, Ge(0), Lt(2**31)]
     episodes: PositiveInt | None
     max_steps: PositiveInt | None
     baselines: bool

@@ -12,6 +12,7 @@ Playing:
 Results:
 
 - ``records``: one record per episode, one per agent.
+- ``pieces``: merges results of parts of a list.
 - ``protocol``: what must be the same for two results to be compared, and its hash.
 - ``statistics``: means with bootstrap intervals.
 - ``result_files``: JSON, read back strictly, and CSV.
@@ -20,6 +21,7 @@ Results:
 
 from agents.evaluation.evaluator import AgentNotes, EpisodeEvaluator
 from agents.evaluation.pairs import compare_results, to_markdown
+from agents.evaluation.pieces import merge_by_agent, merge_pieces
 from agents.evaluation.plans import DEFAULT_SEED, EpisodePlan, plan_episodes
 from agents.evaluation.playback import Trace, replay_episodes
 from agents.evaluation.player import DecisionWatch, EpisodePlayer
@@ -27,7 +29,7 @@ from agents.evaluation.protocol import Protocol, Setting, describe_protocol, exp
 from agents.evaluation.records import Conditions, EpisodeRecord, EvaluationResult, Incident, Latency
 from agents.evaluation.result_files import SCHEMA_VERSION, read_results, write_results
 from agents.evaluation.statistics import METRICS, Estimate, Metric, estimate, log_metrics, summarize
-from agents.evaluation.tables import format_table
+from agents.evaluation.tables import format_table, markdown_summary
 
 __all__ = [
     "DEFAULT_SEED",
@@ -54,6 +56,9 @@ __all__ = [
     "explain_difference",
     "format_table",
     "log_metrics",
+    "markdown_summary",
+    "merge_by_agent",
+    "merge_pieces",
     "plan_episodes",
     "read_results",
     "replay_episodes",

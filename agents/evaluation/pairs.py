@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from agents.evaluation.protocol import Protocol, differing_fields, explain_difference
 from agents.evaluation.records import EvaluationResult
-from agents.evaluation.statistics import METRIC, Estimate, Metric, estimate, summarize, values
-from agents.evaluation.tables import heading, markdown, mean_text, number
+from agents.evaluation.statistics import METRIC, Estimate, estimate, summarize, values
+from agents.evaluation.tables import heading, markdown, mean_text, with_interval
 from powergrid_muzero.names import choose
 
 COMPARED = ("steps_percent", "completed_percent", "reward")  # with intervals and differences
@@ -90,8 +90,8 @@ def to_markdown(comparison: Comparison) -> str:
         found = [summary.get(name) for summary in summaries]
         if all(one is None for one in found):
             continue
-        columns.append([heading(metric, results), *(_with_interval(metric, one) for one in found)])
-        paired = [_with_interval(metric, one.get(name), sign="+") for one in comparison.differences]
+        columns.append([heading(metric, results), *(with_interval(metric, one) for one in found)])
+        paired = [with_interval(metric, one.get(name), sign="+") for one in comparison.differences]
         columns.append([f"difference to {first.agent}", "", *paired])
     for name in (*_MEANS, *_COUNTED):
         metric = METRIC[name]
@@ -147,13 +147,6 @@ def _with_own_names(results: Sequence[EvaluationResult]) -> list[EvaluationResul
         taken.add(name)
         named.append(replace(result, agent=name))
     return named
-
-
-def _with_interval(metric: Metric, found: Estimate | None, *, sign: str = "") -> str:
-    if found is None:
-        return "-"
-    mean, low, high = (number(value, metric.digits, sign=sign) for value in found)
-    return f"{mean} [{low}, {high}]"
 
 
 def _footnote(comparison: Comparison) -> str:

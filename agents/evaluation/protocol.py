@@ -134,7 +134,7 @@ def describe_protocol(
         scenarios=source_name,
         split=own_split if split is None else split,
         episodes=len(plan),
-        scenarios_sha256=_hash_scenarios(
+        scenarios_sha256=hash_scenarios(
             pickle.dumps(source), tuple(episode.scenario for episode in plan)
         ),
         seed=plan[0].seed,
@@ -215,7 +215,16 @@ def _describe_plain(
 
 
 @lru_cache(maxsize=16)
-def _hash_scenarios(pickled_source: bytes, names: tuple[str, ...]) -> str:
+def hash_scenarios(pickled_source: bytes, names: tuple[str, ...]) -> str:
+    """Return the SHA-256 of scenarios' names, series and clocks, in order.
+
+    Args:
+        pickled_source: that has them.
+        names: of the scenarios.
+
+    Raises:
+        ValueError: a scenario that the source does not have.
+    """
     source: ScenarioSource = pickle.loads(pickled_source)
     digest = hashlib.sha256()
     for name in names:

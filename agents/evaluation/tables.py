@@ -39,6 +39,54 @@ def format_table(results: Sequence[EvaluationResult]) -> str:
     return align([[heading, *cells] for heading, cells in columns])
 
 
+def markdown_summary(results: Sequence[EvaluationResult]) -> str:
+    """Return the results as a markdown table, one agent a line, with a line on how it was made.
+
+    Unlike the table of ``pairs``, it takes a single result, and results that have different
+    episodes: each line says how many, and the hash of the protocol that they were played by.
+    """
+    of_scenarios = all(result.protocol.grid for result in results)
+    columns = [
+        ["agent", *(result.agent for result in results)],
+        [
+            "scenarios" if of_scenarios else "episodes",
+            *(str(len(result.episodes)) for result in results),
+        ],
+    ]
+    summaries = [summarize(result) for result in results]
+    for name in ("steps_percent", "completed_percent", *_ATTACKS, "decisions", "simulator_calls"):
+        metric = METRIC[name]
+        found = [summary.get(name) for summary in summaries]
+        if all(one is None for one in found):
+            continue
+        show = with_interval if name in _WITH_INTERVAL else mean_text
+        columns.append([heading(metric, results), *(show(metric, one) for one in found)])
+    columns += [
+        ["ms/decision, mean", *(f"{result.latency.mean:.2f}" for result in results)],
+        ["protocol", *(f"`{result.protocol.short_hash}`" for result in results)],
+    ]
+    protocol = results[0].protocol
+    what = f"episodes of {protocol.environment}"
+    if of_scenarios:
+        what = f"scenarios of {protocol.environment} ({protocol.scenarios}, split {protocol.split})"
+    footnote = f"Means over {what}; in brackets 95 % bootstrap intervals over them."
+    return f"{markdown(columns)}\n\n{footnote}\n"
+
+
+def with_interval(metric: Metric, found: Estimate | None, *, sign: str = "") -> str:
+    """Return a mean with its interval, such as "50.0 [40.0, 60.0]"; "-" where there is none.
+
+    Args:
+        metric: of the mean.
+        found: the mean.
+        sign: "+" to show it for positive numbers too.
+    """
+    if found is None:
+        return "-"
+    mean, low, high = (number(value, metric.digits, sign=sign) for value in found)
+    return f"{mean} [{low}, {high}]"
+
+
 def heading(metric: Metric, results: Sequence[EvaluationResult]) -> str:
     """Return a metric's column heading, with the reward's name where all results agree on it.
 

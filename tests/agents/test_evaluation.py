@@ -238,17 +238,20 @@ def test_grid_agents_name_other_environments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenarios", "episodes", "message"),
+    ("scenarios", "first", "episodes", "message"),
     [
-        (None, None, "episodes is None"),
-        (None, 0, "episodes is 0"),
-        ([], None, "list of scenarios is empty"),
-        (["a", "b"], 3, "expected 1 to 2"),
+        (None, 0, None, "episodes is None"),
+        (None, 0, 0, "episodes is 0"),
+        ([], 0, None, "list of scenarios is empty"),
+        (["a", "b"], 0, 3, "expected 1 to 2, the scenarios there are"),
+        (["a", "b"], 1, 2, "expected 1 to 1, the scenarios from number 1 on"),
+        (["a", "b"], 2, None, "first is 2; expected 0 to 1"),
+        (["a", "b"], -1, None, "first is -1; expected 0 to 1"),
     ],
 )
-def test_wrong_plans_are_named(scenarios: Any, episodes: Any, message: str) -> None:
+def test_wrong_plans_are_named(scenarios: Any, first: int, episodes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        plan_episodes(scenarios, episodes=episodes)
+        plan_episodes(scenarios, first=first, episodes=episodes)
 
 
 def test_wrong_evaluators_are_named() -> None:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -108,6 +108,9 @@ class Agent(Copyable, ABC):
     Copied or pickled it goes on as it would have, generators included, but leaves the environment
     that it met behind: ``bind`` the copy to the one that it is to play.
     """
+
+    # options of the environment in which it is a baseline beside another agent, where that has them
+    as_baseline: ClassVar[Mapping[str, Any]] = {}
 
     def preflight(self, make_environment: EnvironmentFactory, settings: TrainerSettings) -> None:
         """Refuse what it could not be trained in or with, before anything is written.

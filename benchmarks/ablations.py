@@ -79,7 +79,7 @@ TRAINED: Mapping[str, tuple[str, ...]] = {  # name -> overrides
         *("experiment=best", "agent.search.num_simulations=64", "agent.search.max_considered=32"),
     ),
     "no_gate": (  # asked at every step while it learns, evaluated as the others are
-        *("experiment=best", "env.kwargs.idle_gate=null", "+env.evaluation_kwargs.idle_gate=0.95"),
+        *("experiment=best", "env.kwargs.idle_gate=null", "+evaluation.env.idle_gate=0.95"),
     ),
     "ppo": ("experiment=ppo", *_ON_VARIED),
     "alphazero": ("experiment=alphazero", *_ON_VARIED, "agent.learning.averaging=0.99"),
@@ -87,7 +87,7 @@ TRAINED: Mapping[str, tuple[str, ...]] = {  # name -> overrides
 _ONE_CORE = (
     *("logger=csv", "trainer.num_workers=0", "trainer.learner_threads=1", "trainer.device=cpu"),
     *("trainer.evaluation_interval=2_000_000", "trainer.checkpoint_interval=100_000_000"),
-    *("evaluation.interim.episodes=32", "++evaluation.interim.kwargs.scenarios=varied"),
+    *("evaluation.interim.episodes=32", "evaluation.interim.scenarios=varied"),
     *("evaluation.num_workers=0", "evaluation.final.baselines=false"),
 )
 
@@ -109,7 +109,7 @@ DECIDED: Mapping[str, tuple[str, ...]] = {
 _VARIED = (
     *(
         "split=val",
-        "+env.evaluation_kwargs.scenarios=varied_more",
+        "+evaluation.env.scenarios=varied_more",
         "env.kwargs.action_mask=connected",
     ),
     *("checkpoint=latest", "evaluation.plots=false"),

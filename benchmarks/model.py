@@ -43,6 +43,7 @@ from agents.configuration.composition import (
     build_agent,
     build_evaluation_factory,
     build_plan,
+    evaluation_environment,
     probe_spaces,
 )
 from agents.environments import EnvironmentFactory
@@ -173,15 +174,19 @@ def load(options: argparse.Namespace) -> _Loaded:
     choose("split", options.split, SPLITS)
     folder = RunFolder.open_existing(options.run)
     config = folder.load_config()
-    env = dict(config["env"])
-    changes = {key: value for key, value in env["evaluation_kwargs"].items() if key != "reward"}
+    env = config["env"]
+    changes = {
+        key: value
+        for key, value in config["evaluation"]["env"].items()
+        if key != "reward"  # it stays the training's: that is what is predicted
+    }
     if options.scenarios is not None:
         if "scenarios" not in env["kwargs"]:
             raise ValueError(
                 f"--scenarios {options.scenarios}: environment {env['id']} has none; leave it out"
             )
         changes["scenarios"] = options.scenarios
-    env["evaluation_kwargs"] = changes  # the reward stays the training's: that is what is predicted
+    env = evaluation_environment(env, changes)
     plan = build_plan(env, split=options.split, episodes=options.episodes, seed=DEFAULT_SEED)
     make_environment = build_evaluation_factory(
         env, split=options.split, max_steps=options.max_steps

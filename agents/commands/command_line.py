@@ -25,13 +25,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from agents.configuration.extensions import find_extensions
+from agents.configuration.former_keys import with_present_keys
 from agents.configuration.override_errors import NO_OPTION, explain
 from agents.runs.interrupt import end_as_by_interrupt
 from agents.runs.paths import given_path
 from powergrid_muzero import PACKAGES, ShadowedPackageError, check_own_packages
 from powergrid_muzero.names import choose
-
-FORMER_KEYS = {"agent.weights": "weights"}  # as older command lines have it -> today's
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -152,25 +151,6 @@ def positive_number(text: str) -> float:
     if not 0.0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r}; expected a finite number above 0")
     return number
-
-
-def with_present_keys(arguments: Sequence[str]) -> list[str]:
-    """Return a command line's arguments with today's names of keys.
-
-    Raises:
-        ValueError: a key is given by both of its names.
-    """
-    present = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        today = FORMER_KEYS.get(key)
-        if today is not None and equals:
-            for other in arguments:
-                if other.startswith(f"{today}="):
-                    raise ValueError(f"{argument} and {other} were given; name one of them.")
-            argument = f"{today}={value}"
-        present.append(argument)
-    return present
 
 
 def typed_overrides() -> list[str]:

@@ -32,6 +32,7 @@ from agents.configuration.composition import (
     build_plan,
     build_result_logger,
     check_environment,
+    evaluation_environment,
     preflight_logger,
     probe_spaces,
 )
@@ -79,12 +80,14 @@ def evaluate(composed: DictConfig) -> float:
     hydra = HydraConfig.get()
     option = hydra.runtime.choices["agent"]
     if run is not None:
-        env, agent, option = configuration_of(
+        trained = configuration_of(
             run, composed, typed_overrides(), option=option, ignored=_OWN_KEYS
         )
-        config = {**config, "env": env, "agent": agent}
-    check_environment(config["env"])
-    env, split = config["env"], evaluation["split"]
+        option = trained.option
+        evaluation = {**evaluation, "env": trained.evaluation_env}
+        config = {**config, "env": trained.env, "agent": trained.agent, "evaluation": evaluation}
+    check_environment(config["env"], evaluation["env"])
+    env, split = evaluation_environment(config["env"], evaluation["env"]), evaluation["split"]
     plan = build_plan(
         env, split=split, **{name: evaluation[name] for name in ("first", "episodes", "seed")}
     )

@@ -84,30 +84,30 @@ def baseline_entries(
     """Return the environment's baselines, ready to be evaluated.
 
     Args:
-        env: the config group.
+        env: of ``evaluation_environment``.
         split: of the scenarios.
         max_steps: cap of an episode, environment steps; None for none.
         observation_space: of one environment.
         action_space: of one environment.
         seed: of the agents.
     """
-    return [
-        Entry(
-            name=name,
-            agent=build_agent(
-                config,
-                observation_space=observation_space,
-                action_space=action_space,
-                seed=seed,
-                key=f"env.baselines.{name}",
-            ),
-            make_environment=build_evaluation_factory(
-                env, split=split, max_steps=max_steps, plain=name in env["plain_agents"]
-            ),
-            notes=agent_notes(config, seed=seed),
+    entries = []
+    for name, config in env["baselines"].items():
+        agent = build_agent(
+            config,
+            observation_space=observation_space,
+            action_space=action_space,
+            seed=seed,
+            key=f"env.baselines.{name}",
         )
-        for name, config in env["baselines"].items()
-    ]
+        make_environment = build_evaluation_factory(
+            env, split=split, max_steps=max_steps, changes=agent.as_baseline
+        )
+        notes = agent_notes(config, seed=seed)
+        entries.append(
+            Entry(name=name, agent=agent, make_environment=make_environment, notes=notes)
+        )
+    return entries
 
 
 def meet(entry: Entry) -> None:

@@ -37,6 +37,7 @@ from agents.configuration.composition import (
     build_settings,
     check_environment,
     check_environment_options,
+    evaluation_environment,
     preflight_logger,
     probe_spaces,
 )
@@ -183,7 +184,7 @@ def prepare(config: Mapping[str, Any], option: str | None = None) -> PreparedTra
         ValueError: what is wrong.
     """
     check_keywords(TrainConfiguration, config, "")
-    check_environment(config["env"])
+    check_environment(config["env"], config["evaluation"]["env"])
     check_component(config["agent"], "agent", supplied=FROM_PROGRAM)
     preflight_logger(config["logger"])
     settings = build_settings(config["trainer"])
@@ -191,7 +192,7 @@ def prepare(config: Mapping[str, Any], option: str | None = None) -> PreparedTra
     make_environment = build_environment_factory(env)
     evaluator, make_evaluation = _interim_evaluator(env, config["evaluation"])
     spaces = probe_spaces(make_environment)
-    probe_spaces(make_evaluation, "evaluation.interim.kwargs")
+    probe_spaces(make_evaluation, "evaluation.env")
     agent = build_agent(
         config["agent"],
         observation_space=spaces[0],
@@ -229,20 +230,18 @@ class FinalEvaluation:
             spaces: of one environment.
             option: of the config group agent, see ``agent_name``.
         """
-        self._env = config["env"]
         self._evaluation = config["evaluation"]
+        env = evaluation_environment(config["env"], self._evaluation["env"])
         final, split = self._evaluation["final"], self._evaluation["split"]
         self._plan = build_plan(
-            self._env,
+            env,
             split=split,
             episodes=final["episodes"],
             seed=self._evaluation["seed"],
             at_most="evaluation.final.episodes",
         )
-        make_environment = build_evaluation_factory(
-            self._env, split=split, max_steps=final["max_steps"]
-        )
-        probe_spaces(make_environment, "env.evaluation_kwargs")
+        make_environment = build_evaluation_factory(env, split=split, max_steps=final["max_steps"])
+        probe_spaces(make_environment, "evaluation.env")
         self._entry = Entry(
             name=agent_name(config["agent"], option),
             agent=agent,
@@ -256,7 +255,7 @@ class FinalEvaluation:
             self._baselines = [
                 entry
                 for entry in baseline_entries(
-                    self._env,
+                    env,
                     split=split,
                     max_steps=final["max_steps"],
                     observation_space=spaces[0],
@@ -308,9 +307,10 @@ def _interim_evaluator(
     env: Mapping[str, Any], evaluation: Mapping[str, Any]
 ) -> tuple[EpisodeEvaluator, EnvironmentFactory]:
     interim = evaluation["interim"]
-    own = interim.get("kwargs", {})  # absent in older runs
-    check_environment_options(env, own, "evaluation.interim.kwargs")
-    env = {**env, "evaluation_kwargs": {**env["evaluation_kwargs"], **own}}
+    scenarios = interim.get("scenarios")  # absent in older runs
+    own = {} if scenarios is None else {"scenarios": scenarios}
+    check_environment_options(env, own, "evaluation.interim")
+    env = evaluation_environment(env, {**evaluation["env"], **own})
     plan = build_plan(
         env,
         split=evaluation["split"],

@@ -64,8 +64,12 @@ def build_environment_factory(
     )
 
 
-def check_environment(env: Mapping[str, Any]) -> None:
+def check_environment(env: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> None:
     """Refuse what ``env`` (the config group) must not hold, without making an environment.
+
+    Args:
+        env: the config group.
+        changes: ``evaluation.env``; None where nothing is evaluated.
 
     Raises:
         ValueError: no such environment or class, wrong names or types.
@@ -78,15 +82,12 @@ def check_environment(env: Mapping[str, Any]) -> None:
                 f"env.simulator={env['simulator']} plays PowerGrid-v0, not {env['id']}: set "
                 f"env.simulator={SINGLE}, which plays single environments, or leave it out."
             )
-    for section in ("kwargs", "evaluation_kwargs", "plain_kwargs"):
-        check_environment_options(env, env[section], f"env.{section}")
+    check_environment_options(env, env["kwargs"], "env.kwargs")
+    check_environment_options(env, changes or {}, "evaluation.env")
     for number, wrapper in enumerate(env["wrappers"]):
         _check_part(wrapper, f"env.wrappers[{number}]", supplied=("env",))
-    baselines = env.get("baselines", {})
-    for name, baseline in baselines.items():
+    for name, baseline in env.get("baselines", {}).items():
         _check_part(baseline, f"env.baselines.{name}", supplied=FROM_PROGRAM)
-    for name in env["plain_agents"] if baselines else ():
-        choose("agent in env.plain_agents", name, baselines)
 
 
 def check_environment_options(env: Mapping[str, Any], options: Mapping[str, Any], key: str) -> None:
@@ -110,35 +111,49 @@ def check_environment_options(env: Mapping[str, Any], options: Mapping[str, Any]
     )
 
 
+def evaluation_environment(env: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``env`` (the config group) as agents are evaluated in it.
+
+    Args:
+        env: as they are trained.
+        changes: ``evaluation.env``, or others of ``env["kwargs"]``.
+    """
+    kwargs = {**env["kwargs"], **changes}
+    trained = env["kwargs"].get("reward")
+    if kwargs.get("reward") != trained and env.get("simulator", SINGLE) != SINGLE:
+        kwargs.setdefault("planning_reward", trained)  # who plans goes on as it was trained
+    return {**env, "kwargs": kwargs}
+
+
 def build_evaluation_factory(
-    env: Mapping[str, Any], *, split: str, max_steps: int | None = None, plain: bool = False
+    env: Mapping[str, Any],
+    *,
+    split: str,
+    max_steps: int | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> EnvironmentFactory:
     """Return the recipe of the environment that agents are evaluated in.
 
     Args:
-        env: the config group.
+        env: of ``evaluation_environment``.
         split: of the scenarios, where the environment has them.
         max_steps: cap of an episode, environment steps; None for none.
-        plain: without the environment's own wrappers, such as the idle gate.
+        changes: options that one agent has otherwise, where the environment has them.
 
     Raises:
         ValueError: a cap, and an environment that takes none.
     """
-    changes = dict(env["evaluation_kwargs"])
-    if "split" in env["kwargs"] and split in envs.SPLITS:  # other lists are played by name alone
+    kwargs = env["kwargs"]
+    changes = {name: value for name, value in (changes or {}).items() if name in kwargs}
+    if "split" in kwargs and split in envs.SPLITS:  # other lists are played by name alone
         changes["split"] = split
-    if "max_steps" in env["kwargs"]:
+    if "max_steps" in kwargs:
         changes["max_steps"] = max_steps
     elif max_steps is not None:
         raise ValueError(
             f"max_steps is {max_steps}, but environment {env['id']} takes no max_steps. Set "
             "+env.kwargs.max_episode_steps instead, or leave it null."
         )
-    if plain:
-        changes.update(env["plain_kwargs"])
-    trained = env["kwargs"].get("reward")
-    if changes.get("reward", trained) != trained and env.get("simulator", SINGLE) != SINGLE:
-        changes["planning_reward"] = trained  # an agent that plans goes on as it was trained
     return build_environment_factory(env, changes=changes)
 
 
@@ -153,10 +168,8 @@ def build_plan(
 ) -> tuple[EpisodePlan, ...]:
     """Return the episodes to evaluate on: the split's fixed scenarios, or seeds without scenarios.
 
-    Scenarios are those of the evaluation, where it has others than the training.
-
     Args:
-        env: the config group.
+        env: of ``evaluation_environment``.
         split: "train", "val" or "test".
         episodes: how many; None for all scenarios from ``first`` on.
         seed: of the reset of the list's episode 0; the next ones follow by 1.
@@ -167,7 +180,7 @@ def build_plan(
     Raises:
         ValueError: no such source, folder or split, an empty one, or too many episodes.
     """
-    kwargs = {**env["kwargs"], **env["evaluation_kwargs"]}
+    kwargs = env["kwargs"]
     if "scenarios" not in kwargs:
         if episodes is None:
             raise ValueError(

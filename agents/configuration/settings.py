@@ -27,9 +27,6 @@ class EnvironmentSection:
     id: str
     kwargs: Options  # of gymnasium.make
     wrappers: Sequence[Options]
-    evaluation_kwargs: Options
-    plain_kwargs: Options
-    plain_agents: Sequence[str]
     baselines: Mapping[str, Options] = field(default_factory=dict)
     simulator: Literal["lightsim2grid", "grid2op"] = SINGLE
     num_workers: NonNegativeInt = 0
@@ -41,7 +38,7 @@ class InterimEvaluation:
 
     episodes: PositiveInt | None
     max_steps: PositiveInt | None
-    kwargs: Options = field(default_factory=dict)  # absent in older runs
+    scenarios: str | Options | None = None  # absent in older runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +59,7 @@ class TrainingEvaluation:
     seed: Seed
     num_envs: PositiveInt
     num_workers: NonNegativeInt
+    env: Options
     interim: Annotated[Options, KeywordsOf(InterimEvaluation, complete=True)]
     final: Annotated[Options, KeywordsOf(LastEvaluation, complete=True)]
 
@@ -91,6 +89,7 @@ class Evaluation:
     seed: Seed
     num_envs: PositiveInt
     num_workers: NonNegativeInt
+    env: Options
     first: Annotated[int, Ge(0), Lt(2**31)]
     episodes: PositiveInt | None
     max_steps: PositiveInt | None

@@ -9,10 +9,10 @@ from typing import Any
 import gymnasium as gym
 
 from agents.agent import Agent
-from agents.commands.command_line import with_present_keys
 from agents.commands.side_by_side import agent_name
 from agents.configuration.composition import build_agent, check_environment
 from agents.configuration.extensions import find_extensions
+from agents.configuration.former_keys import with_present_keys
 from agents.configuration.override_errors import compose_outside
 from agents.configuration.settings import EvaluateConfiguration
 from agents.configuration.signatures import check_keywords
@@ -150,7 +150,7 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
     check_keywords(EvaluateConfiguration, config, "")
     env, agent, seed = config["env"], config["agent"], config["seed"]
     if weights is not None and weights.run is not None:
-        env, agent, option = configuration_of(
+        env, agent, _, option = configuration_of(
             weights.run, composed, overrides, option=option, ignored=("seed",)
         )
     check_environment(env)

@@ -14,9 +14,9 @@ import envs
 
 # config group -> what it fills in
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "env": ("env",),
+    "env": ("env", "evaluation.env"),
     "scenarios": (
-        *("env.kwargs.scenarios", "env.kwargs.scenario_folder", "env.evaluation_kwargs.scenarios"),
+        *("env.kwargs.scenarios", "env.kwargs.scenario_folder", "evaluation.env.scenarios"),
     ),
     "observation": ("env.kwargs.observation", "env.simulator", "env.wrappers"),
     "reward": ("env.kwargs.reward",),
@@ -116,6 +116,28 @@ def with_present_names(saved: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
+def with_evaluation_environment(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration in which ``evaluation`` has what it changes of ``env.kwargs``.
+
+    Options of other names than scenarios, which interim evaluations alone had, are left where they
+    were: they do not matter where the run is evaluated, and where it is resumed they are refused.
+    """
+    env, evaluation = dict(saved["env"]), dict(saved["evaluation"])
+    if "evaluation_kwargs" in env:
+        evaluation["env"] = env.pop("evaluation_kwargs")
+    for gone in ("plain_kwargs", "plain_agents"):  # baselines say themselves what they need
+        env.pop(gone, None)
+    interim = dict(evaluation.get("interim") or {})
+    own = dict(interim.pop("kwargs", None) or {})
+    if "scenarios" in own:
+        interim["scenarios"] = own.pop("scenarios")
+    if own:
+        interim["kwargs"] = own
+    if interim:
+        evaluation["interim"] = interim
+    return {**saved, "env": env, "evaluation": evaluation}
+
+
 def _with_present_option(name: str, value: object) -> tuple[str, object]:
     present = _RENAMED_OPTIONS.get(name, name)
     if isinstance(value, str):
@@ -207,9 +229,10 @@ def change_saved(
     config = OmegaConf.create(dict(saved))
     for override in overrides:
         key = _key_of(override)
-        if _under(key, ignored):
-            continue
-        for target in _keys_set_by(override):
+        targets = _keys_set_by(override)
+        if _under(key, ignored) and not _under(key, changeable):
+            targets = tuple(one for one in changeable if _under(one, [key]))  # in evaluation={...}
+        for target in targets:
             if not _under(target, changeable):
                 raise ValueError(
                     f"{override}: a saved run is continued as it was; only {', '.join(changeable)} "

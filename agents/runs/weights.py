@@ -132,6 +132,7 @@ class TrainedConfiguration(NamedTuple):
 
     env: dict[str, Any]  # the config group
     agent: dict[str, Any]  # the config group
+    evaluation_env: dict[str, Any]  # what evaluation changes of the environment
     option: str | None  # of the config group agent; None where an older run does not tell
 
 
@@ -160,9 +161,11 @@ def configuration_of(
     if not chosen or composed.agent.get("_target_") == saved["agent"]["_target_"]:
         overrides = [one for one in overrides if one not in chosen]
         option = run.agent_option
-    changeable = ("env", "agent", "trainer")
+    changeable = ("env", "agent", "trainer", "evaluation.env")
     changed = change_saved(saved, composed, overrides, changeable=changeable, ignored=ignored)
-    return TrainedConfiguration(changed["env"], changed["agent"], option)
+    return TrainedConfiguration(
+        changed["env"], changed["agent"], changed["evaluation"].get("env", {}), option
+    )
 
 
 def with_shapes_of(

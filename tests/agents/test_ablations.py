@@ -44,12 +44,12 @@ def test_every_variant_can_be_built(name: str, spaces: dict[str, Any]) -> None:
     build_settings(config["trainer"])
     agent = build_agent(config["agent"], **spaces, seed=0)
     assert agent.learns
-    assert config["evaluation"]["interim"]["kwargs"] == {"scenarios": "varied"}
+    assert config["evaluation"]["interim"]["scenarios"] == "varied"
 
 
 PARTS = {  # variant -> all that differs from the recipe in it
     "not_taught": {"agent.network", "agent.teacher", "agent.plan.taught_decisions"},
-    "plain_months": {"env.kwargs.scenarios", "env.evaluation_kwargs.scenarios"},
+    "plain_months": {"env.kwargs.scenarios", "evaluation.env.scenarios"},
     "survival_reward": {
         *("env.kwargs.reward", "agent.network.value_codec", "agent.network.reward_codec"),
         "agent.search.normalization",
@@ -69,7 +69,7 @@ PARTS = {  # variant -> all that differs from the recipe in it
     "per_decision": {"agent.discount", "agent.replay.discount_per_step"},
     "4_simulations": {"agent.search.num_simulations", "agent.search.max_considered"},
     "64_simulations": {"agent.search.num_simulations", "agent.search.max_considered"},
-    "no_gate": {"env.kwargs.idle_gate", "env.evaluation_kwargs.idle_gate"},
+    "no_gate": {"env.kwargs.idle_gate", "evaluation.env.idle_gate"},
 }
 OTHER_RECIPES = {"ppo", "alphazero"}  # not the recipe with a part changed
 

@@ -147,7 +147,6 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
         (("run=nowhere",), "nowhere is not the folder of a run"),
         (("agent=random", "checkpoint=latest"), "checkpoint=latest is one of the folder of a run"),
         (("agent=random", "+trainer.num_envs=3"), "unknown configuration key 'trainer.num_envs'"),
-        (("agent=random", "env.plain_agents=[gredy]"), "did you mean 'greedy'?"),
         (("agent=random", "evaluation.episode=1"), "did you mean 'evaluation.episodes'?"),
         (
             ("agent=greedy2", "evaluation.gif=true", "evaluation.episodes=1"),
@@ -236,18 +235,17 @@ def test_a_run_writes_everything(trained: Path) -> None:
     assert files(trained.parent)[0] == "run"  # nothing beside the run's own folder
 
 
-def test_evaluations_during_training_may_play_another_environment(
-    command: Any, working_folder: Path
-) -> None:
-    only_there = "+evaluation.interim.kwargs.max_episode_steps=5"
+def test_evaluations_may_play_another_environment(command: Any, working_folder: Path) -> None:
+    only_there = "+evaluation.env.max_episode_steps=5"
     outcome = command(entry.train, *TINY, only_there, "folder=run")
     assert outcome.code == 0, outcome.error
     text = (working_folder / "run" / "metrics.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))
     interim = [float(row["val/episode_steps"]) for row in rows if row["val/episode_steps"]]
-    final = [row["final/muzero/episode_steps"] for row in rows]
-    assert interim and max(interim) == 5.0
-    assert max(float(steps) for steps in final if steps) > 5.0
+    final = [float(row[key]) for row in rows if row[key := "final/muzero/episode_steps"]]
+    played = [float(row[key]) for row in rows if row[key := "self_play/episode_steps"]]
+    assert interim and final and max(interim + final) == 5.0
+    assert max(played) > 5.0
 
 
 def test_a_full_folder_is_refused(command: Any, trained: Path) -> None:

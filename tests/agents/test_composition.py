@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import yaml
 from hydra import compose, initialize_config_module
 
 from agents.agent import Agent
+from agents.commands.side_by_side import baseline_entries
+from agents.commands.train import prepare
 from agents.configuration.composition import (
     build_agent,
     build_environment_factory,
@@ -21,8 +23,10 @@ from agents.configuration.composition import (
     build_logger,
     build_plan,
     build_settings,
+    evaluation_environment,
     instantiate,
     preflight_logger,
+    probe_spaces,
 )
 from agents.configuration.extensions import PACKAGES
 from agents.evaluation.protocol import describe_protocol
@@ -36,7 +40,6 @@ FILES = sorted(
 )
 EXPERIMENTS = [path.name for path in FILES if path.parent.name == "experiment"]
 MONTHS = ("recombined", "recombined_more", "varied", "varied_more")
-CARTPOLE_ONLY = {"env": "cartpole"}
 
 
 def test_files_without_a_header_go_where_those_of_the_group_do() -> None:
@@ -121,9 +124,10 @@ def test_every_experiment_is_built(experiment: str) -> None:
     split = config["evaluation"]["split"]
     for kind in ("interim", "final"):
         settings = config["evaluation"][kind]
-        plan = build_plan(config["env"], split=split, episodes=settings["episodes"], seed=1)
+        env = evaluation_environment(config["env"], config["evaluation"]["env"])
+        plan = build_plan(env, split=split, episodes=settings["episodes"], seed=1)
         assert len(plan) >= 1
-        build_evaluation_factory(config["env"], split=split, max_steps=settings["max_steps"])
+        build_evaluation_factory(env, split=split, max_steps=settings["max_steps"])
     preflight_logger(config["logger"])
 
 
@@ -262,8 +266,9 @@ def test_fewer_episodes_than_asked_for_are_told_of(caplog: pytest.LogCaptureFixt
     assert f"has {len(names)}:" in said
 
 
-def evaluated(env: dict[str, Any]) -> tuple[list[str], str]:
+def evaluated(config: dict[str, Any]) -> tuple[list[str], str]:
     """Return the first scenarios that an evaluation on val plays, and its protocol's hash."""
+    env = evaluation_environment(config["env"], config["evaluation"]["env"])
     plan = build_plan(env, split="val", episodes=2, seed=7)
     factory = build_evaluation_factory(env, split="val")
     return [one.scenario for one in plan], describe_protocol(factory, plan).sha256
@@ -272,15 +277,49 @@ def evaluated(env: dict[str, Any]) -> tuple[list[str], str]:
 def test_episodes_are_those_of_the_source_that_evaluation_plays() -> None:
     plain_names = list(make_source("recombined").names("val")[:2])
     varied_names = list(make_source("varied").names("val")[:2])
-    env = make("train", "scenarios=varied")["env"]
-    assert env["kwargs"]["scenarios"] == "varied"
-    assert evaluated(env) == evaluated(make("train")["env"])
-    assert evaluated(env)[0] == plain_names
-    asked = make("train", "scenarios=varied", "env.evaluation_kwargs.scenarios=varied")["env"]
+    trained = make("train", "scenarios=varied")
+    assert trained["env"]["kwargs"]["scenarios"] == "varied"
+    assert evaluated(trained) == evaluated(make("train"))
+    assert evaluated(trained)[0] == plain_names
+    asked = make("train", "scenarios=varied", "evaluation.env.scenarios=varied")
     assert evaluated(asked)[0] == varied_names
-    assert evaluated(asked)[1] != evaluated(env)[1]
-    added = make("evaluate", "+env.evaluation_kwargs.scenarios=varied")["env"]
+    assert evaluated(asked)[1] != evaluated(trained)[1]
+    added = make("evaluate", "+evaluation.env.scenarios=varied")
     assert evaluated(added)[0] == varied_names
+
+
+def test_interim_evaluations_may_play_harder_months() -> None:
+    prepared = prepare(make("train", "experiment=debug", "evaluation.interim.scenarios=varied"))
+    plans = prepared.evaluator._plan, prepared.final._plan
+    names = [make_source(name).names("val")[0] for name in ("varied", "recombined")]
+    assert [plan[0].scenario for plan in plans] == names
+
+
+def baselines(*overrides: str) -> dict[str, Mapping[str, Any]]:
+    """Return each baseline's options of the environment, by its name."""
+    config = make("evaluate", *overrides)
+    env = evaluation_environment(config["env"], config["evaluation"]["env"])
+    observation_space, action_space = probe_spaces(build_environment_factory(env))
+    entries = baseline_entries(
+        env,
+        split="val",
+        max_steps=None,
+        observation_space=observation_space,
+        action_space=action_space,
+        seed=0,
+    )
+    return {one.name: one.make_environment.kwargs for one in entries}
+
+
+def test_do_nothing_is_a_baseline_on_the_bare_grid() -> None:
+    of_grid = baselines("wrappers=gated_reconnect")
+    kept = {name: options["reconnect_lines"] for name, options in of_grid.items()}
+    assert kept == {"do_nothing": False, "reconnect": True, "greedy": True}
+    added = "+agent@env.baselines.do_nothing=do_nothing"
+    assert baselines("env=cartpole", added) == {
+        "random": {},
+        "do_nothing": {},
+    }  # has no such option
 
 
 @pytest.mark.parametrize("trained", ["recombined", "varied"])
@@ -289,7 +328,7 @@ def test_episodes_are_those_of_the_source_that_evaluation_plays() -> None:
     [
         (["scenarios=bundled"], make_source("bundled").names("val")[0]),
         (["scenarios=varied"], make_source("recombined").names("val")[0]),
-        (["+env.evaluation_kwargs.scenarios=varied"], make_source("varied").names("val")[0]),
+        (["+evaluation.env.scenarios=varied"], make_source("varied").names("val")[0]),
     ],
 )
 def test_a_run_is_evaluated_on_other_scenarios(
@@ -299,8 +338,8 @@ def test_a_run_is_evaluated_on_other_scenarios(
         make("train", f"scenarios={trained}"),
         compose("evaluate", overrides=overrides),
         overrides,
-        changeable=("env",),
-        ignored=(),
+        changeable=("env", "evaluation.env"),
+        ignored=("evaluation",),
     )
-    assert evaluated(changed["env"])[0][0] == first
+    assert evaluated(changed)[0][0] == first
     assert changed["env"]["kwargs"]["scenario_folder"] is None

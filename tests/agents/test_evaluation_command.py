@@ -10,7 +10,11 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from agents.commands import entry
-from agents.configuration.composition import build_evaluation_factory, build_plan
+from agents.configuration.composition import (
+    build_evaluation_factory,
+    build_plan,
+    evaluation_environment,
+)
 from agents.evaluation import read_results
 from agents.runs.saved_configs import plain
 from envs.fast.vector import PowerGridVectorEnv
@@ -74,7 +78,8 @@ def test_the_reward_that_scores_is_named_whatever_was_trained_with(command: Any)
 
 def test_an_agent_plans_by_the_reward_it_was_trained_with() -> None:
     with initialize_config_module("conf", version_base="1.3"):
-        env = plain(compose("evaluate", overrides=["reward=survival"]))["env"]
+        config = plain(compose("evaluate", overrides=["reward=survival"]))
+    env = evaluation_environment(config["env"], config["evaluation"]["env"])
     factory = build_evaluation_factory(env, split="val")
     assert factory.kwargs["reward"] == "l2rpn"
     made = factory(1)

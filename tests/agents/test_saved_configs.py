@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 
+from agents.configuration.former_keys import _key_of, with_present_keys
 from agents.runs.saved_configs import (
     adopt,
     change_saved,
     plain,
     with_absolute_paths,
+    with_evaluation_environment,
     with_present_names,
 )
 from envs import make_source
@@ -36,14 +38,14 @@ def test_folders_of_grids_and_scenarios_are_found_from_elsewhere(
             "name": "mine",
             "env": {
                 "kwargs": {"grid": "mine", "scenario_folder": "mine/chronics"},
-                "evaluation_kwargs": {"grid": SANDBOX, "scenario_folder": None},
             },
+            "evaluation": {"env": {"grid": SANDBOX, "scenario_folder": None}},
             "list": [{"grid": "mine"}],
         }
     )
     monkeypatch.chdir("elsewhere")
     assert saved["name"] == "mine"
-    assert saved["env"]["evaluation_kwargs"] == {"grid": SANDBOX, "scenario_folder": None}
+    assert saved["evaluation"]["env"] == {"grid": SANDBOX, "scenario_folder": None}
     kwargs = saved["env"]["kwargs"]
     assert saved["list"] == [{"grid": kwargs["grid"]}]
     make_grid2op(kwargs["grid"]).close()
@@ -62,6 +64,32 @@ def test_a_home_is_found_in_the_path_of_a_grid(
         "grid": os.path.join(working_folder, "mine"),
         "scenario_folder": os.path.join(working_folder, "months"),
     }
+
+
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [
+        ("agent.weights=case14", "weights=case14"),
+        ("+env.evaluation_kwargs.scenarios=varied", "+evaluation.env.scenarios=varied"),
+        ("env.evaluation_kwargs.reward=n1", "evaluation.env.reward=n1"),
+        ("~env.evaluation_kwargs.reward", "~evaluation.env.reward"),
+        (
+            "++evaluation.interim.kwargs.scenarios=varied",
+            "evaluation.interim.scenarios=varied",
+        ),
+    ],
+)
+def test_keys_by_their_former_names_still_work(
+    former: str, present: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["seed=3", "experiment=debug"]
+    assert with_present_keys([*words, former]) == [*words, present]
+    assert capsys.readouterr().err == f"{_key_of(former)} is deprecated: write {present}\n"
+    assert with_present_keys([*words, present]) == [*words, present]
+    assert capsys.readouterr().err == ""
+    if "=" in former:
+        with pytest.raises(ValueError, match="were given; name one of them"):
+            with_present_keys([former, present])
 
 
 @pytest.mark.parametrize(
@@ -105,6 +133,24 @@ def test_older_runs_are_read_by_todays_names() -> None:
         "logger": {"_target_": "agents.runs.loggers.CsvLogger"},
         "weights": "some.pt",
     }
+
+
+def test_older_runs_are_evaluated_in_the_environment_that_they_were() -> None:
+    env = {"id": "x", "kwargs": {"start": "random"}}
+    former = {
+        "evaluation_kwargs": {"start": "beginning"},
+        "plain_kwargs": {"reconnect_lines": False},
+    }
+    interim = {"episodes": 4, "kwargs": {"scenarios": "varied"}}
+    found = with_evaluation_environment(
+        {"env": {**env, **former, "plain_agents": ["x"]}, "evaluation": {"interim": interim}}
+    )
+    evaluation = {"interim": {"episodes": 4, "scenarios": "varied"}, "env": {"start": "beginning"}}
+    assert found == {"env": env, "evaluation": evaluation}
+    assert with_evaluation_environment(found) == found
+    interim["kwargs"]["reward"] = "margin"  # only matters, and is refused, where it is resumed
+    found = with_evaluation_environment({"env": env, "evaluation": {"interim": interim}})
+    assert found["evaluation"]["interim"]["kwargs"] == {"reward": "margin"}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from agents.configuration.composition import (
     build_agent,
     build_evaluation_factory,
     build_plan,
+    evaluation_environment,
     probe_spaces,
 )
 from agents.environments import EnvironmentFactory
@@ -40,9 +41,11 @@ OVERRIDES = (
 
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
-    """Of an agent with a small network and search, on the grid."""
+    """Of an agent with a small network and search, on the grid that it is evaluated on."""
     with initialize_config_module("conf", version_base="1.3"):
-        return plain(compose("train", overrides=list(OVERRIDES)))
+        composed = plain(compose("train", overrides=list(OVERRIDES)))
+    env = evaluation_environment(composed["env"], composed["evaluation"]["env"])
+    return {**composed, "env": env}
 
 
 @pytest.fixture(scope="module")

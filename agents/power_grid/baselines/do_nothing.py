@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from envs import DO_NOTHING
 
 
 class DoNothingAgent(BaselineAgent):
-    """Chooses action 0 always."""
+    """Chooses action 0 always; as a baseline on the bare grid, where nobody closes lines either."""
+
+    as_baseline: ClassVar[Mapping[str, Any]] = {"reconnect_lines": False}
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` zeros."""

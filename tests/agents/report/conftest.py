@@ -9,6 +9,7 @@ from agents.configuration.composition import (
     build_agent,
     build_evaluation_factory,
     build_plan,
+    evaluation_environment,
     probe_spaces,
 )
 from agents.pictures.report import Recording, grid_of, record_episodes, render_page
@@ -32,10 +33,11 @@ def setup() -> Setup:
     """An agent with a small network and search, that has learned nothing yet."""
     with initialize_config_module("conf", version_base="1.3"):
         config = plain(compose("train", overrides=list(_OVERRIDES)))
-    factory = build_evaluation_factory(config["env"], split="test", max_steps=540)
+    env = evaluation_environment(config["env"], config["evaluation"]["env"])
+    factory = build_evaluation_factory(env, split="test", max_steps=540)
     observation, action = probe_spaces(factory)
     agent = build_agent(config["agent"], observation_space=observation, action_space=action, seed=3)
-    plans = build_plan(config["env"], split="test", episodes=3, seed=20190106)
+    plans = build_plan(env, split="test", episodes=3, seed=20190106)
     return Setup(agent, factory, plans)
 
 

@@ -1,0 +1,52 @@
+"""Keys of the command line by former names: they work for one release, with a line that says so."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+
+# a key, with all below it -> today's
+_FORMER: Mapping[str, str] = {
+    "agent.weights": "weights",
+    "env.evaluation_kwargs": "evaluation.env",
+    "evaluation.interim.kwargs.scenarios": "evaluation.interim.scenarios",
+}
+
+
+def with_present_keys(arguments: Sequence[str]) -> list[str]:
+    """Return a command line's arguments with today's names of keys; tell of former ones on stderr.
+
+    Raises:
+        ValueError: a key is given by both of its names.
+    """
+    given = {_key_of(one): one for one in arguments if "=" in one}
+    present = []
+    for argument in arguments:
+        former = _key_of(argument)
+        today = _present_key(former)
+        if today != former:
+            if today in given:
+                raise ValueError(f"{argument} and {given[today]} were given; name one of them.")
+            argument = _renamed(argument, former, today)
+            print(f"{former} is deprecated: write {argument}", file=sys.stderr)
+        present.append(argument)
+    return present
+
+
+def _present_key(key: str) -> str:
+    for former, today in _FORMER.items():
+        if key == former or key.startswith(f"{former}."):
+            return today + key.removeprefix(former)
+    return key
+
+
+def _renamed(argument: str, former: str, today: str) -> str:
+    sign, value = re.fullmatch(r"([+~]*)[^=]*(.*)", argument, re.S).groups()
+    if former in _FORMER and "+" in sign:  # it is always there, so nothing is to be added
+        sign = ""
+    return f"{sign}{today}{value}"
+
+
+def _key_of(argument: str) -> str:
+    return re.sub(r"^[+~]+", "", argument.partition("=")[0])

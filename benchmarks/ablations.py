@@ -69,9 +69,7 @@ TRAINED: Mapping[str, tuple[str, ...]] = {  # name -> overrides
         *("experiment=best", "agent.plan.reanalyse_every=100", "agent.plan.taught_decisions=3_000"),
     ),
     "taught_at_first": ("experiment=best", "agent.plan.taught_decisions=16_000"),
-    "per_decision": (
-        *("experiment=best", "agent.discount=0.95", "agent.replay.discount_per_step=false"),
-    ),
+    "per_decision": (*("experiment=best", "agent.discount=0.95", "agent.discount_unit=decision"),),
     "4_simulations": (
         *("experiment=best", "agent.search.num_simulations=4", "agent.search.max_considered=4"),
     ),

@@ -10,8 +10,8 @@ Plays a run over its evaluation's scenarios, paid by the reward it was trained w
    episode would have gone on, so there the network's value of the last observation stands for the
    rest, as in training; a second table keeps only returns with little of that.
 2. Whether the predicted end of the episode is calibrated, where the network predicts discounts.
-   With ``discount_per_step`` a discount mixes the end with the decision's duration, and is compared
-   itself.
+   With ``agent.discount_unit=step`` a discount mixes the end with the decision's duration, and is
+   compared itself.
 3. How the prior, the loadings foreseen (by a network that does), the model's Q one step ahead and
    the search rank the legal actions beside the simulator's look-ahead on the five-minute forecast.
    A decision's value is about all that follows, so no agent should agree with it fully; but an
@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> None:
     loaded = load(options)
     agent = loaded.config["agent"]
     depth = _depth(options, int(agent["unroll_steps"]))
-    per_step = bool(agent["replay"].get("discount_per_step", False))
+    per_step = agent.get("discount_unit") == "step"
     gate = loaded.make_environment.kwargs.get("idle_gate") or SAFE_WITHOUT_GATE
     with torch_threads(1):
         decisions = play_decisions(

@@ -11,6 +11,11 @@ _FORMER: Mapping[str, str] = {
     "agent.weights": "weights",
     "env.evaluation_kwargs": "evaluation.env",
     "evaluation.interim.kwargs.scenarios": "evaluation.interim.scenarios",
+    "agent.replay.discount_per_step": "agent.discount_unit",
+}
+# today's key -> values by former names, of which several may be given for a --multirun
+_FORMER_VALUES: Mapping[str, Mapping[str, str]] = {
+    "agent.discount_unit": {"true": "step", "false": "decision"},
 }
 
 
@@ -42,10 +47,13 @@ def _present_key(key: str) -> str:
 
 
 def _renamed(argument: str, former: str, today: str) -> str:
-    sign, value = re.fullmatch(r"([+~]*)[^=]*(.*)", argument, re.S).groups()
+    name, equals, value = argument.partition("=")
+    sign = name.removesuffix(former)
     if former in _FORMER and "+" in sign:  # it is always there, so nothing is to be added
         sign = ""
-    return f"{sign}{today}{value}"
+    present = _FORMER_VALUES.get(today, {})
+    value = ",".join(present.get(one.lower(), one) for one in value.split(","))
+    return f"{sign}{today}{equals}{value}"
 
 
 def _key_of(argument: str) -> str:

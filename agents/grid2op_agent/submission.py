@@ -19,7 +19,7 @@ from grid2op.Environment import BaseEnv
 from agents.grid2op_agent.agent import Grid2OpAgent
 from agents.grid2op_agent.recipe import AgentRecipe
 from agents.runs.checkpoints import read_checkpoint, write_checkpoint
-from agents.runs.saved_configs import with_present_names
+from agents.runs.older_configs import of_today
 from envs import make_grid2op
 
 RECIPE = "agent.yaml"
@@ -111,7 +111,10 @@ def read_submission(folder: str | os.PathLike[str]) -> AgentRecipe:
     missing = [key for key in _KEYS if not isinstance(document, dict) or key not in document]
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {', '.join(missing)}")
-    document = with_present_names(document)
+    try:
+        document = of_today(document)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     weights = folder / WEIGHTS
     return AgentRecipe(
         name=document["name"],

@@ -38,7 +38,7 @@ def end_probability(discounts: np.ndarray, discount: float) -> np.ndarray:
 
     The learner's target of a predicted discount d is gamma where the episode goes on and 0 where
     it terminates, so d = gamma (1 - p) and p = 1 - d / gamma; 0 where d is above gamma. This holds
-    where each decision discounts alike: with ``discount_per_step`` the target varies with the
+    where each decision discounts alike: with a discount per step the target varies with the
     decision's duration, and the discounts themselves are to be compared.
 
     Args:

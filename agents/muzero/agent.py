@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -31,7 +31,9 @@ from agents.muzero.trainer import LearningPlan, MuZeroTrainer
 from agents.parts import KeywordsOf, naming
 from agents.runs.checkpoints import checked_weights
 from agents.runs.devices import choose_device
+from powergrid_muzero.names import choose
 
+DISCOUNT_UNITS = ("decision", "step")
 _OF_LEARNER = ("network", "optimizer_factory", "unroll_steps", "device")  # not among its options
 
 
@@ -47,7 +49,9 @@ class MuZeroAgent(Agent):
         optimizer: makes the optimiser from the network's parameters.
         learning: loss weights and the like, keywords of ``Learner``.
         plan: how much is learned from how much play.
-        discount: gamma, per decision.
+        discount: gamma.
+        discount_unit: what gamma is of, "decision" or "step": with "step" a decision that lasts d
+            environment steps discounts by gamma^d, and its reward is spread over them.
         td_steps: n of the n-step value target, in decisions.
         unroll_steps: K, steps that the model is unrolled in training; 0 trains no dynamics, where
             the simulator is the model.
@@ -73,6 +77,7 @@ class MuZeroAgent(Agent):
         learning: Annotated[Mapping[str, Any], KeywordsOf(Learner, supplied=_OF_LEARNER)],
         plan: LearningPlan,
         discount: float = 0.9,
+        discount_unit: Literal["decision", "step"] = "decision",
         td_steps: int = 7,
         unroll_steps: int = 5,
         model: PlanningModelMaker = LearnedPlanning,
@@ -96,6 +101,7 @@ class MuZeroAgent(Agent):
             observation_shape=observation_space.shape,
             num_actions=self._num_actions,
             discount=discount,
+            discount_per_step=choose("discount_unit", discount_unit, DISCOUNT_UNITS) == "step",
             td_steps=td_steps,
             unroll_steps=unroll_steps,
         )

@@ -85,10 +85,11 @@ class Replay(Copyable):
         num_actions: A.
         unroll_steps: K; 0 for values and policies alone.
         td_steps: n of the n-step value target.
-        discount: gamma, per decision.
-        discount_per_step: gamma per environment step: a decision of duration d discounts by
-            gamma^d, and its reward is spread over its steps (``targets.spread_rewards``). A value
-            is then the same whether or not the agent is asked at every step.
+        discount: gamma.
+        discount_per_step: gamma is of an environment step, not of a decision: a decision of
+            duration d discounts by gamma^d, and its reward is spread over its steps
+            (``targets.spread_rewards``). A value is then the same whether or not the agent is
+            asked at every step.
         priority_alpha: exponent of the priorities (Schaul et al. 2016); 0 samples uniformly.
         priority_beta: exponent of the importance weights.
         store_action_masks: keep each decision's legal actions, for a masked policy loss.

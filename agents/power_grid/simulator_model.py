@@ -9,7 +9,7 @@ forecast, as ``simulate`` plays it, and later ones hold that forecast
 (``envs.fast.forecast_planner``).
 
 An edge of the tree is one grid step. Under an idle gate decisions are further apart, so train
-values with ``discount_per_step``: a value then means the same in any state, whether the agent is
+values with ``discount_unit="step"``: a value then means the same in any state, whether the agent is
 asked there or not. And a network is only ever trained on states in which it was asked, so of the
 calm ones, to which all good actions lead, it knows nothing. There the held forecast itself says
 what follows (``calm_values="held_forecast"``): the environment does nothing and earns the same
@@ -131,7 +131,7 @@ class SimulatorPlanning:
         guidance: where values and priors come from: "network", or "none": 0 and uniform.
         calm_values: what states below the idle gate are worth: "held_forecast": their reward for
             ever, and nothing is done there; "network": as others. The first goes with values
-            trained with ``discount_per_step``.
+            trained with ``discount_unit="step"``.
 
     Raises:
         ValueError: no such guidance or calm_values, or rewards for ever that are not discounted.

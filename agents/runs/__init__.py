@@ -2,7 +2,8 @@
 
 - ``folder``: ``RunFolder``; ``output_folders`` makes folders in one step, with one writer each.
 - ``checkpoints``, ``files``: training states, written at once or not at all.
-- ``saved_configs``: configurations of older runs, and changes to them at resume.
+- ``saved_configs``: what of a saved configuration changes when a run is used again.
+- ``older_configs``: configurations of older runs by today's names.
 - ``weights``: what ``weights=`` names.
 - ``json_records``: JSON as dataclasses, strictly.
 - ``loggers``: CSV, progress, W&B.

@@ -25,14 +25,9 @@ import yaml
 
 from agents.runs.checkpoints import CheckpointFolder
 from agents.runs.files import atomic_write, naming, sweep
+from agents.runs.older_configs import of_today
 from agents.runs.output_folders import only_writer, output_folder
 from agents.runs.paths import as_argument
-from agents.runs.saved_configs import (
-    with_evaluation_environment,
-    with_networks_own_options,
-    with_present_names,
-    without_removed_options,
-)
 
 CONFIG = "config.yaml"
 PROVENANCE = "run.json"
@@ -147,8 +142,7 @@ class RunFolder:
             )
             raise ValueError(f"{path} is cut short: {what}. Copy it again from where it is whole.")
         try:
-            config = with_evaluation_environment(with_present_names(config))
-            return without_removed_options(with_networks_own_options(config))
+            return of_today(config)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

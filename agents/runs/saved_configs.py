@@ -1,4 +1,4 @@
-"""Saved configurations: names of older runs, and changes at resume."""
+"""Saved configurations: what of them changes when a run is resumed, evaluated or begun from."""
 
 from __future__ import annotations
 
@@ -38,39 +38,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 # key -> others that refer to it in conf/, and were resolved when a run was saved
 _FOLLOWERS: Mapping[str, tuple[str, ...]] = {"trainer.device": ("agent.device",)}
 
-# names in the configurations of older runs -> today's
-_RENAMED: Mapping[str, str] = {
-    "agents.baselines.ppo.": "agents.ppo.",
-    "agents.baselines.": "agents.power_grid.baselines.",
-    "agents.loggers.": "agents.runs.loggers.",
-    "agents.logging.": "agents.runs.loggers.",
-    "agents.muzero.networks.flow.": "agents.power_grid.flow.",
-    "agents.muzero.simulator_model.": "agents.power_grid.simulator_model.",
-    "agents.muzero.teacher.Lookahead": "agents.power_grid.lookahead_teacher.Lookahead",
-    "agents.power_grid.teacher.": "agents.power_grid.lookahead_teacher.",
-}
-
-# options of the agent's parts by former names -> today's, and values of them by former names
-_RENAMED_OPTIONS: Mapping[str, str] = {
-    "habit": "prior_weight",
-    "caution": "termination_penalty",
-    "calm": "calm_values",
-}
-_RENAMED_VALUES: Mapping[tuple[str, object], object] = {("calm_values", "held"): "held_forecast"}
-
-# options that older runs saved elsewhere, below agent -> today's option of the flow network
-_NETWORKS_OWN: Mapping[tuple[str, str], str] = {
-    ("plan", "outlooks"): "lookaheads",
-    ("learning", "outlook_weight"): "lookahead_weight",
-}
-
-# options of the agent's parts that older runs saved and that are gone -> the value that means "off"
-_REMOVED: Mapping[str, object] = {
-    "symlog_observations": False,
-    "reuse_subtree": False,
-    "sparse_policy_size": None,
-}
-
 _ABSENT = object()
 
 
@@ -99,108 +66,6 @@ def _with_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [_with_nulls(one) for one in value]
     return None if value == "None" else value
-
-
-def with_present_names(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of an older run with today's names of classes and keys."""
-    renamed = _with_present_targets(saved)
-    assert isinstance(renamed, dict)
-    agent = renamed.get("agent")
-    if not isinstance(agent, dict):
-        return renamed
-    if "weights" in agent:
-        renamed["weights"] = agent.pop("weights")
-    for key, part in agent.items():
-        if isinstance(part, dict):
-            agent[key] = dict(_with_present_option(*option) for option in part.items())
-    return renamed
-
-
-def with_evaluation_environment(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a saved configuration in which ``evaluation`` has what it changes of ``env.kwargs``.
-
-    Options of other names than scenarios, which interim evaluations alone had, are left where they
-    were: they do not matter where the run is evaluated, and where it is resumed they are refused.
-    """
-    env, evaluation = dict(saved["env"]), dict(saved["evaluation"])
-    if "evaluation_kwargs" in env:
-        evaluation["env"] = env.pop("evaluation_kwargs")
-    for gone in ("plain_kwargs", "plain_agents"):  # baselines say themselves what they need
-        env.pop(gone, None)
-    interim = dict(evaluation.get("interim") or {})
-    own = dict(interim.pop("kwargs", None) or {})
-    if "scenarios" in own:
-        interim["scenarios"] = own.pop("scenarios")
-    if own:
-        interim["kwargs"] = own
-    if interim:
-        evaluation["interim"] = interim
-    return {**saved, "env": env, "evaluation": evaluation}
-
-
-def _with_present_option(name: str, value: object) -> tuple[str, object]:
-    present = _RENAMED_OPTIONS.get(name, name)
-    if isinstance(value, str):
-        value = _RENAMED_VALUES.get((present, value), value)
-    return present, value
-
-
-def _with_present_targets(saved: Any) -> Any:
-    if isinstance(saved, Mapping):
-        return {
-            name: _present_name(value) if name == "_target_" else _with_present_targets(value)
-            for name, value in saved.items()
-        }
-    return [_with_present_targets(value) for value in saved] if isinstance(saved, list) else saved
-
-
-def _present_name(target: str) -> str:
-    for former, present in _RENAMED.items():
-        if target.startswith(former):
-            return present + target.removeprefix(former)
-    return target
-
-
-def with_networks_own_options(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a saved configuration in which the network has what is its own affair today."""
-    agent = saved.get("agent")
-    if not isinstance(agent, Mapping):
-        return dict(saved)
-    agent = {name: dict(p) if isinstance(p, Mapping) else p for name, p in agent.items()}
-    flow = str(agent.get("network", {}).get("_target_", "")).startswith("agents.power_grid.flow.")
-    for (part, former), present in _NETWORKS_OWN.items():
-        if former in agent.get(part, {}):
-            value = agent[part].pop(former)
-            if flow:
-                agent["network"][present] = value
-    return {**saved, "agent": agent}
-
-
-def without_removed_options(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a saved configuration without the options that are gone, where they were off.
-
-    Raises:
-        ValueError: one was on; the message says in which entry.
-    """
-    config = dict(saved)
-    if isinstance(config.get("agent"), Mapping):
-        config["agent"] = _without_removed(config["agent"], "agent")
-    return config
-
-
-def _without_removed(part: Mapping[str, Any], where: str) -> dict[str, Any]:
-    kept = {}
-    for name, value in part.items():
-        if name in _REMOVED:
-            if value != _REMOVED[name]:
-                raise ValueError(
-                    f"{where}.{name}={value}: this release has no such option any more; play the "
-                    "run with the release that trained it"
-                )
-            continue
-        inner = isinstance(value, Mapping)
-        kept[name] = _without_removed(value, f"{where}.{name}") if inner else value
-    return kept
 
 
 def change_saved(

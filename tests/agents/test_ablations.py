@@ -66,7 +66,7 @@ PARTS = {  # variant -> all that differs from the recipe in it
     },
     "reanalysis": {"agent.plan.reanalyse_every", "agent.plan.taught_decisions"},
     "taught_at_first": {"agent.plan.taught_decisions"},
-    "per_decision": {"agent.discount", "agent.replay.discount_per_step"},
+    "per_decision": {"agent.discount", "agent.discount_unit"},
     "4_simulations": {"agent.search.num_simulations", "agent.search.max_considered"},
     "64_simulations": {"agent.search.num_simulations", "agent.search.max_considered"},
     "no_gate": {"env.kwargs.idle_gate", "evaluation.env.idle_gate"},

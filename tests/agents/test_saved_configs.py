@@ -12,13 +12,12 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from agents.configuration.former_keys import _key_of, with_present_keys
+from agents.runs.older_configs import of_today
 from agents.runs.saved_configs import (
     adopt,
     change_saved,
     plain,
     with_absolute_paths,
-    with_evaluation_environment,
-    with_present_names,
 )
 from envs import make_source
 from envs.scenarios import make_grid2op
@@ -73,6 +72,9 @@ def test_a_home_is_found_in_the_path_of_a_grid(
         ("+env.evaluation_kwargs.scenarios=varied", "+evaluation.env.scenarios=varied"),
         ("env.evaluation_kwargs.reward=n1", "evaluation.env.reward=n1"),
         ("~env.evaluation_kwargs.reward", "~evaluation.env.reward"),
+        ("agent.replay.discount_per_step=True", "agent.discount_unit=step"),
+        ("agent.replay.discount_per_step=false,true", "agent.discount_unit=decision,step"),
+        ("agent.replay.discount_per_step=3", "agent.discount_unit=3"),  # refused as today's is
         (
             "++evaluation.interim.kwargs.scenarios=varied",
             "evaluation.interim.scenarios=varied",
@@ -107,7 +109,7 @@ def test_keys_by_their_former_names_still_work(
     ],
 )
 def test_classes_of_older_runs_are_found_where_they_are_today(former: str, present: str) -> None:
-    assert with_present_names({"any": [{"_target_": former}]}) == {"any": [{"_target_": present}]}
+    assert of_today({"any": [{"_target_": former}]}) == {"any": [{"_target_": present}]}
     module, _, name = present.rpartition(".")
     assert hasattr(importlib.import_module(module), name)
 
@@ -117,10 +119,18 @@ def test_options_of_older_runs_have_todays_names() -> None:
         "network": {"habit": 0.25, "caution": 30.0},
         "model": {"calm": "held", "guidance": "x"},
     }
-    assert with_present_names({"agent": saved})["agent"] == {
+    assert of_today({"agent": saved})["agent"] == {
         "network": {"prior_weight": 0.25, "termination_penalty": 30.0},
         "model": {"calm_values": "held_forecast", "guidance": "x"},
     }
+
+
+@pytest.mark.parametrize(("per_step", "unit"), [(True, "step"), (False, "decision")])
+def test_older_runs_say_what_their_discount_is_of(per_step: bool, unit: str) -> None:
+    saved = {"discount": 0.9, "replay": {"capacity": 7, "discount_per_step": per_step}}
+    found = of_today({"agent": saved})["agent"]
+    assert found == {"discount": 0.9, "discount_unit": unit, "replay": {"capacity": 7}}
+    assert of_today({"agent": found})["agent"] == found
 
 
 def test_older_runs_are_read_by_todays_names() -> None:
@@ -128,7 +138,7 @@ def test_older_runs_are_read_by_todays_names() -> None:
         "agent": {"_target_": "agents.muzero.agent.MuZeroAgent", "weights": "some.pt"},
         "logger": {"_target_": "agents.logging.CsvLogger"},
     }
-    assert with_present_names(saved) == {
+    assert of_today(saved) == {
         "agent": {"_target_": "agents.muzero.agent.MuZeroAgent"},
         "logger": {"_target_": "agents.runs.loggers.CsvLogger"},
         "weights": "some.pt",
@@ -142,14 +152,14 @@ def test_older_runs_are_evaluated_in_the_environment_that_they_were() -> None:
         "plain_kwargs": {"reconnect_lines": False},
     }
     interim = {"episodes": 4, "kwargs": {"scenarios": "varied"}}
-    found = with_evaluation_environment(
+    found = of_today(
         {"env": {**env, **former, "plain_agents": ["x"]}, "evaluation": {"interim": interim}}
     )
     evaluation = {"interim": {"episodes": 4, "scenarios": "varied"}, "env": {"start": "beginning"}}
     assert found == {"env": env, "evaluation": evaluation}
-    assert with_evaluation_environment(found) == found
+    assert of_today(found) == found
     interim["kwargs"]["reward"] = "margin"  # only matters, and is refused, where it is resumed
-    found = with_evaluation_environment({"env": env, "evaluation": {"interim": interim}})
+    found = of_today({"env": env, "evaluation": {"interim": interim}})
     assert found["evaluation"]["interim"]["kwargs"] == {"reward": "margin"}
 
 

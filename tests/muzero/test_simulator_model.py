@@ -76,11 +76,12 @@ def make_agent(
             MLPNetwork, hidden_size=16, state_size=16, predict_discount=predict_discount
         ),
         search=partial(GumbelSearch, num_simulations=num_simulations, max_considered=considered),
-        replay=partial(Replay, capacity=1000, discount_per_step=True),
+        replay=partial(Replay, capacity=1000),
         optimizer=partial(torch.optim.Adam, lr=1e-3),
         learning={},
         plan=options.pop("plan", LEARNING),
         discount=0.99,
+        discount_unit="step",
         unroll_steps=options.pop("unroll_steps", 0),
         model=model,
         device="cpu",
@@ -398,7 +399,7 @@ def test_the_alphazero_experiment_plans_in_the_simulator(env: PowerGridVectorEnv
     agent = build(config, env)
     assert isinstance(agent, MuZeroAgent) and agent.learns
     assert config["agent"]["unroll_steps"] == 0
-    assert config["agent"]["replay"]["discount_per_step"]  # which held values need
+    assert config["agent"]["discount_unit"] == "step"  # which held values need
     assert config["agent"]["model"]["calm_values"] == "held_forecast"
     agent.preflight(build_environment_factory(config["env"]), build_settings(config["trainer"]))
     with pytest.raises(ValueError, match=r"unroll_steps=0 trains no dynamics.*model=simulator"):

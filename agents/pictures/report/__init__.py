@@ -2,6 +2,7 @@
 
 - ``trace``: what an episode was, step by step.
 - ``recorder``: plays an agent as the evaluation does and keeps every step.
+- ``losses``: the N-1 state at decisions.
 - ``encoding``: packs series into short texts.
 - ``positions``: where substations are drawn.
 - ``page``: puts it all into one file, with ``assets``: the page, its style and its scripts.
@@ -11,11 +12,18 @@
 from agents.pictures.report.page import render_page
 from agents.pictures.report.recorder import Recording, grid_of, record_episodes
 from agents.pictures.report.report import write_report
-from agents.pictures.report.trace import DecisionTrace, EpisodeTrace, SearchTrace, TopologyTrace
+from agents.pictures.report.trace import (
+    DecisionTrace,
+    EpisodeTrace,
+    LossTrace,
+    SearchTrace,
+    TopologyTrace,
+)
 
 __all__ = [
     "DecisionTrace",
     "EpisodeTrace",
+    "LossTrace",
     "Recording",
     "SearchTrace",
     "TopologyTrace",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,12 @@ from agents.pictures.lettering import shorten
 from agents.pictures.report.encoding import pack_series
 from agents.pictures.report.positions import substation_positions
 from agents.pictures.report.recorder import Recording
-from agents.pictures.report.trace import DecisionTrace, EpisodeTrace, SearchTrace
+from agents.pictures.report.trace import (
+    DecisionTrace,
+    EpisodeTrace,
+    LossTrace,
+    SearchTrace,
+)
 from envs import ActionCatalogue, GridLayout
 
 # read in this order; each file uses what the ones before it define
@@ -34,7 +39,12 @@ _MARKS = ("{{title}}", "{{style}}", "{{data}}", "{{script}}")
 
 
 def render_page(
-    recording: Recording, *, agent: str, facts: Mapping[str, str], idle_gate: float | None
+    recording: Recording,
+    *,
+    agent: str,
+    facts: Mapping[str, str],
+    idle_gate: float | None,
+    n1_gate: float | None = None,
 ) -> str:
     """Return the report as HTML.
 
@@ -43,8 +53,9 @@ def render_page(
         agent: its name.
         facts: label -> text, shown below the heading in this order.
         idle_gate: rho below which the agent was not asked; None if it always was.
+        n1_gate: rho after the worst loss of a line, from which on it was asked; None for no limit.
     """
-    data = page_data(recording, agent=agent, facts=facts, idle_gate=idle_gate)
+    data = page_data(recording, agent=agent, facts=facts, idle_gate=idle_gate, n1_gate=n1_gate)
     assets = resources.files("agents.pictures.report") / "assets"
     parts = {
         "{{title}}": html.escape(f"{agent} on {recording.layout.name}"),
@@ -70,7 +81,12 @@ def embed_json(document: Any) -> str:
 
 
 def page_data(
-    recording: Recording, *, agent: str, facts: Mapping[str, str], idle_gate: float | None
+    recording: Recording,
+    *,
+    agent: str,
+    facts: Mapping[str, str],
+    idle_gate: float | None,
+    n1_gate: float | None = None,
 ) -> dict[str, Any]:
     """Return what the page shows, as plain Python. For the arguments see ``render_page``."""
     actions = {one.action for episode in recording.episodes for one in episode.decisions}
@@ -85,6 +101,7 @@ def page_data(
         "agent": agent,
         "facts": [[label, text] for label, text in facts.items()],
         "gate": idle_gate,
+        "lossGate": n1_gate,
         "resolution": {"rho": RHO_RESOLUTION, "power": POWER_RESOLUTION},
         "grid": _grid(recording.layout, recording.catalogue),
         "actions": _actions(recording.catalogue, sorted(actions)),
@@ -178,10 +195,12 @@ def _episode(episode: EpisodeTrace, searches: Mapping[int, SearchTrace]) -> dict
         "load": pack_series(episode.load_p, resolution=POWER_RESOLUTION),
         "busbars": episode.topologies[0].busbars.tolist(),
         "switches": _switches(episode),
+        "attacks": list_attacks(episode.attack_steps),
         "decisions": {
             "frames": [one.step for one in episode.decisions],
             "actions": [one.action for one in episode.decisions],
             "refused": refused,
+            **_losses(episode.decisions),
             "searched": sum(one.search is not None for one in episode.decisions),
             "searches": {
                 str(number): _search(one, episode.decisions[number].action)
@@ -202,6 +221,53 @@ def _switches(episode: EpisodeTrace) -> list[list[int]]:
         pairs = np.stack([ends, after.busbars[ends]], axis=1)
         switches.append([after.frame, *pairs.ravel().tolist()])
     return switches
+
+
+def list_attacks(attack_steps: np.ndarray) -> list[list[int]]:
+    """Return each attack: line, first frame, frames, steps that it was to last on from there.
+
+    Args:
+        attack_steps: ``[frames, L]``, see ``EpisodeTrace``.
+    """
+    attacks = []
+    held = attack_steps > 0
+    # a count that goes up is another attack on the same line
+    renewed = np.pad(np.diff(attack_steps, axis=0) >= 0, ((1, 0), (0, 0)), constant_values=True)
+    for line in np.flatnonzero(held.any(axis=0)).tolist():
+        begins = np.flatnonzero(held[:, line] & renewed[:, line])
+        for begin, following in pairwise([*begins.tolist(), len(attack_steps)]):
+            frames = int(held[begin:following, line].sum())
+            attacks.append([line, begin, frames, int(attack_steps[begin, line])])
+    return sorted(attacks, key=lambda attack: attack[1])
+
+
+def _losses(decisions: Sequence[DecisionTrace]) -> dict[str, Any]:
+    """Return the worst losses at decisions: two series over them, and what actions change of it.
+
+    The first has the line lost and the one that is loaded most then, -1 where ``LossTrace`` has it;
+    the second has its loading, 0 where the game ends.
+    """
+    found = [one.worst_loss for one in decisions]
+    if not found or any(one is None for one in found):
+        return {}
+    rows = [_loss(one) for one in found if one is not None]
+    after = {
+        str(number): _loss(one.worst_loss_after)
+        for number, one in enumerate(decisions)
+        if one.action and one.worst_loss_after is not None
+    }
+    lines = np.array([row[:2] for row in rows])
+    rho = np.array([row[2:] for row in rows])
+    return {
+        "lossLines": pack_series(lines, resolution=1),
+        "lossRho": pack_series(rho, resolution=RHO_RESOLUTION),
+        "lossAfter": after,
+    }
+
+
+def _loss(loss: LossTrace) -> list[Any]:
+    """Return the line lost, the line loaded most then, its loading (0 where the game ends)."""
+    return [loss.lost, loss.loaded, 0.0 if loss.loaded < 0 else _round(loss.rho)]
 
 
 def _search(search: SearchTrace, action: int) -> dict[str, Any]:

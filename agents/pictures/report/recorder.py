@@ -2,7 +2,8 @@
 
 Episodes are played twice. First as the evaluation plays them: same environments, same groups, same
 copies of the agent, so that the agent sees what it sees there; its decisions are written down. Then
-the decisions are played again on grids without the idle gate, which shows the steps in between.
+the decisions are played again on grids without the idle gate, which shows the steps in between; at
+each decision the loss of every line at risk is looked at there.
 """
 
 from __future__ import annotations
@@ -10,20 +11,29 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from agents.agent import Agent
 from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation import EpisodePlan, EpisodePlayer, EpisodeRecord, replay_episodes
+from agents.pictures.report.losses import find_worst_losses
 from agents.pictures.report.trace import DecisionTrace, EpisodeTrace, SearchTrace, TopologyTrace
 from agents.power_grid.grid_access import first_grid, grid_states
 from agents.runs.devices import torch_threads
-from envs import ActionCatalogue, GridLayout, GridState
+from envs import ActionCatalogue, GridLayout, GridState, lines_at_risk
 from powergrid_muzero.checks import check_count
 
-_SERIES = ("rho", "line_status", "p_or", "gen_p", "load_p")
+_SERIES = ("rho", "line_status", "p_or", "gen_p", "load_p", "attack_steps")
+
+
+class ShownGrid(NamedTuple):
+    """The grid that a report shows."""
+
+    layout: GridLayout
+    catalogue: ActionCatalogue
+    at_risk: np.ndarray  # [C] int, lines whose loss an opponent brings, or the grid can bear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +42,7 @@ class Recording:
 
     layout: GridLayout
     catalogue: ActionCatalogue
+    at_risk: np.ndarray  # [C] int, lines whose loss was looked at
     episodes: tuple[EpisodeTrace, ...]
 
 
@@ -64,8 +75,8 @@ def record_episodes(
             f"the report shows {count} episodes; expected 1 to {len(plans)}, those that are played."
         )
     check_count("num_envs", num_envs)
-    layout, catalogue = grid_of(make_environment)
-    watch = _Watch(catalogue.texts)
+    grid = grid_of(make_environment)
+    watch = _Watch(grid.catalogue.texts)
     player = EpisodePlayer(make_environment, record_errors=True, watch=watch)
     payload = pickle.dumps(agent)
     recorded: list[EpisodeTrace] = []
@@ -75,14 +86,14 @@ def record_episodes(
             with torch_threads(1):  # as the evaluation does
                 played = player.play(payload, group)
             records = [episode.record for episode in played[: count - start]]
-            recorded += _film(make_environment, records, watch)
+            recorded += _film(make_environment, records, watch, grid.at_risk)
     finally:
         player.close()
-    return Recording(layout=layout, catalogue=catalogue, episodes=tuple(recorded))
+    return Recording(**grid._asdict(), episodes=tuple(recorded))
 
 
-def grid_of(make_environment: EnvironmentFactory) -> tuple[GridLayout, ActionCatalogue]:
-    """Return the layout and the actions of the grids that a report would show.
+def grid_of(make_environment: EnvironmentFactory) -> ShownGrid:
+    """Return what the grids are that a report would show.
 
     Raises:
         ValueError: the environment is no power grid.
@@ -95,7 +106,8 @@ def grid_of(make_environment: EnvironmentFactory) -> tuple[GridLayout, ActionCat
                 f"a report shows power grids; this environment is {make_environment.env_id}. "
                 "Evaluate it without a report."
             )
-        return grid.layout, grid.catalogue
+        at_risk = lines_at_risk(grid.layout, grid.opponent)
+        return ShownGrid(grid.layout, grid.catalogue, at_risk)
     finally:
         env.close()
 
@@ -139,6 +151,25 @@ class _Film:
         self._topologies: list[TopologyTrace] = []
         self._clocks: list[np.datetime64] = []  # of the first two frames
 
+    def look_at_losses(
+        self, frame: int, env: VectorEnvironment, state: GridState, grid: int, lines: np.ndarray
+    ) -> None:
+        """Note the worst losses at the decision of ``frame``, if there is one.
+
+        Args:
+            frame: how many steps were played.
+            env: the grids.
+            state: of all B grids.
+            grid: which of them.
+            lines: ``[C]`` int, at risk.
+        """
+        decision = self._decisions.get(frame)
+        if decision is not None:
+            nothing, chosen = find_worst_losses(
+                env, grid, decision.action, lines=lines, rho=state.rho[grid]
+            )
+            self._decisions[frame] = replace(decision, worst_loss=nothing, worst_loss_after=chosen)
+
     def add(self, frame: int, state: GridState, reasons: np.ndarray, grid: int) -> None:
         """Add the frame after ``frame`` steps of grid number ``grid``.
 
@@ -176,9 +207,19 @@ class _Film:
 
 
 def _film(
-    make_environment: EnvironmentFactory, records: Sequence[EpisodeRecord], watch: _Watch
+    make_environment: EnvironmentFactory,
+    records: Sequence[EpisodeRecord],
+    watch: _Watch,
+    at_risk: np.ndarray,
 ) -> list[EpisodeTrace]:
-    """Play recorded episodes again, without an idle gate, and keep every step."""
+    """Play recorded episodes again, without an idle gate, and keep every step.
+
+    Args:
+        make_environment: of the evaluation's environments.
+        records: of the episodes.
+        watch: has their decisions.
+        at_risk: ``[C]`` int, lines whose loss is looked at in each decision.
+    """
     films = [_Film(record, watch.decisions[record.scenario, record.seed]) for record in records]
 
     def add(step: int, env: VectorEnvironment, infos: Mapping[str, Any]) -> None:
@@ -187,6 +228,7 @@ def _film(
         reasons = np.where(illegal, np.where(said == "", "it is illegal", said), "")
         for grid, film in enumerate(films):
             film.add(step, state, reasons, grid)
+            film.look_at_losses(step, env, state, grid, at_risk)
 
     replay_episodes(make_environment, records, on_step=add)
     return [film.trace() for film in films]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from agents.agent import Agent
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodePlan, EpisodeRecord, Protocol, describe_protocol
+from agents.pictures.report.losses import MOST_LINES
 from agents.pictures.report.page import render_page
-from agents.pictures.report.recorder import record_episodes
+from agents.pictures.report.recorder import Recording, record_episodes
 from agents.pictures.report.trace import EpisodeTrace
 from agents.runs.files import atomic_write
 
@@ -54,6 +56,7 @@ def write_report(
         protocol = describe_protocol(make_environment, plans)
     facts = {
         **protocol_facts(protocol),
+        **_risk_facts(recording, protocol),
         **_differences(evaluated, [one.record for one in recording.episodes]),
     }
     page = render_page(
@@ -61,6 +64,7 @@ def write_report(
         agent=name,
         facts=facts,
         idle_gate=protocol.idle_gate,
+        n1_gate=_option(protocol, "n1_gate"),
     )
     with atomic_write(path) as file:
         file.write(page.encode())
@@ -87,6 +91,42 @@ def protocol_facts(protocol: Protocol) -> Mapping[str, str]:
         "Versions": ", ".join(f"{one.name} {one.value}" for one in protocol.versions),
         "Protocol": protocol.short_hash,
     }
+
+
+def _risk_facts(recording: Recording, protocol: Protocol) -> Mapping[str, str]:
+    """Say who takes lines out, when else the agent is asked, and which losses are looked at."""
+    opponent, layout = _option(protocol, "opponent"), recording.layout
+    asked = []
+    if every := _option(protocol, "ask_every"):
+        asked.append(f"every {every} steps")
+    if _option(protocol, "ask_at_attacks"):
+        asked.append("when an attack begins or ends")
+    if limit := _option(protocol, "n1_gate"):
+        asked.append(f"from {limit:.0%} loading after the worst loss on")
+    names = [
+        f"{layout.line_or_substation[line]}\u2013{layout.line_ex_substation[line]}"
+        for line in recording.at_risk
+    ]
+    whose = "that the opponent may take out" if opponent else "that the grid can lose"
+    most = f", at each step the {MOST_LINES} most loaded" if len(names) > MOST_LINES else ""
+    facts = {
+        "Also asked": "; ".join(asked),
+        "Opponent": _opponent_text(opponent) if opponent else "",
+        "Losses looked at": f"the {len(names)} lines {whose}{most}: {', '.join(names)}"
+        + ("; also while an attack holds one of them out" if opponent else ""),
+    }
+    return {label: text for label, text in facts.items() if text}
+
+
+def _opponent_text(opponent: Mapping[str, Any]) -> str:
+    if {"duration", "period"} <= opponent.keys():
+        return f"{opponent['kind']}, {opponent['duration']} steps of every {opponent['period']}"
+    return str(opponent["kind"])
+
+
+def _option(protocol: Protocol, name: str) -> Any:
+    """Return an option that the environments were made with, None if they were not."""
+    return next((json.loads(one.value) for one in protocol.options if one.name == name), None)
 
 
 def _differences(

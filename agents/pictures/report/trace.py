@@ -1,4 +1,4 @@
-"""The trace of an episode: loadings, topology and decisions, step by step.
+"""The trace of an episode: loadings, topology, attacks and decisions, step by step.
 
 Shape letters: T steps played, L lines, G generators, D loads, E element ends.
 """
@@ -34,6 +34,17 @@ class SearchTrace:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LossTrace:
+    """The worst loss of a line in the next step, by the highest loading foreseen after it."""
+
+    lost: (
+        int  # line; -1: without a loss, since none at risk carries current, or the game ends anyway
+    )
+    loaded: int  # line that is loaded most then; -1: the game ends
+    rho: float  # its loading; inf where the game ends
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecisionTrace:
     """One decision of the agent."""
 
@@ -41,6 +52,8 @@ class DecisionTrace:
     action: int
     illegal_reason: str  # why the grid refused it, "" if it did not
     search: SearchTrace | None  # None where the agent searches no trees
+    worst_loss: LossTrace | None = None  # if nothing is done; None before it is looked at
+    worst_loss_after: LossTrace | None = None  # with the action
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,5 +76,8 @@ class EpisodeTrace:
     p_or: np.ndarray  # [T + 1, L] float32, MW into the line at its origin
     gen_p: np.ndarray  # [T + 1, G] float32, MW
     load_p: np.ndarray  # [T + 1, D] float32, MW
+    attack_steps: (
+        np.ndarray
+    )  # [T + 1, L] int32, steps that an opponent holds the line out, at least
     topologies: tuple[TopologyTrace, ...]  # the first of frame 0, then one for each change
     decisions: tuple[DecisionTrace, ...]  # in order of their steps

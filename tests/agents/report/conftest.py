@@ -13,8 +13,9 @@ from agents.configuration.composition import (
     probe_spaces,
 )
 from agents.pictures.report import Recording, grid_of, record_episodes, render_page
+from agents.power_grid.baselines import GreedyAgent
 from agents.runs.saved_configs import plain
-from tests.agents.report.setups import GATE, HOSTILE, Setup, Stubborn, bare, make
+from tests.agents.report.setups import GATE, HOSTILE, Setup, Stubborn, bare, make, under_attack
 
 _OVERRIDES = (
     "network=mlp",
@@ -52,6 +53,13 @@ def page(recording: Recording) -> str:
     """The report of ``recording``, with texts that try to break it."""
     facts = {"Rules": HOSTILE, "Idle gate": f"{GATE}"}
     return render_page(recording, agent=f"muzero {HOSTILE}", facts=facts, idle_gate=GATE)
+
+
+@pytest.fixture(scope="session")
+def attacked(setup: Setup) -> Recording:
+    """Greedy look-ahead under attack, asked every hour and when a line is loaded."""
+    factory = under_attack(setup, max_steps=200)
+    return record_episodes(make(GreedyAgent, factory), factory, setup.plans[1:2])
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,13 @@ def bare(factory: EnvironmentFactory, **kwargs: Any) -> EnvironmentFactory:
     return replace(factory, kwargs={**factory.kwargs, "idle_gate": None, **kwargs})
 
 
+def under_attack(setup: Setup, **kwargs: Any) -> EnvironmentFactory:
+    """Return the recipe of the same environment with an opponent, asked every hour, too."""
+    factory = setup.make_environment
+    changes = {"opponent": "rl4pnc", "ask_every": 12, "n1_gate": 1.9, **kwargs}
+    return replace(factory, kwargs={**factory.kwargs, **changes})
+
+
 def make(kind: type[BaselineAgent], factory: EnvironmentFactory) -> BaselineAgent:
     """Return a baseline for the environments of ``factory``."""
     observation, action = probe_spaces(factory)

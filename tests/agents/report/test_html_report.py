@@ -14,19 +14,38 @@ import pytest
 
 from agents.commands import entry
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodeEvaluator
-from agents.pictures.report import Recording, grid_of, record_episodes, render_page, write_report
+from agents.evaluation import EpisodeEvaluator, read_results
+from agents.pictures.report import (
+    Recording,
+    grid_of,
+    losses,
+    record_episodes,
+    render_page,
+    write_report,
+)
 from agents.pictures.report.encoding import pack_series
 from agents.pictures.report.page import (
     MOST_CANDIDATES,
     POWER_RESOLUTION,
     RHO_RESOLUTION,
     embed_json,
+    list_attacks,
     page_data,
 )
 from agents.pictures.report.positions import WIDTH, substation_positions
-from agents.power_grid.baselines import RandomAgent
-from tests.agents.report.setups import GATE, HOSTILE, Setup, bare, embedded, make, unpack
+from agents.power_grid.baselines import GreedyAgent, RandomAgent
+from agents.power_grid.grid_access import grid_states
+from envs import lines_at_risk, make_opponent
+from tests.agents.report.setups import (
+    GATE,
+    HOSTILE,
+    Setup,
+    bare,
+    embedded,
+    make,
+    under_attack,
+    unpack,
+)
 
 # ---------------------------------------------------------------------------------- encoding
 
@@ -156,6 +175,110 @@ def test_the_reference_environment_shows_the_same(setup: Setup) -> None:
     for ours, theirs in zip(kept.topologies, reference.topologies, strict=True):
         assert ours.frame == theirs.frame
         assert (ours.busbars == theirs.busbars).all()
+
+
+def worst_by_hand(env: Any, action: int, lines: np.ndarray) -> tuple[int, int, float]:
+    """Look at the losses of closed lines one after the other, in a single environment."""
+    grid = env.unwrapped
+    found = grid.simulate([action], outages=lines)
+    assert not found.game_over[0, 0]
+    best = (-1, int(found.rho[0, 0].argmax()), float(found.rho_max[0, 0]))
+    highest = -1.0
+    for column, line in enumerate(lines.tolist(), start=1):
+        if found.rho[0, 0, line] == 0:
+            continue
+        rho = float(found.rho_max[0, column])
+        if rho > highest:
+            loaded = -1 if found.game_over[0, column] else int(found.rho[0, column].argmax())
+            highest, best = rho, (line, loaded, rho)
+    return best
+
+
+def test_worst_losses_are_the_environments_own(setup: Setup) -> None:
+    kwargs = {"max_steps": 30, "ask_every": 6}
+    fast = under_attack(setup, **kwargs)
+    slow = replace(fast, vector=False)
+    found = [
+        record_episodes(make(GreedyAgent, one), one, setup.plans[1:2]).episodes[0]
+        for one in (fast, slow)
+    ]
+    lines = lines_at_risk(grid_of(fast).layout, make_opponent("rl4pnc", "l2rpn_case14_sandbox"))
+    assert grid_of(fast).at_risk.tolist() == grid_of(slow).at_risk.tolist() == lines.tolist()
+    plan = setup.plans[1]
+    env = bare(slow, ask_every=None, n1_gate=None).make()
+    env.reset(seed=plan.seed, options={"scenario": plan.scenario})
+    actions = dict(zip(found[1].record.action_steps, found[1].record.actions, strict=True))
+    decisions = {one.step: one for one in found[1].decisions}
+    for step in range(found[1].record.steps):
+        if step in decisions:
+            one = decisions[step]
+            for loss, action in ((one.worst_loss, 0), (one.worst_loss_after, one.action)):
+                assert loss is not None
+                assert (loss.lost, loss.loaded, loss.rho) == worst_by_hand(env, action, lines)
+        env.step(actions.get(step, 0))
+    env.close()
+    assert len(decisions) >= 5 and any(one.action for one in decisions.values())
+    for ours, theirs in zip(found[0].decisions, found[1].decisions, strict=True):
+        for name in ("worst_loss", "worst_loss_after"):
+            one, other = getattr(ours, name), getattr(theirs, name)
+            assert (one.lost, one.loaded) == (other.lost, other.loaded)
+            assert one.rho == pytest.approx(other.rho, abs=1e-4)
+    assert (found[0].attack_steps == found[1].attack_steps).all()
+    assert found[0].attack_steps.any()
+
+
+def test_without_an_opponent_every_line_that_the_grid_can_lose_is_looked_at(
+    recording: Recording,
+) -> None:
+    lines = lines_at_risk(recording.layout, None)
+    assert recording.at_risk.tolist() == lines.tolist() and len(lines) > 15
+    losses = [one.worst_loss for episode in recording.episodes for one in episode.decisions]
+    assert all(one is not None and (one.lost in lines or one.lost == -1) for one in losses)
+    assert len({one.lost for one in losses if one is not None}) > 1
+
+
+def test_of_very_many_lines_the_most_loaded_are_looked_at(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = setup.make_environment(2, autoreset="disabled")
+    scenarios = [plan.scenario for plan in setup.plans[:2]]
+    env.reset(seed=[1, 2], options={"scenario": scenarios})
+    rho, lines = grid_states(env).rho[1], grid_of(setup.make_environment).at_risk
+    most = lines[np.argsort(-rho[lines])[:2]]
+    few, _ = losses.find_worst_losses(env, 1, 0, lines=np.sort(most), rho=rho)
+    monkeypatch.setattr(losses, "MOST_LINES", 2)
+    assert losses.find_worst_losses(env, 1, 0, lines=lines, rho=rho)[0] == few
+    assert few.lost in most
+    assert losses.find_worst_losses(env, 1, 0, lines=lines[:0], rho=rho)[0].lost == -1
+    env.close()
+
+
+def test_attacks_and_losses_come_back_from_the_page(attacked: Recording) -> None:
+    episode = attacked.episodes[0]
+    [shown] = page_data(attacked, agent="a", facts={}, idle_gate=None)["episodes"]
+    back = np.zeros_like(episode.attack_steps)
+    for line, begin, frames, steps in shown["attacks"]:
+        back[begin : begin + frames, line] = steps - np.arange(frames)
+    assert (back == episode.attack_steps).all() and len(shown["attacks"]) > 1
+    decisions = shown["decisions"]
+    lines = unpack(decisions["lossLines"], columns=2, resolution=1)
+    rho = unpack(decisions["lossRho"], columns=1, resolution=RHO_RESOLUTION)[:, 0]
+    assert len(rho) == len(episode.decisions)
+    for number, one in enumerate(episode.decisions):
+        loss, after = one.worst_loss, one.worst_loss_after
+        assert loss is not None and after is not None
+        assert lines[number].tolist() == [loss.lost, loss.loaded]
+        expected = 0.0 if loss.loaded == -1 else loss.rho
+        assert rho[number] == pytest.approx(expected, abs=RHO_RESOLUTION)
+        assert (str(number) in decisions["lossAfter"]) == (one.action != 0)
+        if one.action:
+            assert decisions["lossAfter"][str(number)][:2] == [after.lost, after.loaded]
+
+
+def test_an_attack_that_follows_another_on_the_same_line_is_told_apart() -> None:
+    counts = np.array([[0, 2], [2, 1], [1, 2], [2, 1], [1, 0], [0, 0]])
+    assert list_attacks(counts) == [[1, 0, 2, 2], [0, 1, 2, 2], [1, 2, 2, 2], [0, 3, 2, 2]]
+    assert list_attacks(np.zeros((3, 2), dtype=int)) == []
 
 
 def test_refused_actions_and_failures_are_told(stubborn: Recording) -> None:
@@ -310,3 +433,26 @@ def test_the_command_writes_the_report(command: Any, working_folder: Path) -> No
     assert document["agent"] == "do_nothing"
     assert [episode["steps"] for episode in document["episodes"]] == [30, 30]
     assert "Played again, it went otherwise" not in dict(document["facts"])
+
+
+def test_a_report_changes_no_result(command: Any, working_folder: Path) -> None:
+    for folder, shown in (("with", 1), ("without", 0)):
+        code, _, error = command(
+            entry.evaluate,
+            *("agent=greedy", "opponent=rl4pnc", "wrappers=preventive", "evaluation.episodes=2"),
+            *("evaluation.max_steps=40", "evaluation.plots=false", f"evaluation.report={shown}"),
+            f"folder={folder}",
+        )
+        assert code == 0, error
+    (one,), (other,) = read_results(Path("with")), read_results(Path("without"))
+    timeless = {"seconds": 0.0, "median_ms": 0.0, "p99_ms": 0.0}
+    assert [replace(episode, **timeless) for episode in one.episodes] == [
+        replace(episode, **timeless) for episode in other.episodes
+    ]
+    assert one.protocol == other.protocol and sum(e.simulator_calls for e in one.episodes) > 0
+    facts = dict(embedded(Path("with/report.html").read_text(encoding="utf-8"))["facts"])
+    assert facts["Opponent"] == "random, 48 steps of every 144"
+    assert facts["Also asked"].startswith("every 6 steps; when an attack begins or ends; from 190%")
+    assert facts["Losses looked at"].startswith(
+        "the 5 lines that the opponent may take out: 3\u20134"
+    )

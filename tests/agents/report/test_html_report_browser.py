@@ -326,6 +326,60 @@ def test_refused_decisions_are_told(
     assert window.run("return document.querySelectorAll('.row.refused').length") == 2
 
 
+def test_attacks_and_worst_losses_are_told(
+    window: webdriver.Browser, attacked: Recording, tmp_path: Path
+) -> None:
+    path = tmp_path / "attacked.html"
+    path.write_text(
+        render_page(attacked, agent="greedy", facts={}, idle_gate=0.85, n1_gate=1.9),
+        encoding="utf-8",
+    )
+    episode, layout = attacked.episodes[0], attacked.layout
+    held = np.flatnonzero((episode.attack_steps > 0).any(axis=1))
+    begin, line = int(held[0]), int(episode.attack_steps[held[0]].argmax())
+    left = int(episode.attack_steps[begin + 3, line])
+    ends = f"{layout.line_or_substation[line]}\u2013{layout.line_ex_substation[line]}"
+    window.open(path, f"#step={begin + 3}")
+    assert window.text("#now-attack") == f"line {ends}, {left} more steps"
+    assert f"out {left}" in window.text("#grid")
+    dashed = window.run(
+        "return [...document.querySelectorAll('#grid .line.attacked')].map((one) =>"
+        "Number(one.dataset.line))"
+    )
+    assert dashed == [line]
+    assert f"Held out by an attack: line {ends}" in window.run(
+        "return document.getElementById('grid-summary').textContent"
+    )
+    assert f"Line {ends} was attacked" in window.text(f'.row.attacked[data-frame="{begin}"]')
+    for number, one in list(enumerate(episode.decisions))[-3:]:
+        loss = one.worst_loss
+        assert loss is not None
+        window.run("report.seek(arguments[0])", one.step)
+        told = window.text("#decision .worst-losses dd")
+        if loss.loaded < 0:
+            assert told.startswith("blackout")
+        else:
+            assert told.startswith(f"{100 * loss.rho:.0f} % line ") or abs(loss.rho - 1) < 0.005
+        lost = "" if loss.lost < 0 else str(layout.line_or_substation[loss.lost])
+        assert f"without line {lost}" in told or loss.lost < 0
+        lines = window.run("return document.querySelectorAll('#decision .worst-losses dt').length")
+        assert lines == (2 if one.action else 1), number
+    drawn = window.run(
+        "return ['overview-losses', 'day-losses'].map((id) => document.querySelector("
+        "`#${id} .loss-curve`).getAttribute('d').length + document.querySelector("
+        "`#${id} .loss-blackout`).getAttribute('d').length)"
+    )
+    assert min(drawn) > 0
+    assert "asked from 190 % on" in window.text("#overview-losses")
+
+
+def test_without_attacks_none_are_told(shown: webdriver.Browser) -> None:
+    assert shown.run("return document.getElementById('now-attack-box').hidden")
+    assert shown.run("return document.querySelectorAll('.attacked').length") == 0
+    assert "held out" not in shown.text("#legend")
+    assert not shown.run("return document.getElementById('overview-losses').hidden")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 820, 1440])
 def test_it_fits_every_screen(

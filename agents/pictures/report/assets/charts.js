@@ -112,15 +112,15 @@ class Chart {
   level(y, text, kind = "level") {
     this.svg.append(
       shape("path", { class: kind, d: `M${SIDE} ${y}H${this.width - SIDE}` }),
-      shape("text", { class: "axis level-text", x: SIDE, y: y - 4 }, text),
+      shape("text", { class: "axis level-text", x: SIDE, y: y < TOP + 12 ? y + 12 : y - 4 }, text),
     );
   }
 
-  mark(frame, dotY) {
+  mark(frame, dotY, bottom = AXIS) {
     this.frame = frame;
     const x = this.x(frame);
     const inside = frame >= this.from && frame <= this.to;
-    this.playhead.setAttribute("d", inside ? `M${x} ${TOP - 4}V${this.height - AXIS}` : "");
+    this.playhead.setAttribute("d", inside ? `M${x} ${TOP - 4}V${this.height - bottom}` : "");
     setAll(this.dot, { cx: x, cy: dotY ?? 0, visibility: inside && dotY !== null ? "visible" : "hidden" });
   }
 }
@@ -160,7 +160,7 @@ class LoadingChart extends Chart {
 
   /** One mark a place: where several fall together, the one that matters most. */
   drawMarks(y) {
-    const rank = { idle: 0, act: 1, closed: 2, end: 2, refused: 3, tripped: 4, blackout: 5 };
+    const rank = { idle: 0, act: 1, closed: 2, released: 2, end: 2, refused: 3, attacked: 4, tripped: 4, blackout: 5 };
     const places = new Map();
     for (const mark of this.marks) {
       if (mark.frame < this.from || mark.frame > this.to) continue;
@@ -175,6 +175,8 @@ class LoadingChart extends Chart {
         refused: `M${x - 3.2} ${y - 3.2}l6.4 6.4M${x - 3.2} ${y + 3.2}l6.4-6.4`,
         tripped: `M${x} ${y - 4.5}l4.5 8h-9z`,
         closed: `M${x} ${y + 4.5}l4.5-8h-9z`,
+        attacked: `M${x} ${y - 5}l4.5 5l-4.5 5l-4.5-5z`,
+        released: `M${x} ${y - 4}l3.5 4l-3.5 4l-3.5-4z`,
         blackout: `M${x - 4} ${y - 4}h8v8h-8z`,
       };
       this.svg.append(
@@ -187,6 +189,64 @@ class LoadingChart extends Chart {
 
   point(frame) {
     this.mark(frame, this.episode.isDead(frame) ? null : this.y(this.episode.highest[frame]));
+  }
+}
+
+/** The loading after the worst loss of a line, where the agent was asked. */
+class LossChart extends Chart {
+  draw() {
+    const { episode } = this;
+    const bottom = this.height - 2;
+    const gate = this.options.gate ?? 0;
+    const [low, cap] = [0.5, 2.2];
+    let high = Math.max(1.15, gate + 0.05);
+    for (const rho of episode.lossRho.values) high = Math.max(high, rho);
+    high = Math.min(high + 0.04, cap);
+    this.y = (rho) => bottom - ((Math.min(Math.max(rho, low), high) - low) / (high - low)) * (bottom - TOP);
+    const { d, blackouts } = this.losses();
+    this.svg.append(
+      shape("path", { class: "curve loss-curve", d, stroke: this.gradient(low, high, bottom, TOP) }),
+      shape("path", { class: "loss-blackout", d: blackouts }),
+    );
+    if (gate && gate <= high) this.level(this.y(gate), `asked from ${say.percent(gate)} on`, "level gate");
+    this.level(this.y(1), "100 %", "level limit");
+  }
+
+  /** A curve through the worst of each pixel, broken where nobody was asked; marks where it is a blackout. */
+  losses() {
+    const { episode } = this;
+    let [d, blackouts] = ["", ""];
+    let [pixel, highest, last, dark] = [null, 0, -Infinity, null];
+    const first = lastUpTo(episode.decisionFrames, this.from - 1) + 1;
+    const flush = () => {
+      d += `${pixel.toFixed(1)} ${this.y(highest).toFixed(1)}`;
+    };
+    for (let number = first; episode.decisionFrames[number] <= this.to; number += 1) {
+      const frame = episode.decisionFrames[number];
+      const { loaded, rho } = episode.loss(number);
+      const here = Math.round(this.x(frame));
+      if (loaded < 0) {
+        if (here !== dark) blackouts += `M${here - 1.5} ${TOP - 4}h3v8h-3z`;
+        dark = here;
+        continue;
+      }
+      if (here !== pixel) {
+        if (pixel !== null) flush();
+        d += pixel === null || frame - last > LOSS_TELLS ? "M" : "L";
+        highest = 0;
+      }
+      [pixel, last] = [here, frame];
+      highest = Math.max(highest, rho);
+    }
+    if (pixel !== null) flush();
+    // a point alone is drawn, too: as a line of no length
+    return { d: d.replace(/M([^ML]+)(?=M|$)/g, "M$1h0.01"), blackouts };
+  }
+
+  point(frame) {
+    const number = this.episode.lossUpTo(frame);
+    const loss = number < 0 ? null : this.episode.loss(number);
+    this.mark(frame, loss && loss.loaded >= 0 ? this.y(loss.rho) : null, 2);
   }
 }
 

@@ -15,6 +15,8 @@ const COLUMNS = [
 const EVENT_WORDS = {
   tripped: (grid, event) => `${capital(say.line(grid, event.line))} tripped`,
   closed: (grid, event) => `${capital(say.line(grid, event.line))} was put back`,
+  attacked: (grid, event) => `${capital(say.line(grid, event.line))} was attacked`,
+  released: (grid, event) => `The attack on ${say.line(grid, event.line)} ended`,
   blackout: () => "Blackout",
   end: () => "End",
 };
@@ -43,6 +45,14 @@ function beforeAndAfter(episode, frame) {
     element("span", { class: "arrow-text", "aria-label": "then" }, "\u2192"),
     episode.isDead(after) ? element("span", { class: "bad" }, "blackout") : loadingChip(episode.highest[after]),
   );
+}
+
+/** The worst loss of a line in words, with the loading after it. */
+function lossParts(grid, { lost, loaded, rho }) {
+  const after = loaded < 0 ? element("span", { class: "bad" }, "blackout") : loadingChip(rho);
+  const where = loaded < 0 ? "" : ` ${say.line(grid, loaded)}`;
+  const words = lost >= 0 ? `${where} without ${say.line(grid, lost)}` : loaded < 0 ? " without a loss" : `${where}, no line at risk is closed`;
+  return [after, element("span", { class: "muted" }, words)];
 }
 
 /** The card of one decision. */
@@ -104,8 +114,25 @@ class DecisionCard {
         `Step ${say.integer(frame)}, ${say.moment(episode.date(frame))}`,
         beforeAndAfter(episode, frame),
       ),
+      ...this.losses(),
       ...(search ? this.search(search) : [this.noSearch()]),
     ].filter((part) => part !== null);
+  }
+
+  /** What the worst loss of a line would do, as it was and as the action has it. */
+  losses() {
+    const { episode, number } = this;
+    if (!episode.hasLosses) return [];
+    const after = episode.lossAfter(number);
+    const row = (label, loss) => [element("dt", {}, label), element("dd", {}, ...lossParts(episode.grid, loss))];
+    return [
+      element(
+        "dl",
+        { class: "worst-losses" },
+        ...row(after ? "Worst loss of a line, doing nothing" : "Worst loss of a line", episode.loss(number)),
+        ...(after ? row("With the action", after) : []),
+      ),
+    ];
   }
 
   noSearch() {
@@ -261,6 +288,8 @@ class DecisionList {
     const { episode } = this;
     if (event.kind === "blackout") return episode.beforeBlackout();
     if (event.kind === "end") return episode.record.end;
+    if (event.kind === "attacked") return `held out for at least ${say.more(event.steps)}`;
+    if (event.kind === "released") return episode.isOpen(event.frame, event.line) ? "the line may be put back" : "";
     if (event.kind === "closed") return "by the rules around the agent";
     const before = event.frame - 1;
     const steps = episode.overloadedFor(before, event.line);

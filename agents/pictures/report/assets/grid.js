@@ -277,7 +277,9 @@ class GridView {
     drawn.handle.setAttribute("d", d);
     const dead = this.episode.isDead(this.frame);
     const round = dead ? this.episode.cascade.findIndex((lines) => lines.includes(index)) : -1;
+    const left = dead ? 0 : this.episode.heldFor(this.frame, index);
     drawn.path.classList.toggle("open", open);
+    drawn.path.classList.toggle("attacked", open && left > 0);
     drawn.path.classList.toggle("tripped", round >= 0);
     drawn.path.classList.toggle("over", !open && rho > 1);
     drawn.path.style.stroke = open ? "" : loadingColour(rho);
@@ -291,10 +293,10 @@ class GridView {
       transform: `translate(${middle}) rotate(${angle}) scale(${size})`,
     });
     drawn.arrow.style.fill = open ? "" : loadingColour(rho);
-    const plain = open ? "open" : this.small && rho < 0.8 ? "" : `${Math.round(100 * rho)}`;
+    const plain = open ? (left ? `out ${left}` : "open") : this.small && rho < 0.8 ? "" : `${Math.round(100 * rho)}`;
     const text = round >= 0 ? say.ordinal(round + 1) : dead ? "" : plain;
     this.showText(drawn.label, text, middle, normal, Math.sign(bend));
-    drawn.label.classList.toggle("high", round >= 0 || (!open && rho >= 0.95));
+    drawn.label.classList.toggle("high", round >= 0 || left > 0 || (!open && rho >= 0.95));
   }
 
   /** Write beside a line: on the side that it bends to, or else above it. */

@@ -35,7 +35,8 @@ class LinesTable {
   row(episode, frame, index) {
     const open = episode.isOpen(frame, index);
     const steps = episode.overloadedFor(frame, index);
-    const note = open ? "open" : steps ? `above its limit for ${say.steps(steps)}` : "";
+    const left = episode.heldFor(frame, index);
+    const note = left ? `held out by an attack, ${say.more(left)}` : open ? "open" : steps ? `above its limit for ${say.steps(steps)}` : "";
     const name = capital(say.line(episode.grid, index));
     return element(
       "tr",

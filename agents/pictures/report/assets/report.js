@@ -29,6 +29,8 @@ class Report {
     this.overview = new LoadingChart(find("overview"), 132, pick);
     this.day = new LoadingChart(find("day"), 128, pick);
     this.totals = new PowerChart(find("totals"), 74, pick);
+    this.overviewLosses = new LossChart(find("overview-losses"), 72, pick);
+    this.dayLosses = new LossChart(find("day-losses"), 72, pick);
     this.card = new DecisionCard(find("decision"), { onPoint: (action) => this.pointAtAction(action) });
     this.list = new DecisionList(find("list"), { onPick: pick });
     this.table = new LinesTable(find("lines"), {
@@ -88,6 +90,9 @@ class Report {
         ...ticks,
       ),
       sample([shape("path", { class: "line open", d: "M2 7H28" })], "open line"),
+      ...(this.data.episodes.some((one) => one.attacks.length)
+        ? [sample([shape("path", { class: "line open attacked", d: "M2 7H28" })], "held out by an attack")]
+        : []),
       sample(
         [
           shape("path", { class: "coupler", d: "M9 7H21" }),
@@ -167,6 +172,7 @@ class Report {
     this.slider.max = this.episode.last;
     find("span-text").textContent = `over ${say.span(this.episode.last * record.minutes)}, ${say.steps(record.steps)}`;
     find("now-renewable-box").hidden = !this.episode.renewables.length;
+    for (const box of document.querySelectorAll(".losses")) box.toggleAttribute("hidden", !this.episode.hasLosses);
     this.highestLoad = 0;
     for (let f = 0; f < this.episode.frames; f += 1) {
       this.highestLoad = Math.max(this.highestLoad, this.episode.load.sum(f, this.episode.allLoads));
@@ -201,6 +207,7 @@ class Report {
   drawOverview() {
     const options = { marks: this.entries, gate: this.data.gate, line: this.line };
     this.overview.show(this.episode, 0, this.episode.last, options);
+    if (this.episode.hasLosses) this.overviewLosses.show(this.episode, 0, this.episode.last, { gate: this.data.lossGate });
   }
 
   /** Show a frame because a person asked for it. */
@@ -235,6 +242,7 @@ class Report {
     this.showMoment();
     this.showDay();
     this.overview.point(frame);
+    if (episode.hasLosses) this.overviewLosses.point(frame);
     const number = episode.decisionUpTo(frame);
     if (number !== this.shownDecision) {
       this.shownDecision = number;
@@ -261,6 +269,14 @@ class Report {
     find("now-load").textContent = say.megawatts(episode.load.sum(frame, episode.allLoads));
     find("now-generation").textContent = say.megawatts(episode.generation.sum(frame, episode.allGenerators));
     find("now-renewable").textContent = say.megawatts(episode.generation.sum(frame, episode.renewables));
+    const held = dead ? [] : episode.held(frame);
+    find("now-attack-box").hidden = !held.length;
+    find("now-attack").textContent = held
+      .map((one) => `${say.line(this.data.grid, one)}, ${say.more(episode.heldFor(frame, one))}`)
+      .join("; ");
+    const asked = episode.lossUpTo(frame);
+    find("now-loss-box").hidden = asked < 0;
+    if (asked >= 0) find("now-loss").replaceChildren(...lossParts(episode.grid, episode.loss(asked)));
     find("blackout").hidden = !dead;
     find("readouts").hidden = dead;
     if (dead) find("blackout-cause").textContent = episode.beforeBlackout();
@@ -277,7 +293,9 @@ class Report {
     const used = this.data.grid.substations.map(() => new Set());
     this.data.grid.ends.forEach((at, end) => busbars[end] > 0 && used[at].add(busbars[end]));
     const split = used.flatMap((set, i) => (set.size > 1 ? [i] : []));
-    return `${capital(words)}. Open: ${open.join(", ") || "none"}. Split substations: ${split.join(", ") || "none"}.`;
+    const held = episode.held(frame).map((line) => `${say.line(this.data.grid, line)} for ${say.more(episode.heldFor(frame, line))}`);
+    const attacked = held.length ? ` Held out by an attack: ${held.join(", ")}.` : "";
+    return `${capital(words)}. Open: ${open.join(", ") || "none"}.${attacked} Split substations: ${split.join(", ") || "none"}.`;
   }
 
   showDay() {
@@ -289,6 +307,9 @@ class Report {
     this.totals.frame = frame;
     this.day.show(episode, frame - half, frame + half, options);
     this.totals.show(episode, frame - half, frame + half, { top: this.highestLoad });
+    if (!episode.hasLosses) return;
+    this.dayLosses.frame = frame;
+    this.dayLosses.show(episode, frame - half, frame + half, { gate: this.data.lossGate });
   }
 
   showLines() {
@@ -313,7 +334,8 @@ class Report {
     box.classList.remove("muted");
     const name = `${capital(say.line(this.data.grid, line))} (line ${line}, ${this.data.grid.lines[line].name})`;
     const followed = line === this.line ? element("button", { type: "button", class: "link", onclick: () => this.followLine(line) }, "stop following") : null;
-    const state = episode.isOpen(frame, line) ? [": open "] : [": ", loadingChip(episode.rho.at(frame, line)), `, ${flowText(episode, frame, line)} `];
+    const left = episode.heldFor(frame, line);
+    const state = episode.isOpen(frame, line) ? [left ? `: held out by an attack, ${say.more(left)} ` : ": open "] : [": ", loadingChip(episode.rho.at(frame, line)), `, ${flowText(episode, frame, line)} `];
     box.replaceChildren(element("b", {}, name), ...state, ...(followed ? [followed] : []));
   }
 

@@ -41,6 +41,8 @@ class Series {
   }
 }
 
+const LOSS_TELLS = 12; // steps for which the worst loss at a decision is shown
+
 /** The last place of an ascending list whose entry is at most `value`; -1 if there is none. */
 function lastUpTo(sorted, value) {
   let low = 0;
@@ -75,6 +77,8 @@ class Episode {
     this.findHighest();
     this.readTopologies();
     this.decisionFrames = record.decisions.frames;
+    this.attacks = record.attacks.map(([line, from, frames, steps]) => ({ line, from, until: from + frames, steps }));
+    this.readLosses(resolution);
     this.readEvents();
   }
 
@@ -86,6 +90,46 @@ class Episode {
       .split(", then ")
       .map((round) => [...round.matchAll(/\(line (\d+)\)/g)].map((found) => Number(found[1])))
       .filter((round) => round.length);
+  }
+
+  /** The worst loss of a line at each decision, see `loss`. */
+  readLosses(resolution) {
+    const { lossLines, lossRho } = this.record.decisions;
+    this.hasLosses = lossLines !== undefined;
+    if (!this.hasLosses) return;
+    this.lossLines = new Series(lossLines, 2, 1);
+    this.lossRho = new Series(lossRho, 1, resolution.rho);
+  }
+
+  /**
+   * The worst loss in the step after a decision, had nothing been done: the line `lost` (-1: none),
+   * the line `loaded` most then (-1: a blackout) and its loading.
+   */
+  loss(number) {
+    return { lost: this.lossLines.at(number, 0), loaded: this.lossLines.at(number, 1), rho: this.lossRho.at(number, 0) };
+  }
+
+  /** The same with the action that was chosen; null where nothing was done. */
+  lossAfter(number) {
+    const found = this.record.decisions.lossAfter[number];
+    return found ? { lost: found[0], loaded: found[1], rho: found[2] } : null;
+  }
+
+  /** Number of the decision whose worst loss still tells of this frame, -1 for none. */
+  lossUpTo(frame) {
+    const number = this.hasLosses ? this.decisionUpTo(frame) : -1;
+    return number >= 0 && frame - this.decisionFrames[number] <= LOSS_TELLS ? number : -1;
+  }
+
+  /** Steps that an attack holds a line out from this frame on, at least; 0 for none. */
+  heldFor(frame, line) {
+    const attack = this.attacks.find((one) => one.line === line && one.from <= frame && frame < one.until);
+    return attack ? attack.steps - (frame - attack.from) : 0;
+  }
+
+  /** Lines that an attack holds out at this frame. */
+  held(frame) {
+    return this.attacks.filter((one) => one.from <= frame && frame < one.until).map(({ line }) => line);
   }
 
   findHighest() {
@@ -146,9 +190,14 @@ class Episode {
         const before = this.topologies[i - 1][line.fromEnd] > 0;
         const after = this.topologies[i][line.fromEnd] > 0;
         if (before === after || acted.includes(index)) return;
+        if (before && this.attacks.some((one) => one.line === index && one.from === frame)) return;
         if (after && (moved.includes(line.from) || moved.includes(line.to))) return;
         this.events.push({ frame, kind: after ? "closed" : "tripped", line: index });
       });
+    }
+    for (const { line, from, until, steps } of this.attacks) {
+      this.events.push({ frame: from, kind: "attacked", line, steps });
+      if (until <= this.last && !this.isDead(until)) this.events.push({ frame: until, kind: "released", line });
     }
     this.events.push({ frame: this.last, kind: this.blackout ? "blackout" : "end" });
   }
@@ -222,6 +271,7 @@ const say = {
   time: (date) => date.toISOString().slice(11, 16),
   moment: (date) => `${say.day(date)} ${date.getUTCFullYear()}, ${say.time(date)}`,
   steps: (count) => `${say.integer(count)} ${count === 1 ? "step" : "steps"}`,
+  more: (count) => `${say.integer(count)} more ${count === 1 ? "step" : "steps"}`,
   span: (minutes) => {
     const days = Math.floor(minutes / 1440);
     const hours = Math.floor((minutes % 1440) / 60);

@@ -12,7 +12,9 @@ import pytest
 
 from agents.pictures.report import Recording, grid_of, render_page, write_report
 from agents.pictures.report.page import POWER_RESOLUTION, RHO_RESOLUTION
+from agents.pictures.report.trace import LossTrace
 from agents.power_grid.baselines import DoNothingAgent
+from envs import GridLayout
 from tests.agents.report import webdriver
 from tests.agents.report.setups import HOSTILE, Setup, bare, make
 from tests.conftest import skip_without
@@ -326,6 +328,18 @@ def test_refused_decisions_are_told(
     assert window.run("return document.querySelectorAll('.row.refused').length") == 2
 
 
+def loss_text(layout: GridLayout, loss: LossTrace) -> str:
+    def name(line: int) -> str:
+        ends = layout.line_or_substation[line], layout.line_ex_substation[line]
+        return f"line {ends[0]}\u2013{ends[1]}"
+
+    if loss.loaded < 0:
+        return "blackout" + (f" without {name(loss.lost)}" if loss.lost >= 0 else " without a loss")
+    digits = 1 if abs(loss.rho - 1) < 0.005 else 0
+    words = f" without {name(loss.lost)}" if loss.lost >= 0 else ", no line at risk is closed"
+    return f"{100 * round(loss.rho, 3):.{digits}f} % {name(loss.loaded)}{words}"
+
+
 def test_attacks_and_worst_losses_are_told(
     window: webdriver.Browser, attacked: Recording, tmp_path: Path
 ) -> None:
@@ -351,19 +365,16 @@ def test_attacks_and_worst_losses_are_told(
         "return document.getElementById('grid-summary').textContent"
     )
     assert f"Line {ends} was attacked" in window.text(f'.row.attacked[data-frame="{begin}"]')
-    for number, one in list(enumerate(episode.decisions))[-3:]:
-        loss = one.worst_loss
-        assert loss is not None
+    decisions = [episode.decisions[i] for i in (0, len(episode.decisions) // 2, -1)]
+    decisions += [one for one in episode.decisions if one.action][:1]
+    for one in decisions:
         window.run("report.seek(arguments[0])", one.step)
-        told = window.text("#decision .worst-losses dd")
-        if loss.loaded < 0:
-            assert told.startswith("blackout")
-        else:
-            assert told.startswith(f"{100 * loss.rho:.0f} % line ") or abs(loss.rho - 1) < 0.005
-        lost = "" if loss.lost < 0 else str(layout.line_or_substation[loss.lost])
-        assert f"without line {lost}" in told or loss.lost < 0
-        lines = window.run("return document.querySelectorAll('#decision .worst-losses dt').length")
-        assert lines == (2 if one.action else 1), number
+        told = window.run(
+            "return [...document.querySelectorAll('#decision .worst-losses dd')].map((one) =>"
+            "one.textContent)"
+        )
+        losses = [one.worst_loss, one.worst_loss_after][: 2 if one.action else 1]
+        assert told == [loss_text(layout, loss) for loss in losses if loss is not None]
     drawn = window.run(
         "return ['overview-losses', 'day-losses'].map((id) => document.querySelector("
         "`#${id} .loss-curve`).getAttribute('d').length + document.querySelector("

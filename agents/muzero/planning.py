@@ -1,7 +1,7 @@
 """The model that searches plan in while environments are played (``agent/model=...``).
 
-A search wants a ``Model`` whose roots are given observations. A learned model needs no more than
-those; the simulator needs to know which environments they were seen in.
+A search wants a ``Model``, or a ``ChanceModel``, whose roots are given observations. A learned model
+needs no more than those; the simulator needs to know which environments they were seen in.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from agents.environments import VectorEnvironment
 from agents.muzero.model import LearnedModel
-from agents.muzero.search.base import Model
+from agents.muzero.search.base import ChanceModel, Model
 
 
 class PlanningModel(Protocol):
@@ -32,7 +32,7 @@ class PlanningModel(Protocol):
         """
         ...
 
-    def at(self, rows: np.ndarray) -> Model:
+    def at(self, rows: np.ndarray) -> Model | ChanceModel:
         """Return a model whose roots are the present states of environments ``rows [n]`` int."""
         ...
 

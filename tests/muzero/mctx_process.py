@@ -48,3 +48,10 @@ def search(*args: Any, **options: Any) -> MctxResult:
     from tests.muzero import mctx_searches
 
     return mctx_searches.search(*args, **options)
+
+
+def outcome_visits(*args: Any, **options: Any) -> np.ndarray:
+    """Return ``mctx_searches.outcome_visits(...)``; to be called in the other process."""
+    from tests.muzero import mctx_searches
+
+    return mctx_searches.outcome_visits(*args, **options)

@@ -97,3 +97,45 @@ def _tree(output):
     q = tree.children_rewards[edges] + tree.children_discounts[edges] * tree.children_values[edges]
     q = jnp.where(tree.parents < 0, 0.0, q)
     return tree.parents, tree.action_from_parent, tree.node_visits, tree.node_values, q
+
+
+def outcome_visits(probabilities: np.ndarray, *, num_simulations: int) -> np.ndarray:
+    """Return ``[B, C]``, how often mctx's stochastic search visits outcomes of the roots' action.
+
+    There is one action, which leads to ``probabilities [B, C]`` everywhere in a row.
+    """
+    parents, edges, visits = map(
+        np.asarray, _stochastic_search(jnp.log(probabilities), num_simulations)
+    )
+    counts = np.zeros(probabilities.shape, np.int64)
+    row, node = np.nonzero(parents == 1)  # below the root hangs its afterstate, node 1
+    counts[row, edges[row, node] - 1] = visits[row, node]  # edges are actions first, then outcomes
+    return counts
+
+
+@functools.partial(jax.jit, static_argnames="num_simulations")
+def _stochastic_search(logits, num_simulations):
+    """Return parents, edges from them and visits of all nodes ``[B, N]``."""
+    rows = len(logits)
+    nothing, one_action = jnp.zeros(rows), jnp.zeros((rows, 1))
+
+    def decide(params, key, action, state):
+        return mctx.DecisionRecurrentFnOutput(chance_logits=logits, afterstate_value=nothing), state
+
+    def follow(params, key, outcome, state):
+        output = mctx.ChanceRecurrentFnOutput(
+            action_logits=one_action, value=nothing, reward=nothing, discount=nothing + 1
+        )
+        return output, state
+
+    tree = mctx.stochastic_muzero_policy(
+        (),
+        jax.random.PRNGKey(0),
+        mctx.RootFnOutput(prior_logits=one_action, value=nothing, embedding=nothing),
+        decide,
+        follow,
+        num_simulations=num_simulations,
+        dirichlet_fraction=0.0,
+        temperature=0.0,
+    ).search_tree
+    return tree.parents, tree.action_from_parent, tree.node_visits

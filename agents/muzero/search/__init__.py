@@ -1,15 +1,24 @@
 """Tree search: a ``Search`` plans for B roots in a ``Model``.
 
-base    the interfaces Model and Search, and their records
+base    the interfaces Model, ChanceModel and Search, and their records
 tree    flat trees and the compiled loops that every search shares
 batched_trees  the trees grown together, one model call per simulation
+chance  chance nodes: afterstates, their outcomes and values
 checks  what arguments and models must be
 puct    MuZero's search, as in the specification
 gumbel  Gumbel MuZero's search
 record  one finished search written down: its tree, candidates and figures, as JSON
 """
 
-from agents.muzero.search.base import Model, ModelOutput, Search, SearchResult, TreeStatistics
+from agents.muzero.search.base import (
+    Afterstates,
+    ChanceModel,
+    Model,
+    ModelOutput,
+    Search,
+    SearchResult,
+    TreeStatistics,
+)
 from agents.muzero.search.gumbel import GumbelSearch
 from agents.muzero.search.puct import PUCTSearch
 from agents.muzero.search.record import (
@@ -21,7 +30,9 @@ from agents.muzero.search.record import (
 )
 
 __all__ = [
+    "Afterstates",
     "CandidateRecord",
+    "ChanceModel",
     "GumbelSearch",
     "Model",
     "ModelOutput",

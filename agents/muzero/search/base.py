@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -41,10 +42,55 @@ class Model(Protocol):
         ...
 
 
+class Afterstates(NamedTuple):
+    """What a model says of n actions before chance has its say.
+
+    An afterstate is a state and an action (Antonoglou et al. 2022, "Planning in stochastic
+    environments with a learned model", https://openreview.net/forum?id=X6D9bAHhBQ1). It has no
+    value of its own: a search looks at an outcome of it in the same simulation.
+    """
+
+    reward: np.ndarray  # [n] float32, of the edge from the state to its afterstate
+    discount: np.ndarray  # [n] float32, of that edge; 0 where the episode ends whatever happens
+    probabilities: np.ndarray  # [n, C] float32, of the outcomes, sum 1; 0: it cannot happen
+    states: torch.Tensor  # [n, ...], of the shape and dtype of ``ModelOutput.states``
+
+
+class ChanceModel(Protocol):
+    """A model in which what follows an action is left to chance.
+
+    Searches tell it from a ``Model`` by ``num_outcomes``. An afterstate with one possible outcome
+    takes no more simulations than a deterministic step.
+    """
+
+    num_actions: int
+    num_outcomes: int  # C
+    outcome_names: Sequence[str] | None  # [C] in words, for people; None for none
+
+    def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
+        """See ``Model.root``."""
+        ...
+
+    def afterstate(self, states: torch.Tensor, actions: np.ndarray) -> Afterstates:
+        """Return what ``actions [n]`` int64 in ``states [n, ...]`` lead to, before chance.
+
+        n is at most B: the rows whose tree grows a new action in this simulation.
+        """
+        ...
+
+    def outcome(self, states: torch.Tensor, outcomes: np.ndarray) -> ModelOutput:
+        """Return what ``outcomes [B]`` int64 of afterstates ``states [B, ...]`` lead to.
+
+        Reward and discount are of the edge from the afterstate; in most models the reward of a
+        step follows from the outcome, so it is here, and that of ``afterstate`` is 0.
+        """
+        ...
+
+
 class TreeStatistics(NamedTuple):
     """What a person wants to know of B finished searches."""
 
-    depth: np.ndarray  # [B] int, deepest node
+    depth: np.ndarray  # [B] int, of the deepest node, actions from the root
     width: np.ndarray  # [B] int, root actions visited
     visit_entropy: np.ndarray  # [B] float, nats, of the root's visit distribution
 
@@ -67,7 +113,7 @@ class Search(Protocol):
 
     def run(
         self,
-        model: Model,
+        model: Model | ChanceModel,
         observations: np.ndarray,
         action_mask: np.ndarray,
         rng: np.random.Generator | list[np.random.Generator],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.muzero.search.base import ModelOutput
+from agents.muzero.search.base import Afterstates, ModelOutput
 
 
 def check_output(output: ModelOutput, num_roots: int, num_actions: int) -> None:
@@ -32,6 +32,52 @@ def check_output(output: ModelOutput, num_roots: int, num_actions: int) -> None:
         raise ValueError(
             f"the model returned {len(output.states)} states for {num_roots} roots; return one for "
             "each"
+        )
+
+
+def check_afterstates(
+    after: Afterstates, rows: np.ndarray, num_outcomes: int, *, values: bool
+) -> None:
+    """Raise ValueError, naming head and row, unless the model returned these n afterstates.
+
+    Args:
+        after: of the model.
+        rows: ``[n]``, of the roots.
+        num_outcomes: C.
+        values: whether numbers are looked at, too, not only their shapes.
+    """
+    count = len(rows)
+    shapes: dict[str, tuple[int, ...]] = {
+        "reward": (count,),
+        "discount": (count,),
+        "probabilities": (count, num_outcomes),
+    }
+    for head, shape in shapes.items():
+        array = getattr(after, head)
+        if array.shape != shape:
+            raise ValueError(
+                f"the model returned {head} of shape {array.shape} for afterstates, expected "
+                f"{shape}: one row per action, one probability per outcome"
+            )
+        if values and not np.isfinite(array).all():
+            place = int(np.argwhere(~np.isfinite(array))[0][0])
+            raise ValueError(
+                f"the {head} of an afterstate is not finite in row {rows[place]}: "
+                f"{array[place].ravel()[:5]}. Training has diverged: lower the learning rate or "
+                "clip gradients"
+            )
+    if len(after.states) != count:
+        raise ValueError(
+            f"the model returned {len(after.states)} afterstates for {count} actions; return one "
+            "for each"
+        )
+    if values:
+        given = after.probabilities
+        wrong = (given < 0).any(axis=1) | (abs(given.sum(axis=1) - 1.0) > 1e-4)
+        place = int(wrong.argmax())
+        raise ValueError(
+            f"the probabilities of an afterstate in row {rows[place]} are {given[place]}, sum "
+            f"{given[place].sum():.6g}; expected none below 0, and a sum of 1"
         )
 
 

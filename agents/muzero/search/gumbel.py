@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 import numba
 import numpy as np
 
-from agents.muzero.search import noise
+from agents.muzero.search import chance, noise
 from agents.muzero.search import tree as trees
-from agents.muzero.search.base import Model, SearchResult
+from agents.muzero.search.base import ChanceModel, Model, SearchResult
 from agents.muzero.search.batched_trees import BatchedTrees, softmax, summarise
 from agents.muzero.search.checks import check_roots, require_not_negative, require_positive
 from agents.muzero.search.tree import Tree
@@ -128,10 +128,10 @@ def _select_interior(tree, b, node, rules):
 
 
 @numba.njit(cache=True, nogil=True)
-def _select_root(tree, b, wanted, next_node, plan, rules):
+def _select_root(tree, b, wanted, new_child, plan, rules):
     """Return (action, child) of the best candidate with ``wanted`` visits; child NO_NODE if new.
 
-    ``next_node`` is the node that will be grown.
+    ``new_child`` is the node that will be hung there.
     """
     children = plan.children[b]
     low, scale, _, _, _, _ = _completed_values(tree, b, 0, rules)
@@ -145,7 +145,7 @@ def _select_root(tree, b, wanted, next_node, plan, rules):
         child = children[k]
         if child == trees.NO_NODE:
             if wanted == 0:
-                children[k] = next_node
+                children[k] = new_child
                 return action, trees.NO_NODE
             continue
         record = tree.nodes[b, child]
@@ -159,19 +159,31 @@ def _select_root(tree, b, wanted, next_node, plan, rules):
 
 
 @numba.njit(cache=True, nogil=True)
-def _advance(tree, edges, leaves, node, select, plan, rules):
+def _advance(tree, edges, leaves, node, select, plan, rules, chances):
     """Grow ``node`` in every tree, then choose the next edges; see ``batched_trees.Advance``.
 
-    Sequential halving chooses at the root, the improved policy below it.
+    Sequential halving chooses at the root, the improved policy below it, and chance below
+    afterstates. ``chances`` is None where nothing is left to it: such code is compiled without.
     """
     for b in range(edges.parents.shape[0]):
-        if node > 0 and not trees.grow(tree, b, node, edges, leaves):
-            return b
+        if node > 0:
+            if chances is None:
+                grown = trees.grow(tree, b, node, edges, leaves)
+            else:
+                grown = chance.grow(tree, chances, b, node, edges, leaves)
+            if not grown:
+                return b
         if select:
             parent = 0
-            action, child = _select_root(tree, b, plan.wanted[b, node], node + 1, plan, rules)
+            new_child = node + 1 if chances is None else tree.priors.shape[0] + node
+            action, child = _select_root(tree, b, plan.wanted[b, node], new_child, plan, rules)
             while child != trees.NO_NODE:
                 parent = child
+                if chances is not None:
+                    action, child = chance.select_outcome(tree, chances, b, parent)
+                    if child == trees.NO_NODE:
+                        break
+                    parent = child
                 action, child = _select_interior(tree, b, parent, rules)
             trees.choose_edge(edges, b, parent, action)
     return -1
@@ -245,6 +257,9 @@ class GumbelSearch(Copyable):
             tree as in MuZero, which keeps small differences small, or "none", nothing (mctx's
             ``rescale_values=False``): for values of a known range, such as the chance of a loss.
         gumbel_scale: of the root noise when exploring; evaluation plays without noise.
+        chance_backup: what an afterstate of a ``ChanceModel`` is worth: "expectation", the mean of
+            the outcomes looked at, weighted by their probabilities, or "worst", the least of them
+            (any that can happen counts, however unlikely). No part where nothing is left to chance.
 
     ``temperature`` has no part in it: the Gumbel noise is the exploration.
     """
@@ -258,6 +273,7 @@ class GumbelSearch(Copyable):
         value_scale: float = 0.1,
         normalization: Literal["siblings", "tree", "none"] = "siblings",
         gumbel_scale: float = 1.0,
+        chance_backup: Literal["expectation", "worst"] = "expectation",
     ) -> None:
         require_positive("num_simulations", num_simulations)
         require_positive("max_considered", max_considered)
@@ -268,6 +284,7 @@ class GumbelSearch(Copyable):
         self.num_simulations = int(num_simulations)
         self.max_considered = int(max_considered)
         self.gumbel_scale = float(gumbel_scale)
+        self._worst = chance.is_worst(chance_backup)
         self._rules = _Rules(
             visit_offset=float(visit_offset),
             value_scale=float(value_scale),
@@ -284,7 +301,7 @@ class GumbelSearch(Copyable):
 
     def run(
         self,
-        model: Model,
+        model: Model | ChanceModel,
         observations: np.ndarray,
         action_mask: np.ndarray,
         rng: np.random.Generator | list[np.random.Generator],
@@ -316,8 +333,10 @@ class GumbelSearch(Copyable):
             children=np.full(candidates.shape, trees.NO_NODE, np.int32),
             wanted=self._schedules[num_considered],
         )
-        tree = self._trees.plant(output, priors, 1)
-        self._trees.simulate(model, partial(_advance, plan=plan, rules=self._rules))
+        tree = self._trees.plant(model, output, priors, 1)
+        chances = self._trees.chances(worst=self._worst)
+        advance = partial(_advance, plan=plan, rules=self._rules, chances=chances)
+        self._trees.simulate(model, advance)
 
         visit_counts = np.empty((num_roots, num_actions), np.int32)
         trees.root_visits(tree, visit_counts)

@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 import numba
 import numpy as np
 
-from agents.muzero.search import noise
+from agents.muzero.search import chance, noise
 from agents.muzero.search import tree as trees
-from agents.muzero.search.base import Model, SearchResult
+from agents.muzero.search.base import ChanceModel, Model, SearchResult
 from agents.muzero.search.batched_trees import BatchedTrees, softmax, summarise
 from agents.muzero.search.checks import check_roots, require_not_negative, require_positive
 from agents.muzero.search.tree import Tree
@@ -42,8 +42,10 @@ def _exploration(visits, c_base, c_init):
 
 
 @numba.njit(cache=True, nogil=True)
-def _select(tree, b, rules):
+def _select(tree, b, rules, chances):
     """Walk tree ``b`` down its highest UCB scores; return the edge to grow: (parent, action).
+
+    With ``chances`` it may be an outcome of an afterstate.
 
     UCB(c) = (log((N_p + c_base + 1) / c_base) + c_init) sqrt(N_p) / (N_c + 1) prior_c + value_c
     """
@@ -93,16 +95,29 @@ def _select(tree, b, rules):
         if best_child == trees.NO_NODE:
             return node, best_action
         node = best_child
+        if chances is not None:
+            best_action, best_child = chance.select_outcome(tree, chances, b, node)
+            if best_child == trees.NO_NODE:
+                return node, best_action
+            node = best_child
 
 
 @numba.njit(cache=True, nogil=True)
-def _advance(tree, edges, leaves, node, select, rules):
-    """Grow ``node`` in every tree, then choose the next edges; see ``batched_trees.Advance``."""
+def _advance(tree, edges, leaves, node, select, rules, chances):
+    """Grow ``node`` in every tree, then choose the next edges; see ``batched_trees.Advance``.
+
+    ``chances`` is None where nothing is left to chance: such code is compiled without the rest.
+    """
     for b in range(edges.parents.shape[0]):
-        if node > 0 and not trees.grow(tree, b, node, edges, leaves):
-            return b
+        if node > 0:
+            if chances is None:
+                grown = trees.grow(tree, b, node, edges, leaves)
+            else:
+                grown = chance.grow(tree, chances, b, node, edges, leaves)
+            if not grown:
+                return b
         if select:
-            parent, action = _select(tree, b, rules)
+            parent, action = _select(tree, b, rules, chances)
             trees.choose_edge(edges, b, parent, action)
     return -1
 
@@ -125,6 +140,9 @@ class PUCTSearch(Copyable):
             "power" from visits ** (1 / temperature) (MuZero).
         initial_root_visits: 0 counts only the backed-up returns of the root (the specification),
             1 counts the model's own root value too (mctx).
+        chance_backup: what an afterstate of a ``ChanceModel`` is worth: "expectation", the mean of
+            the outcomes looked at, weighted by their probabilities, or "worst", the least of them
+            (any that can happen counts, however unlikely). No part where nothing is left to chance.
 
     Unvisited ties go to the higher prior, then to the lower action.
     """
@@ -141,6 +159,7 @@ class PUCTSearch(Copyable):
         first_play: Literal["zero", "parent"] = "zero",
         selection: Literal["softmax", "power"] = "softmax",
         initial_root_visits: int = 0,
+        chance_backup: Literal["expectation", "worst"] = "expectation",
     ) -> None:
         require_positive("num_simulations", num_simulations)
         if not 0.0 <= exploration_fraction <= 1.0:
@@ -156,6 +175,7 @@ class PUCTSearch(Copyable):
         self.exploration_fraction = exploration_fraction
         self.selection = choose("selection", selection, ("softmax", "power"))
         self.initial_root_visits = initial_root_visits
+        self._worst = chance.is_worst(chance_backup)
         self._rules = _Rules(
             c_base=float(c_base),
             c_init=float(c_init),
@@ -176,7 +196,7 @@ class PUCTSearch(Copyable):
 
     def run(
         self,
-        model: Model,
+        model: Model | ChanceModel,
         observations: np.ndarray,
         action_mask: np.ndarray,
         rng: np.random.Generator | list[np.random.Generator],
@@ -191,8 +211,9 @@ class PUCTSearch(Copyable):
         priors = self._root_priors(
             output.policy_logits, action_mask, for_noise if explore else None
         )
-        tree = self._trees.plant(output, priors, self.initial_root_visits)
-        self._trees.simulate(model, partial(_advance, rules=self._rules))
+        tree = self._trees.plant(model, output, priors, self.initial_root_visits)
+        chances = self._trees.chances(worst=self._worst)
+        self._trees.simulate(model, partial(_advance, rules=self._rules, chances=chances))
         visit_counts = np.empty(priors.shape, np.int32)
         trees.root_visits(tree, visit_counts)
         root = tree.nodes[:, 0]

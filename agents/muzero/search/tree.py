@@ -1,6 +1,8 @@
 """B search trees as flat arrays, and the compiled loops that every search shares.
 
-Shape letters: B roots, N nodes a tree, A actions. Node 0 is the root, and N = 1 + simulations.
+Shape letters: B roots, D = 1 + simulations decision nodes a tree, N nodes a tree, A actions. Node 0
+is the root. Without chance N = D. With it, simulation s adds decision node s and, where it tries a
+new action, the action's afterstate as node D - 1 + s (``chance``); then N = 2 D - 1.
 
 A node is one 64-byte record, a cache line: what a walk reads of a child lies together.
 A node's visited children hang in a linked list (``first_child``, ``next_sibling``), so a search
@@ -8,8 +10,8 @@ scores the few children it has visited and the best action it has not, never all
 action's score rises with its prior alone, and ``best_unvisited`` names the highest prior left.
 That keeps a selection independent of A; only growing a node looks at A numbers, twice.
 
-Memory: B N (4 A + 64 + S) bytes, where S is the size of one of the model's states: 256 roots, 75
-simulations, 487 actions and states of 256 numbers take 57 MiB.
+Memory: B D 4 A + B N (64 + S) bytes, where S is the size of one of the model's states: 256 roots,
+75 simulations, 487 actions and states of 256 numbers take 57 MiB.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ NODE = np.dtype(
         ("visits", np.int32),
         ("parent", np.int32),  # NO_NODE for the root
         ("action", np.int32),  # of the edge into the node
-        ("depth", np.int32),  # edges from the root
+        ("depth", np.int32),  # actions from the root
         ("first_child", np.int32),  # the newest visited child, NO_NODE for none
         ("next_sibling", np.int32),  # the next older child of the same parent
         ("best_unvisited", np.int32),  # unvisited action of the highest prior, NO_ACTION for none
@@ -38,26 +40,28 @@ NODE = np.dtype(
         ("reward", np.float32),  # of the edge into the node
         ("discount", np.float32),  # of the edge into the node
         ("prior", np.float32),  # of the edge into the node
-        ("raw_value", np.float32),  # the model's own value of the node
+        ("raw_value", np.float32),  # the model's own value of the node; 0 of an afterstate
     ]
 )
 assert NODE.itemsize == 64
 
 
 class Tree(NamedTuple):
-    """B trees of N nodes."""
+    """B trees of N nodes, D of them decisions."""
 
     nodes: np.ndarray  # [B, N] of NODE
-    priors: np.ndarray  # [N, B, A] float32, prior; TAKEN where visited or (root) illegal
+    priors: np.ndarray  # [D, B, A] float32, prior; TAKEN where visited or (root) illegal
     lowest: np.ndarray  # [B] float64, smallest edge_value seen on an edge of the tree
     highest: np.ndarray  # [B] float64, largest one
 
     @staticmethod
-    def allocate(num_roots: int, num_nodes: int, num_actions: int) -> Tree:
-        """Return arrays for trees of ``num_nodes``; ``plant`` gives them their roots."""
+    def allocate(
+        num_roots: int, num_decisions: int, num_actions: int, num_afterstates: int = 0
+    ) -> Tree:
+        """Return arrays for trees of so many nodes; ``plant`` gives them their roots."""
         return Tree(
-            nodes=np.empty((num_roots, num_nodes), NODE),
-            priors=np.empty((num_nodes, num_roots, num_actions), np.float32),
+            nodes=np.empty((num_roots, num_decisions + num_afterstates), NODE),
+            priors=np.empty((num_decisions, num_roots, num_actions), np.float32),
             lowest=np.empty(num_roots, np.float64),
             highest=np.empty(num_roots, np.float64),
         )
@@ -91,7 +95,7 @@ def _ordered(bits):
 
 
 @numba.njit(cache=True, nogil=True)
-def _first(bits, wanted):
+def first_of(bits, wanted):
     """Return the first index at which ``bits [A]`` int32 is ``wanted``, which it is somewhere."""
     first = np.int32(0x7FFFFFFF)
     for index in range(bits.shape[0]):
@@ -107,7 +111,7 @@ def highest(numbers):
     top = np.int32(-0x7FFFFFFF)
     for index in range(bits.shape[0]):
         top = max(top, _ordered(bits[index]))
-    return _first(bits, _ordered(top))
+    return first_of(bits, _ordered(top))
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -164,7 +168,7 @@ def find_best_unvisited(tree, b, node):
     record.best_prior = TAKEN
     if top >= 0:
         record.best_prior = np.int32(top).view(np.float32)
-        record.best_unvisited = _first(bits, top)
+        record.best_unvisited = first_of(bits, top)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -227,7 +231,7 @@ def grow(tree, b, node, edges, leaves):
     if above.best_unvisited == action:
         find_best_unvisited(tree, b, parent)
     leaf.best_prior = best_prior
-    leaf.best_unvisited = _first(
+    leaf.best_unvisited = first_of(
         tree.priors[node, b].view(np.int32), np.float32(best_prior).view(np.int32)
     )
 

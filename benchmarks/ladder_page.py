@@ -63,7 +63,7 @@ def write_section(
     lines = [
         f"## {_heading(opponent)}",
         "",
-        f"All {protocol.episodes} scenarios of the `{protocol.split}` list, "
+        f"The first {protocol.episodes} scenarios of the `{protocol.split}` list, "
         f"{' or '.join(str(one) for one in sorted(filter(None, length)))} steps each. "
         + _about(opponent, protocol.split),
         "",

@@ -1,5 +1,5 @@
 from .decision_gate import UNGATED, lines_at_risk
-from .fast.forecast_planner import ForecastPlanner
+from .fast.forecast_planner import ForecastPlanner, PlannedStep
 from .fast.infos import as_infos
 from .fast.rollouts import ForecastRollouts, Rollouts, Steps
 from .fast.vector import PowerGridVectorEnv
@@ -38,6 +38,7 @@ __all__ = [
     "IdleGate",
     "Lookahead",
     "ObservedPowerGrid",
+    "PlannedStep",
     "PowerGridEnv",
     "PowerGridVectorEnv",
     "ReconnectLines",

@@ -1,6 +1,6 @@
 """The model that searches plan in while environments are played (``agent/model=...``).
 
-A search wants a ``Model``, or a ``ChanceModel``, whose roots are given observations. A learned model
+A search wants a ``Model`` or a ``ChanceModel``, whose roots are given observations. A learned model
 needs no more than those; the simulator needs to know which environments they were seen in.
 """
 

@@ -16,9 +16,18 @@ what follows (``calm_values="held_forecast"``): the environment does nothing and
 reward step after step, in all r / (1 - gamma). In other states the network's value counts as far as
 it is below that: else the noise of a young network makes staying overloaded look best now and then,
 which is enough to lose the grid.
+
+Attacks may be left to chance (``chance="attacks"``): after each action nothing happens, or one of
+the opponent's lines is lost. An operator knows that list, and how often attacks come, but neither
+when the next one will nor which line it will be. So every step without an attack has the same
+chance of one, and each closed line the same share of it. While an attack is under way no other
+begins. What the opponent will really do is never read.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,13 +35,68 @@ import torch
 from agents.environments import VectorEnvironment
 from agents.muzero.losses import ILLEGAL_LOGIT
 from agents.muzero.model import LearnedModel, PolicyValue
-from agents.muzero.search.base import ModelOutput
+from agents.muzero.search.base import Afterstates, ModelOutput
 from agents.power_grid.grid_access import fast_grids, played_name
-from envs import DO_NOTHING, ForecastPlanner
+from envs import DO_NOTHING, ForecastPlanner, GridLayout, PlannedStep, PowerGridVectorEnv
+from powergrid_muzero.checks import is_number
 from powergrid_muzero.names import choose
 
 GUIDANCE = ("network", "none")
 CALM_VALUES = ("held_forecast", "network")
+CHANCE = ("none", "attacks")
+
+
+class AttackOdds(NamedTuple):
+    """What an operator knows of attacks to come."""
+
+    lines: np.ndarray  # [K] int, that may be lost
+    names: tuple[str, ...]  # [K], of these lines, for people
+    probability: float  # that an attack begins in a step, while none is under way
+    duration: int  # steps that it holds a line out
+
+
+def attack_odds(grids: PowerGridVectorEnv, probability: float | None = None) -> AttackOdds:
+    """Return what is known of the opponent of ``grids``.
+
+    Args:
+        grids: about to be played.
+        probability: of an attack in a step while none is under way; None for one attack in each of
+            the opponent's mean intervals.
+
+    Raises:
+        ValueError: nobody attacks, or several areas are attacked at once.
+    """
+    opponent = grids.opponent
+    if opponent is None:
+        raise ValueError(
+            "agent.model.chance=attacks needs somebody who attacks: set opponent=rl4pnc or "
+            "another one, or agent.model.chance=none"
+        )
+    if opponent.kind == "areas":
+        raise ValueError(
+            "agent.model.chance=attacks is for opponents that hold out one line at a time, not for "
+            "kind 'areas': take another opponent, or agent.model.chance=none"
+        )
+    lines = opponent.number_lines(grids.layout.line_names)
+    if probability is None:
+        probability = 1.0 / max(opponent.mean_interval - opponent.mean_duration, 1.0)
+    return AttackOdds(
+        lines=lines,
+        names=_line_names(grids.layout, lines),
+        probability=probability,
+        duration=round(opponent.mean_duration),
+    )
+
+
+def _line_names(layout: GridLayout, lines: np.ndarray) -> tuple[str, ...]:
+    """Return lines by their substations, "line 6-8", and by number where there are several."""
+    substations = np.stack([layout.line_or_substation, layout.line_ex_substation])
+    ends = list(zip(*np.sort(substations, axis=0).tolist(), strict=True))
+    return tuple(
+        f"line {ends[line][0]}-{ends[line][1]}"
+        + (f" (line {line})" if ends.count(ends[line]) > 1 else "")
+        for line in lines.tolist()
+    )
 
 
 class SimulatorModel:
@@ -94,8 +158,11 @@ class SimulatorModel:
 
     def step(self, states: torch.Tensor, actions: np.ndarray) -> ModelOutput:
         """Play ``actions [n]`` int64 on the copies ``states [n]`` int64; see ``Model.step``."""
+        return self._judged(self._planner.step(states.numpy(), actions))
+
+    def _judged(self, played: PlannedStep) -> ModelOutput:
+        """Return what is thought of what a step led to."""
         planner = self._planner
-        played = planner.step(states.numpy(), actions)
         judged = self._judge(planner.observations(played.slots))
         value = judged.value
         legal = planner.legal(played.slots).astype(np.bool_)
@@ -123,6 +190,63 @@ class SimulatorModel:
         )
 
 
+class AttackedSimulatorModel(SimulatorModel):
+    """The same, with attacks left to chance; a ``ChanceModel``.
+
+    The number of an afterstate is slot * A + action: nothing is played before chance has its say.
+
+    Args:
+        planner: see ``SimulatorModel``, as the other arguments.
+        rows: of the roots.
+        odds: of attacks.
+        learned: gives values and priors.
+        discount: gamma of a grid step.
+        held: see ``SimulatorModel``.
+    """
+
+    def __init__(
+        self,
+        planner: ForecastPlanner,
+        rows: np.ndarray,
+        odds: AttackOdds,
+        *,
+        learned: LearnedModel | None,
+        discount: float,
+        held: bool = False,
+    ) -> None:
+        super().__init__(planner, rows, learned=learned, discount=discount, held=held)
+        self._odds = odds
+        self._lost = np.concatenate([[-1], odds.lines])  # of each outcome
+        self.num_outcomes = len(self._lost)
+        self.outcome_names: Sequence[str] | None = (
+            "nothing happens",
+            *(f"{name} is lost" for name in odds.names),
+        )
+
+    def afterstate(self, states: torch.Tensor, actions: np.ndarray) -> Afterstates:
+        """Return the odds of attacks in slots ``states [n]``; see ``ChanceModel``."""
+        slots, count, odds = states.numpy(), len(actions), self._odds
+        state = self._planner.state(slots)
+        quiet = ~(state.attack_steps > 0).any(axis=1, keepdims=True)
+        closed = state.line_status[:, odds.lines] & quiet  # [n, K]
+        share = odds.probability / np.maximum(closed.sum(axis=1), 1)
+        probabilities = np.zeros((count, self.num_outcomes), np.float32)
+        probabilities[:, 1:] = closed * share[:, None]
+        probabilities[:, 0] = 1.0 - probabilities[:, 1:].sum(axis=1)
+        return Afterstates(
+            reward=np.zeros(count, np.float32),
+            discount=np.ones(count, np.float32),
+            probabilities=probabilities,
+            states=states * self.num_actions + torch.from_numpy(actions),
+        )
+
+    def outcome(self, states: torch.Tensor, outcomes: np.ndarray) -> ModelOutput:
+        """Play the actions of afterstates ``states [n]``, and attacks; see ``ChanceModel``."""
+        slots, actions = np.divmod(states.numpy(), self.num_actions)
+        lost = self._lost[outcomes]
+        return self._judged(self._planner.step(slots, actions, lost, duration=self._odds.duration))
+
+
 class SimulatorPlanning:
     """Plans in the simulator of the environment being played; see ``PlanningModel``.
 
@@ -132,9 +256,13 @@ class SimulatorPlanning:
         calm_values: what states below the idle gate are worth: "held_forecast": their reward for
             ever, and nothing is done there; "network": as others. The first goes with values
             trained with ``discount_unit="step"``.
+        chance: what is left to chance: "none", or "attacks" of the opponent that is played.
+        attack_probability: that an attack begins in a step, while none is under way; None for what
+            the opponent's interval says, which a search of few simulations hardly sees.
 
     Raises:
-        ValueError: no such guidance or calm_values, or rewards for ever that are not discounted.
+        ValueError: no such guidance, calm_values or chance, no probability, or rewards for ever
+            that are not discounted.
     """
 
     plans_in_network = False
@@ -145,6 +273,8 @@ class SimulatorPlanning:
         learned: LearnedModel,
         guidance: str = "network",
         calm_values: str = "network",
+        chance: str = "none",
+        attack_probability: float | None = None,
     ) -> None:
         self.uses_network = choose("guidance", guidance, GUIDANCE) == "network"
         self._learned = learned
@@ -154,13 +284,24 @@ class SimulatorPlanning:
                 "agent.model.calm_values=held_forecast needs a discount of at least 0 and below 1, "
                 f"not {learned.discount}; set agent.discount, or agent.model.calm_values=network"
             )
+        self._attacks = choose("chance", chance, CHANCE) == "attacks"
+        if attack_probability is not None and not (
+            is_number(attack_probability) and 0.0 <= attack_probability <= 1.0
+        ):
+            raise ValueError(
+                "agent.model.attack_probability must be from 0 to 1, or null for what the "
+                f"opponent's interval says, but is {attack_probability!r}"
+            )
+        self._attack_probability = attack_probability
+        self._odds: AttackOdds | None = None
         self._planner: ForecastPlanner | None = None
 
     def bind(self, env: VectorEnvironment) -> None:
         """Meet the environment about to be played.
 
         Raises:
-            ValueError: it is not the vector environment of PowerGrid-v0.
+            ValueError: it is not the vector environment of PowerGrid-v0, or has no opponent whose
+                attacks could be left to chance.
         """
         grids = fast_grids(env)
         if grids is None:
@@ -169,6 +310,7 @@ class SimulatorPlanning:
                 f"is {played_name(env)}, played one by one: set env.simulator=lightsim2grid, or "
                 "take agent/model=learned"
             )
+        self._odds = attack_odds(grids, self._attack_probability) if self._attacks else None
         self._planner = grids.planner()
 
     def at(self, rows: np.ndarray) -> SimulatorModel:
@@ -181,14 +323,16 @@ class SimulatorPlanning:
             raise ValueError(
                 "agent/model=simulator was not bound to an environment: call bind(env) before act()"
             )
-        return SimulatorModel(
-            self._planner,
-            rows,
-            learned=self._learned if self.uses_network else None,
-            discount=self._learned.discount,
-            held=self._held,
+        learned = self._learned if self.uses_network else None
+        discount, held = self._learned.discount, self._held
+        if self._odds is None:
+            return SimulatorModel(
+                self._planner, rows, learned=learned, discount=discount, held=held
+            )
+        return AttackedSimulatorModel(
+            self._planner, rows, self._odds, learned=learned, discount=discount, held=held
         )
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the environment behind."""
-        return {**self.__dict__, "_planner": None}
+        return {**self.__dict__, "_planner": None, "_odds": None}

@@ -8,6 +8,7 @@ Shape letters: B grids, L lines, m calm rows, n grids of a call.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from envs.grid.rewards import (
     SurvivalReward,
 )
 from envs.grid.state import GridState
+from envs.opponents import Attack
 from envs.scenarios import Scenario
 from powergrid_muzero.copies import Copyable
 
@@ -200,13 +202,17 @@ class Player(Copyable):
     # ------------------------------------------------------------------------------- one step
 
     def play(
-        self, grids: np.ndarray, actions: np.ndarray
+        self,
+        grids: np.ndarray,
+        actions: np.ndarray,
+        attacks: Mapping[int, Attack] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Play one grid step of n running episodes.
 
         Args:
             grids: ``[n]`` int, ascending.
             actions: ``[n]`` int.
+            attacks: see ``Simulator.step``.
 
         Returns:
             ``[n]`` float32 rewards; ``[n]`` bool, refused; n reasons of it, "" if legal.
@@ -214,7 +220,7 @@ class Player(Copyable):
         simulator = self.simulator
         if self._reconnect_lines:
             actions = self._replace(grids, actions)
-        record = simulator.step(grids, actions)
+        record = simulator.step(grids, actions, attacks)
         outcome = StepOutcome(
             action=actions,
             illegal=record.illegal,

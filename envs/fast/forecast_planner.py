@@ -29,6 +29,7 @@ from envs.fast.template import GridTemplate
 from envs.grid.observations import ObservationEncoder
 from envs.grid.rewards import Reward
 from envs.grid.state import GridState, LegalityState
+from envs.opponents import Attack
 from envs.scenarios import Scenario
 from powergrid_muzero.checks import check_actions
 from powergrid_muzero.copies import Copyable
@@ -147,15 +148,25 @@ class ForecastPlanner(Copyable):
         self._origin[slots] = grids
         return slots
 
-    def step(self, slots: np.ndarray, actions: np.ndarray) -> PlannedStep:
+    def step(
+        self,
+        slots: np.ndarray,
+        actions: np.ndarray,
+        attacked: np.ndarray | None = None,
+        *,
+        duration: int = 1,
+    ) -> PlannedStep:
         """Play one action on a copy of each of n slots, which stay as they are.
 
         Args:
             slots: ``[n]`` int, of this plan; one may be there several times.
             actions: ``[n]`` int; an illegal one does nothing, as in the environment.
+            attacked: ``[n]`` int, the line that an attack takes out within the step, after the
+                action, -1 for none; None: there are no attacks but those under way.
+            duration: steps for which it is held out, this one included.
 
         Raises:
-            ValueError: a slot or an action that does not exist.
+            ValueError: a slot, an action or a line that does not exist.
         """
         slots = self._check(slots)
         actions = check_actions(actions, len(slots), self.num_actions)
@@ -166,7 +177,12 @@ class ForecastPlanner(Copyable):
             played = self._take_slots(len(places))  # may replace the player
             self._player.take(self._player, slots[places], played)
             self._origin[played] = self._origin[slots[places]]
-            reward[places], _, _ = self._player.play(played, actions[places])
+            attacks: dict[int, Attack] = {}
+            if attacked is not None:
+                lines = self._check_lines(attacked, len(slots))[places]
+                for place in np.flatnonzero(lines >= 0).tolist():
+                    attacks[int(played[place])] = Attack(lines[[place]], duration)
+            reward[places], _, _ = self._player.play(played, actions[places], attacks)
             after[places] = played
             np.add.at(self._played.simulator_calls, self._origin[played], 1)
         return PlannedStep(after, reward, self._player.blackout[after], self._player.over[after])
@@ -194,6 +210,15 @@ class ForecastPlanner(Copyable):
                 simulator.substation_cooldown[slots],
             )
         )
+
+    def _check_lines(self, lines: np.ndarray, count: int) -> np.ndarray:
+        lines = np.asarray(lines, dtype=np.int64)
+        most = self._simulator.layout.num_lines - 1
+        if lines.shape != (count,) or ((lines < -1) | (lines > most)).any():
+            raise ValueError(
+                f"attacked must be {count} lines of 0 to {most}, or -1 for none, but is {lines}"
+            )
+        return lines
 
     def _check(self, slots: np.ndarray) -> np.ndarray:
         slots = np.asarray(slots, dtype=np.int64)

@@ -8,6 +8,7 @@ Shape letters: B grids, E element ends, L lines, N numbers of a solution, n grid
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -112,18 +113,25 @@ class Simulator(GridArrays):
                 f"scenario {scenario.name!r} cannot start at row {first_row}: {causes[0]}"
             )
 
-    def step(self, grids: np.ndarray, actions: np.ndarray) -> StepRecord:
+    def step(
+        self,
+        grids: np.ndarray,
+        actions: np.ndarray,
+        attacks: Mapping[int, Attack] | None = None,
+    ) -> StepRecord:
         """Play one action on each of n grids, none of which is dark or at its last row.
 
         Args:
             grids: ``[n]`` int, which, each at most once, in ascending order.
             actions: ``[n]`` int, of the catalogue.
+            attacks: grid -> what is done to it; None for what the opponents decide.
         """
         count = len(grids)
         illegal = np.zeros(count, dtype=np.bool_)
         reasons = [""] * count
         acted: list[tuple[int, np.ndarray, np.ndarray]] = []  # grid, lines, substations
-        attacks = self._decide_attacks(grids)  # on what was there before the action
+        if attacks is None:
+            attacks = self._decide_attacks(grids)  # on what was there before the action
         for place in np.flatnonzero(actions).tolist():
             grid, action = int(grids[place]), int(actions[place])
             reasons[place] = self._refusal(grid, action)

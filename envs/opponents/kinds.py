@@ -75,6 +75,20 @@ class RandomOpponent:
         """Names of the lines that may be taken out."""
         return self.lines
 
+    @property
+    def mean_duration(self) -> float:
+        """Steps that an attack lasts, in the long run."""
+        return self.duration
+
+    @property
+    def mean_interval(self) -> float:
+        """Steps from one attack's beginning to the next one's, in the long run.
+
+        The period, or longer where what is paid in does not suffice for that.
+        """
+        paid = self.budget_per_step
+        return max(self.period, self.mean_duration / paid if paid > 0 else 0.0)
+
     def number_lines(self, line_names: Sequence[str]) -> np.ndarray:
         """Return the numbers of the lines that may be taken out, ``[*]`` int, in their order.
 
@@ -113,6 +127,14 @@ class WeightedOpponent(RandomOpponent):
             )
         object.__setattr__(self, "usual_rho", usual)
         object.__setattr__(self, "within", check_count("opponent: within", self.within))
+
+    @property
+    def mean_interval(self) -> float:
+        """See ``RandomOpponent``; the wait begins with the end of an attack, not of the period."""
+        waits = np.arange(self.within)
+        return max(
+            super().mean_interval, float(np.maximum(self.period, self.duration + waits).mean())
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +183,16 @@ class GeometricOpponent(RandomOpponent):
     def least_steps(self) -> int:
         """Steps of the shortest attack, less one."""
         return int(self.least_hours * STEPS_PER_HOUR)
+
+    @property
+    def mean_duration(self) -> float:
+        """See ``RandomOpponent``."""
+        return min(self.mean_hours * STEPS_PER_HOUR, self.duration)
+
+    @property
+    def mean_interval(self) -> float:
+        """See ``RandomOpponent``."""
+        return max(super().mean_interval, self.every_hours * STEPS_PER_HOUR)
 
     @property
     def _back_to_back(self) -> bool:

@@ -189,6 +189,31 @@ def test_an_attacker_goes_on_where_it_was_saved(kind: str):
     assert_identical(expected, found)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "rl4pnc",
+        "rte_case14",
+        {**PLAIN, "budget_per_step": 0.2},  # 20 steps pay for 4
+        {**PLAIN, "kind": "weighted", "within": 31, "budget": 1e6},
+        {**PLAIN, "kind": "geometric", "duration": 100, "every_hours": 6, "budget": 1e6},
+    ],
+)
+def test_intervals_and_durations_are_those_in_the_long_run(given: Any):
+    opponent = make_opponent(given, SANDBOX)
+    assert opponent is not None
+    names = PowerGridVectorEnv(1).layout.line_names
+    attacker = Attacker(opponent, names)
+    steps = 50_000
+    attacker.reset(1, steps)
+    closed, rho = np.ones(20, dtype=np.bool_), np.full(20, 0.5, dtype=np.float32)
+    attacks = [attacker.attack(closed, rho) for _ in range(steps)]
+    held = np.array([0 if attack is None else attack.duration for attack in attacks])
+    began = (held > 0) & (np.append(0, held[:-1]) < 2)
+    assert began.sum() * opponent.mean_interval == pytest.approx(steps, rel=0.08)
+    assert (held > 0).sum() / began.sum() == pytest.approx(opponent.mean_duration, rel=0.08)
+
+
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("spared", [0, 3])
 def test_quiet_steps_pass_as_if_played(name: str, spared: int):

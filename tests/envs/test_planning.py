@@ -139,6 +139,53 @@ def test_a_plan_comes_true_if_the_forecast_does(stressed: tuple[Scenario, int], 
     assert len(ends) < len(plans)  # most plans go on
 
 
+@pytest.mark.parametrize("line", ["3_4_6", "6_8_19", "11_12_13"])
+def test_attacks_that_a_plan_is_told_of_come_true(stressed: tuple[Scenario, int], line: str):
+    """As the opponent makes them: after the action, before the power flow, and held out."""
+    opponent = {"lines": [line], "duration": 3, "period": 4, "budget": 100}
+    env = of_one(fulfilled(*stressed, steps=12), opponent=opponent)
+    start = env.save_state(0)
+    number = np.array([env.layout.line_names.index(line)])
+    planner = env.planner()
+    rng = np.random.default_rng(5)
+    legal = np.flatnonzero(planner.legal(planner.begin(np.array([0])))[0])
+    switch = env.catalogue.switch_line_action[number]  # opens it, closes it, or is refused
+    attacks = ends = 0
+    for _ in range(15):
+        env.load_state(0, start)
+        slots = planner.begin(np.array([0]))
+        count = 0
+        for action in [rng.choice(legal), *rng.choice([0, *switch, *legal[:3]], size=8)]:
+            before = int(env.state.attack_steps.max())
+            *_, terminations, _, infos = env.step(np.array([action]))
+            began = infos["attacks"][0] > count
+            count = infos["attacks"][0]
+            step = planner.step(
+                slots, np.array([action]), number if began else np.array([-1]), duration=3
+            )
+            assert before == 0 or not began
+            attacks += began
+            assert step.blackout[0] == terminations[0]
+            planned, present = planner.state(step.slots), env.state
+            assert np.allclose(planned.rho, present.rho, rtol=1e-5)
+            for name in ("topo_vect", "overflow_steps", "line_cooldown", "attack_steps"):
+                assert np.array_equal(getattr(planned, name), getattr(present, name)), name
+            slots = step.slots
+            if step.over[0]:
+                ends += 1
+                break
+    assert attacks >= 15 and ends
+
+
+def test_attacks_on_lines_that_do_not_exist_are_refused(env: PowerGridVectorEnv):
+    env.reset(seed=1)
+    planner = env.planner()
+    slots = planner.begin(np.arange(B))
+    for wrong in ([0, 1, 2, 20], [0, 1, -2, 3], [1]):
+        with pytest.raises(ValueError, match="attacked must be 4 lines of 0 to 19, or -1 for none"):
+            planner.step(slots, np.zeros(B, int), np.array(wrong))
+
+
 def test_what_comes_later_changes_nothing(stressed: tuple[Scenario, int]):
     scenario, row = stressed
     other: dict[str, Any] = {}

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -65,6 +65,7 @@ def make_agent(
     *,
     num_simulations: int = 8,
     predict_discount: bool = False,
+    chance_backup: Literal["expectation", "worst"] = "expectation",
     **options: Any,
 ) -> MuZeroAgent:
     considered = min(num_simulations, 16)
@@ -75,7 +76,12 @@ def make_agent(
         network=partial(
             MLPNetwork, hidden_size=16, state_size=16, predict_discount=predict_discount
         ),
-        search=partial(GumbelSearch, num_simulations=num_simulations, max_considered=considered),
+        search=partial(
+            GumbelSearch,
+            num_simulations=num_simulations,
+            max_considered=considered,
+            chance_backup=chance_backup,
+        ),
         replay=partial(Replay, capacity=1000),
         optimizer=partial(torch.optim.Adam, lr=1e-3),
         learning={},

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -94,9 +95,13 @@ def run_all(folder: Path, lines: list[list[str]]) -> list[tuple[int, str, str]]:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
+def protocol_in(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "evaluation.json").read_text())["results"][-1]["protocol"]
+
+
 def test_the_wheel_holds_every_file_of_the_document(wheel: Path) -> None:
     written = {name for name, _ in FILE.findall(DOCUMENT)}
-    assert len(written) == 10
+    assert len(written) == 16
     assert DOCUMENT.count("\n```") == 2 * len(written)  # no block is without a name
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     empty = {"my_agents/__init__.py", "my_agents/conf/__init__.py"}
@@ -105,7 +110,7 @@ def test_the_wheel_holds_every_file_of_the_document(wheel: Path) -> None:
 
 def test_every_command_of_the_document_runs(folder: Path) -> None:
     used = commands("powergrid-train", "powergrid-evaluate")
-    assert len(used) == 4
+    assert len(used) == 6
     wrong = [
         (["powergrid-train", "agent=mien"], "unknown agent 'mien'; did you mean 'mine'?"),
         (["powergrid-train", "network=linaer"], "did you mean 'linear'?"),
@@ -113,16 +118,42 @@ def test_every_command_of_the_document_runs(folder: Path) -> None:
             ["powergrid-train", "env.kwargs.reward=my_agents.reward:Clam"],
             "reward 'my_agents.reward:Clam' cannot be imported",
         ),
+        (
+            ["powergrid-train", "reward=calm", "env.kwargs.reward.target=high"],
+            "env.kwargs.reward.target='high'; expected a finite number",
+        ),
+        (
+            ["powergrid-train", "scenarios=grown", "+env.kwargs.scenarios.grwoth=0.1"],
+            "did you mean 'env.kwargs.scenarios.growth'?",
+        ),
+        (
+            ["powergrid-train", "wrappers=[gated,rounded]", "env.wrappers.rounded.decimals=1.5"],
+            "env.wrappers.rounded.decimals=1.5; expected a whole number",
+        ),
+        (
+            ["powergrid-train", "wrappers=[gated,rounded]"],
+            "takes no wrappers; set env.simulator=grid2op",
+        ),
     ]
     # shorter than a reader has it: no plots, and a training whose updates have just begun
-    short = {"powergrid-evaluate": "evaluation.plots=false", "small": "trainer.total_env_steps=80"}
+    short = {
+        "powergrid-evaluate": "evaluation.plots=false",
+        "small": "trainer.total_env_steps=80",
+    }
     lines = [
         [*words, "logger=csv", *(one for part, one in short.items() if part in " ".join(words))]
         for words in used
     ]
-    outcomes = run_all(folder, [*lines, *(words for words, _ in wrong)])
+    own = "evaluation.env.reward={_target_: my_agents.reward.CalmReward, _partial_: true}"
+    scored = ["run=planner", own, "evaluation.episodes=1", "evaluation.max_steps=9"]
+    more = [  # in another process, too
+        ["powergrid-train", "resume=seen", "trainer.total_env_steps=100"],
+        ["powergrid-evaluate", *scored, "evaluation.num_workers=1", "folder=scored"],
+    ]
+    more[1].append(short["powergrid-evaluate"])
+    outcomes = run_all(folder, [*lines, *more, *(words for words, _ in wrong)])
     tables = []
-    for code, out, error in outcomes[: len(used)]:
+    for code, out, error in outcomes[: len(used) + len(more)]:
         assert code == 0, error
         tables.append({line.split()[0] for line in out.splitlines() if line.strip()})
     # tables name the options
@@ -139,9 +170,23 @@ def test_every_command_of_the_document_runs(folder: Path) -> None:
         "state_size": 24,
     }
     assert config["agent"]["search"]["_target_"] == "my_agents.search.GreedyStepSearch"
-    assert config["env"]["kwargs"]["reward"] == "my_agents.reward:CalmReward"
+    reward = {"_target_": "my_agents.reward.CalmReward", "target": 0.9, "_partial_": True}
+    assert config["env"]["kwargs"]["reward"] == reward
+    config = yaml.safe_load((folder / "seen" / "config.yaml").read_text())
+    assert config["env"]["kwargs"]["observation"]["limit"] == 2.0
+    assert config["env"]["kwargs"]["scenarios"]["growth"] == 0.02
+    assert config["env"]["kwargs"]["idle_gate"] == 0.95  # wrappers may be several
+    assert config["env"]["wrappers"]["rounded"]["decimals"] == 2
+    # and results tell of it
+    assert protocol_in(folder / "scored")["reward"] == "my_agents.reward.CalmReward"
+    trained = protocol_in(folder / "seen")
+    (evaluated,) = map(protocol_in, (folder / "seen" / "evaluation").iterdir())
+    assert trained["scenarios"] == evaluated["scenarios"] == "GrownMonths"
+    assert trained["scenarios_sha256"] != evaluated["scenarios_sha256"]
     # its mistakes are named like our own
-    for (code, _, error), (_, message) in zip(outcomes[len(used) :], wrong, strict=True):
+    for (code, _, error), (_, message) in zip(
+        outcomes[len(used) + len(more) :], wrong, strict=True
+    ):
         assert code == 2
         assert message in error
         assert len(error.strip().splitlines()) == 1

@@ -18,7 +18,7 @@ from hydra.errors import InstantiationException
 import envs
 from agents.agent import Agent, TrainerSettings
 from agents.configuration.settings import SIMULATORS, SINGLE, EnvironmentSection
-from agents.configuration.signatures import TARGET, check_component, check_keywords
+from agents.configuration.signatures import TARGET, builds, check_component, check_keywords
 from agents.environments import OF_GYMNASIUM, EnvironmentFactory, environment_class
 from agents.evaluation import EpisodePlan, plan_episodes
 from agents.parts import Part, naming
@@ -43,7 +43,7 @@ def build_environment_factory(
     Raises:
         ValueError: no such simulator, or worker processes for one that has none.
     """
-    kwargs = {**env["kwargs"], **(changes or {})}
+    kwargs = build_options({**env["kwargs"], **(changes or {})})
     vector = choose("simulator", env.get("simulator", SINGLE), SIMULATORS) != SINGLE
     num_workers = env.get("num_workers", 0)
     if num_workers and not vector:
@@ -57,11 +57,27 @@ def build_environment_factory(
         env_id=env["id"],
         kwargs=kwargs,
         wrappers=tuple(
-            instantiate(wrapper, f"env.wrappers[{number}]")
-            for number, wrapper in enumerate(env["wrappers"])
+            instantiate(wrapper, f"env.wrappers.{name}")
+            for name, wrapper in env["wrappers"].items()
         ),
         vector=vector,
     )
+
+
+def build_options(options: Mapping[str, Any], key: str = "env.kwargs") -> dict[str, Any]:
+    """Return keywords of an environment in which all that has a ``_target_`` is built.
+
+    Args:
+        options: the keywords.
+        key: of ``options``, for messages.
+
+    Raises:
+        ValueError: see ``instantiate``.
+    """
+    return {
+        name: instantiate(value, f"{key}.{name}") if builds(value) else value
+        for name, value in options.items()
+    }
 
 
 def check_environment(env: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> None:
@@ -84,8 +100,8 @@ def check_environment(env: Mapping[str, Any], changes: Mapping[str, Any] | None 
             )
     check_environment_options(env, env["kwargs"], "env.kwargs")
     check_environment_options(env, changes or {}, "evaluation.env")
-    for number, wrapper in enumerate(env["wrappers"]):
-        _check_part(wrapper, f"env.wrappers[{number}]", supplied=("env",))
+    for name, wrapper in env["wrappers"].items():
+        _check_part(wrapper, f"env.wrappers.{name}", supplied=("env",))
     for name, baseline in env.get("baselines", {}).items():
         _check_part(baseline, f"env.baselines.{name}", supplied=FROM_PROGRAM)
 
@@ -188,10 +204,10 @@ def build_plan(
                 "scenarios; set the number of evaluation episodes."
             )
         return plan_episodes(None, first=first, episodes=episodes, seed=seed)
-    source = kwargs["scenarios"]
+    source = build_options({"scenarios": kwargs["scenarios"]})["scenarios"]
     named = source if isinstance(source, str) else type(source).__name__
     if isinstance(source, str):
-        source = envs.make_source(source, grid=kwargs["grid"], folder=kwargs["scenario_folder"])
+        source = envs.make_source(source, grid=kwargs["grid"], folder=kwargs.get("scenario_folder"))
     names = source.names(split)
     if not names:
         raise ValueError(
@@ -349,7 +365,7 @@ def instantiate(
 
 
 def _check_part(config: Any, key: str, *, supplied: Collection[str]) -> None:
-    if not isinstance(config, Mapping) or TARGET not in config:
+    if not builds(config):
         raise ValueError(f"{key}={config}; expected a mapping with {TARGET}, the class to build.")
     check_component(config, key, supplied=supplied)
 

@@ -35,7 +35,11 @@ PACKAGES: Mapping[str, str] = {  # group -> where its values go, if not to the g
     "wrappers": "env.kwargs",
     "experiment": "_global_",
 }
-_FINISHED_LATER = ("network", "search", "replay", "optimizer", "agent/model", "agent/teacher")
+_OF_ENVIRONMENT = ("scenarios", "observation", "reward", "opponent")  # options, each of its group's
+_FINISHED_LATER = (
+    *("network", "search", "replay", "optimizer", "agent/model", "agent/teacher"),
+    *("observation", "reward", "wrappers"),
+)
 
 
 class PackageSource(ImportlibResourcesConfigSource):
@@ -49,13 +53,23 @@ class PackageSource(ImportlibResourcesConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         """Read a file, and add what it leaves out."""
         found: Any = super().load_config(config_path)
-        group = config_path.rpartition("/")[0]
-        if found.header.get("package") is None:
-            found.header["package"] = PACKAGES.get(group)
+        group, _, option = config_path.removesuffix(".yaml").rpartition("/")
         values = found.config
-        if group in _FINISHED_LATER and isinstance(values, DictConfig) and "_target_" in values:
+        component = isinstance(values, DictConfig) and "_target_" in values
+        if found.header.get("package") is None:
+            found.header["package"] = _place(group, option, component=component)
+        if component and group in _FINISHED_LATER:
             values.setdefault("_partial_", True)
         return found
+
+
+def _place(group: str, option: str, *, component: bool) -> str | None:
+    """Return where the values of a file go: options of the environment, or a component of it."""
+    if component and group in _OF_ENVIRONMENT:
+        return f"env.kwargs.{group}"
+    if component and group == "wrappers":
+        return f"env.wrappers.{option}"
+    return PACKAGES.get(group)
 
 
 class EntryPointSearchPath(SearchPathPlugin):

@@ -147,6 +147,8 @@ def _unknown_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
     if key in groups:
         given = next(one for one in arguments if one.partition("=")[0] == key)
         return f"{given}: expected an option of this group; leave it out for the usual one."
+    if isinstance(OmegaConf.select(config, key), DictConfig):
+        return f"{key} has no such entries: put + before it to add them."
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
     while parent and not isinstance(node, DictConfig):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -26,7 +26,7 @@ class EnvironmentSection:
 
     id: str
     kwargs: Options  # of gymnasium.make
-    wrappers: Sequence[Options]
+    wrappers: Mapping[str, Options]
     baselines: Mapping[str, Options] = field(default_factory=dict)
     simulator: Literal["lightsim2grid", "grid2op"] = SINGLE
     num_workers: NonNegativeInt = 0

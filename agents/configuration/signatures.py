@@ -72,7 +72,7 @@ def check_keywords(
         elif not others:
             options = [_join(key, one) for one in known if one not in supplied]
             choose("configuration key", path, options)
-        elif _builds(value):
+        elif builds(value):
             check_component(value, path)
     if complete:
         for name, setting in known.items():
@@ -169,7 +169,7 @@ def describe(hint: Any) -> str:
 def _check(value: Any, hint: Any, key: str) -> None:
     """Refuse ``value`` unless ``hint`` allows it."""
     if hint is _ABSENT or hint is Any:
-        if _builds(value):
+        if builds(value):
             check_component(value, key)
         return
     passed_on = _passed_on(hint)
@@ -181,7 +181,7 @@ def _check(value: Any, hint: Any, key: str) -> None:
             supplied=passed_on.supplied,
             complete=passed_on.complete,
         )
-    elif _builds(value) and not _is_plain(hint):
+    elif builds(value) and not _is_plain(hint):
         _check_built(value, hint, key)
     elif _entries(hint) is not Any and isinstance(value, Mapping):
         for name, entry in value.items():
@@ -193,7 +193,7 @@ def _check(value: Any, hint: Any, key: str) -> None:
 def _check_built(config: Mapping[str, Any], hint: Any, key: str) -> None:
     """Refuse what builds something else than ``hint`` wants, then what it is built from."""
     _check(config.get(PARTIAL, False), bool, _join(key, PARTIAL))
-    wanted = [one for one in _alternatives(hint) if one is not type(None)]
+    wanted = [one for one in _alternatives(hint) if not _is_plain(one)]
     makers = [one for one in wanted if get_origin(one) is Callable]
     if len(makers) == len(wanted) and config.get(PARTIAL) is not True:
         raise ValueError(f"{key} is completed by the program: it needs {PARTIAL}: true.")
@@ -291,7 +291,8 @@ def _is_plain(hint: Any) -> bool:
     )
 
 
-def _builds(value: Any) -> bool:
+def builds(value: Any) -> bool:
+    """Return whether ``value`` is a mapping that says what to build."""
     return isinstance(value, Mapping) and TARGET in value
 
 

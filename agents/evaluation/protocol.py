@@ -117,7 +117,7 @@ def describe_protocol(
         "idle_gate": _gate(kwargs.pop("idle_gate", None)),
         "reconnect_lines": bool(kwargs.pop("reconnect_lines", False)),
         "action_mask": kwargs.pop("action_mask", "legal"),
-        "reward": kwargs.pop("reward", "l2rpn"),
+        "reward": _called(kwargs.pop("reward", "l2rpn")),
     }
     opponent = envs.make_opponent(kwargs.pop("opponent", None), grid)
     if opponent is not None:
@@ -258,6 +258,10 @@ def _settings(values: Mapping[str, Any]) -> tuple[Setting, ...]:
 
 def _versions(*names: str) -> tuple[Setting, ...]:
     return tuple(Setting(name=name, value=package_version(name)) for name in names)
+
+
+def _called(reward: Any) -> str:
+    return reward if isinstance(reward, str) else _name(reward)
 
 
 def _name(value: Any) -> str:

@@ -125,8 +125,8 @@ def _wrap(grid: ObservedPowerGrid, recipe: AgentRecipe) -> list[gym.ObservationW
     """
     env: gym.Env = grid
     layers = []
-    for number, wrapper in enumerate(recipe.env["wrappers"]):
-        env = instantiate(wrapper, f"env.wrappers[{number}]")(env)
+    for name, wrapper in recipe.env["wrappers"].items():
+        env = instantiate(wrapper, f"env.wrappers.{name}")(env)
         if not isinstance(env, gym.ObservationWrapper):
             raise ValueError(
                 f"agent {recipe.name} plays inside {type(env).__name__} (env.wrappers), and in "

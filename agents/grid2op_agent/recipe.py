@@ -10,7 +10,7 @@ import gymnasium as gym
 
 from agents.agent import Agent
 from agents.commands.side_by_side import agent_name
-from agents.configuration.composition import build_agent, check_environment
+from agents.configuration.composition import build_agent, build_options, check_environment
 from agents.configuration.extensions import find_extensions
 from agents.configuration.former_keys import with_present_keys
 from agents.configuration.override_errors import compose_outside
@@ -62,7 +62,7 @@ class AgentRecipe:
                 f"agent {self.name}: {' and '.join(others)} cannot be had in grid2op's tools, "
                 "where an agent is asked by idle_gate alone; leave them out"
             )
-        wrappers = [dict(wrapper) for wrapper in env.get("wrappers") or ()]
+        wrappers = {name: dict(one) for name, one in (env.get("wrappers") or {}).items()}
         kept = {key: env["kwargs"][key] for key in _KEPT if env["kwargs"].get(key) is not None}
         object.__setattr__(self, "env", {"id": ENV_ID, "kwargs": kept, "wrappers": wrappers})
 
@@ -70,7 +70,7 @@ class AgentRecipe:
     def grid_options(self) -> dict[str, Any]:
         """Keywords of ``ObservedPowerGrid``."""
         kwargs = self.env["kwargs"]
-        return {key: kwargs[key] for key in _GRID_OPTIONS if key in kwargs}
+        return build_options({key: kwargs[key] for key in _GRID_OPTIONS if key in kwargs})
 
     @property
     def idle_gate(self) -> float | None:

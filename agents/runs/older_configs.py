@@ -6,7 +6,7 @@ changed; it is read as if it had been written today.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # beginnings of classes' names -> today's
@@ -55,6 +55,8 @@ def of_today(saved: Mapping[str, Any]) -> dict[str, Any]:
     config = _with_present_targets(saved)
     assert isinstance(config, dict)
     env, evaluation, agent = (config.get(part) for part in ("env", "evaluation", "agent"))
+    if isinstance(env, dict) and isinstance(env.get("wrappers"), list):
+        env["wrappers"] = _named_wrappers(env["wrappers"])
     if isinstance(env, dict) and isinstance(evaluation, dict):
         _move_to_evaluation(env, evaluation)
     if isinstance(agent, dict):
@@ -91,6 +93,16 @@ def _with_present_option(name: str, value: object) -> tuple[str, object]:
     if isinstance(value, str):
         value = _RENAMED_VALUES.get((present, value), value)
     return present, value
+
+
+def _named_wrappers(wrappers: Sequence[Any]) -> dict[str, Any]:
+    """Return wrappers under names: the one that flattens belongs to the option observation."""
+    named = {}
+    for number, wrapper in enumerate(wrappers):
+        target = str(wrapper.get("_target_", "")) if isinstance(wrapper, dict) else ""
+        flattens = target.endswith(".FlattenObservation") and "observation" not in named
+        named["observation" if flattens else f"wrapper{number}"] = wrapper
+    return named
 
 
 def _move_to_evaluation(env: dict[str, Any], evaluation: dict[str, Any]) -> None:

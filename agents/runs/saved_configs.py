@@ -12,18 +12,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 import envs
 
-# config group -> what it fills in
+# config group -> what it fills in; * is all that is there and no other group's
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "env": ("env", "evaluation.env"),
     "scenarios": (
         *("env.kwargs.scenarios", "env.kwargs.scenario_folder", "evaluation.env.scenarios"),
     ),
-    "observation": ("env.kwargs.observation", "env.simulator", "env.wrappers"),
+    "observation": ("env.kwargs.observation", "env.simulator", "env.wrappers.observation"),
     "reward": ("env.kwargs.reward",),
     "opponent": ("env.kwargs.opponent",),
     "wrappers": (
         *("env.kwargs.idle_gate", "env.kwargs.ask_every", "env.kwargs.ask_at_attacks"),
-        *("env.kwargs.n1_gate", "env.kwargs.reconnect_lines"),
+        *("env.kwargs.n1_gate", "env.kwargs.reconnect_lines", "env.wrappers.*"),
     ),
     "agent": ("agent",),
     "agent/model": ("agent.model",),
@@ -97,7 +97,7 @@ def change_saved(
         targets = _keys_set_by(override)
         if _under(key, ignored) and not _under(key, changeable):
             targets = tuple(one for one in changeable if _under(one, [key]))  # in evaluation={...}
-        for target in targets:
+        for target in _spelled_out(targets, config, composed):
             if not _under(target, changeable):
                 raise ValueError(
                     f"{override}: a saved run is continued as it was; only {', '.join(changeable)} "
@@ -159,7 +159,9 @@ def adopt(
     merged, theirs = OmegaConf.create(dict(config)), OmegaConf.create(dict(saved))
     for key in keys:
         value = OmegaConf.select(theirs, key, default=_ABSENT)
-        if value is not _ABSENT:
+        if value is _ABSENT:
+            _remove(merged, key)
+        else:
             OmegaConf.update(merged, key, value, merge=False, force_add=True)
     brought = OmegaConf.to_container(merged)
     assert isinstance(brought, dict)
@@ -190,6 +192,18 @@ def _keys_set_by(override: str) -> tuple[str, ...]:
     key = _key_of(override)
     package = override.partition("=")[0].partition("@")[2]  # group@package=option
     return (package.rpartition(":")[2],) if package else GROUPS.get(key, (key,))
+
+
+def _spelled_out(keys: Sequence[str], *configs: DictConfig) -> list[str]:
+    """Return ``keys`` with those that a * at the end stands for in any of ``configs``."""
+    found = []
+    for key in keys:
+        parent, star, _ = key.rpartition(".*")
+        nodes = [OmegaConf.select(config, parent) for config in configs] if star else []
+        names = [f"{parent}.{name}" for node in nodes for name in node or ()]
+        others = {one for group in GROUPS.values() for one in group}
+        found += [one for one in dict.fromkeys(names) if one not in others] if star else [key]
+    return found
 
 
 def _key_of(override: str) -> str:

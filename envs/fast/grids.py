@@ -23,8 +23,8 @@ from envs.fast.simulator import Simulator
 from envs.fast.starts import Starts
 from envs.fast.template import grid_template
 from envs.grid.actions import ActionCatalogue
-from envs.grid.observations import make_encoder
-from envs.grid.rewards import make_reward
+from envs.grid.observations import EncoderMaker, make_encoder
+from envs.grid.rewards import RewardMaker, make_reward
 from envs.grid.state import GridLayout, GridState, Lookahead
 from envs.opponents import Opponent
 from envs.scenarios import ScenarioSource
@@ -40,8 +40,8 @@ class Recipe:
     scenarios: ScenarioSource
     split: str
     start: str
-    observation: str
-    reward: str
+    observation: str | EncoderMaker
+    reward: str | RewardMaker
     action_mask: str
     opponent: Opponent | None
     asking: Asking | None

@@ -18,8 +18,8 @@ from envs.fast.rollouts import ForecastRollouts
 from envs.fast.template import REFERENCE, grid_template
 from envs.fast.workers import GridProcesses
 from envs.grid.actions import MASKS, ActionCatalogue
-from envs.grid.observations import ObservationEncoder
-from envs.grid.rewards import find_grid2op_reward, make_reward
+from envs.grid.observations import EncoderMaker, ObservationEncoder
+from envs.grid.rewards import RewardMaker, find_grid2op_reward, make_reward
 from envs.grid.state import GridLayout, GridState, Lookahead
 from envs.opponents import Opponent, make_opponent
 from envs.reference.grid2op_options import check_grid2op_options
@@ -111,9 +111,9 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         scenarios: str | ScenarioSource = "recombined",
         scenario_folder: str | None = None,
         split: str = "train",
-        observation: str = "features",
-        reward: str = "l2rpn",
-        planning_reward: str | None = None,
+        observation: str | EncoderMaker = "features",
+        reward: str | RewardMaker = "l2rpn",
+        planning_reward: str | RewardMaker | None = None,
         idle_gate: float | None = None,
         ask_every: int | None = None,
         ask_at_attacks: bool = False,

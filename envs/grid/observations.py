@@ -5,7 +5,7 @@ Shape letters: B grids, L lines, G generators, D loads, S substations, E element
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +27,9 @@ class ObservationEncoder(Protocol):
     def encode(self, state: GridState) -> Any:
         """Return ``[B, ...]`` new arrays in the structure of ``space``."""
         ...
+
+
+EncoderMaker = Callable[[GridLayout], ObservationEncoder]  # such as a class, or a partial of one
 
 
 class FullEncoder:
@@ -245,10 +248,23 @@ OBSERVATIONS: dict[str, type[ObservationEncoder]] = {
 }
 
 
-def make_encoder(name: str, layout: GridLayout) -> ObservationEncoder:
-    """Return the encoder called ``name``: "features", "full" or "graph".
+def make_encoder(observation: str | EncoderMaker, layout: GridLayout) -> ObservationEncoder:
+    """Return the encoder that ``observation`` names or makes.
+
+    Args:
+        observation: "features", "full" or "graph", or what makes an encoder for a grid.
+        layout: of the grid.
 
     Raises:
-        ValueError: there is none of that name; the message names the nearest one.
+        ValueError: there is none of that name, and the message names the nearest one; or what is
+            made is no encoder.
     """
-    return OBSERVATIONS[choose("observation", name, OBSERVATIONS)](layout)
+    if not callable(observation):
+        return OBSERVATIONS[choose("observation", observation, OBSERVATIONS)](layout)
+    made = observation(layout)
+    if not isinstance(getattr(made, "space", None), spaces.Space) or not hasattr(made, "encode"):
+        raise ValueError(
+            f"observation {observation!r} makes a {type(made).__name__}; expected an "
+            "ObservationEncoder, with a space and encode()"
+        )
+    return made

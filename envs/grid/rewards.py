@@ -6,6 +6,7 @@ Shape letters: B grids, L lines, E element ends.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from inspect import isabstract
 from typing import Any, NamedTuple, Protocol
 
@@ -39,6 +40,9 @@ class Reward(Protocol):
     def __call__(self, state: GridState, outcome: StepOutcome) -> np.ndarray:
         """Return ``[B]`` float32 for the step that led to ``state``."""
         ...
+
+
+RewardMaker = Callable[[GridLayout], Reward]  # such as a class of rewards, or a partial of one
 
 
 class L2RPNReward:
@@ -230,42 +234,72 @@ def grid2op_rewards() -> dict[str, type[BaseReward]]:
     return found
 
 
-def make_reward(name: str, layout: GridLayout) -> Reward:
-    """Return the reward called ``name``; spaces and hyphens stand for underscores.
+def make_reward(reward: str | RewardMaker, layout: GridLayout) -> Reward:
+    """Return the reward that ``reward`` names or makes.
 
     Args:
-        name: of ``REWARDS``, or ``module:Class`` of a ``Reward`` in any installed package.
+        reward: a name of ``REWARDS`` (spaces and hyphens stand for underscores), ``module:Class``
+            of a ``Reward`` in any installed package, or what makes one for a grid.
         layout: of the grid.
 
     Raises:
-        ValueError: there is none of that name; the message names the nearest one.
+        ValueError: there is none of that name, and the message names the nearest one; or what is
+            made is no reward.
     """
-    plain = _plain(name)
-    found = _imported(name) if ":" in plain else REWARDS.get(plain)
-    if name in grid2op_rewards() or (found is not None and issubclass(found, BaseReward)):
+    maker: RewardMaker = reward if callable(reward) else _named(reward)
+    if _is_grid2ops(maker):
+        name = reward if isinstance(reward, str) else getattr(reward, "func", reward).__name__
         raise ValueError(
             f"reward {name!r} is grid2op's own and needs its objects: only PowerGridEnv (one grid, "
             f"on grid2op) has it. Here one of: {', '.join(REWARDS)}"
         )
-    if found is None:
-        found = REWARDS[choose("reward", name, REWARDS)]
-    return found(layout)
+    made = maker(layout)
+    if not callable(made) or not hasattr(made, "range"):
+        raise ValueError(
+            f"reward {reward!r} makes a {type(made).__name__}; expected a Reward, which has a "
+            "range and is called with a state and an outcome"
+        )
+    return made
 
 
-def find_grid2op_reward(name: str) -> type[BaseReward] | None:
-    """Return grid2op's reward class of that name, None if ``name`` is a ``Reward``.
+def find_grid2op_reward(reward: str | RewardMaker) -> type[BaseReward] | None:
+    """Return grid2op's reward class, None if ``reward`` is, names or makes a ``Reward``.
 
     Raises:
-        ValueError: it is neither; the message names the nearest one.
+        ValueError: it is neither, and the message names the nearest one; or options for grid2op's.
     """
+    if not callable(reward):
+        plain = _plain(reward)
+        if plain in REWARDS:
+            return None
+        theirs = grid2op_rewards()
+        if ":" not in plain:
+            return theirs[choose("reward", reward, [*REWARDS, *theirs])]
+        reward = _imported(reward)
+    if not _is_grid2ops(reward):
+        return None
+    kind: Any = getattr(reward, "func", reward)
+    if kind is not reward and reward.keywords:
+        raise ValueError(
+            f"reward {kind.__name__!r} is grid2op's own and takes no options here, but got "
+            f"{reward.keywords}"
+        )
+    return kind
+
+
+def _named(name: str) -> Any:
     plain = _plain(name)
     if ":" in plain:
-        found = _imported(name)
-        return found if issubclass(found, BaseReward) else None
+        return _imported(name)
     if plain in REWARDS:
-        return None
+        return REWARDS[plain]
     theirs = grid2op_rewards()
-    return theirs[choose("reward", name, [*REWARDS, *theirs])]
+    return theirs[name] if name in theirs else REWARDS[choose("reward", name, REWARDS)]
+
+
+def _is_grid2ops(maker: Any) -> bool:
+    kind = getattr(maker, "func", maker)  # of a partial
+    return isinstance(kind, type) and issubclass(kind, BaseReward)
 
 
 def _imported(name: str) -> type[Any]:

@@ -11,6 +11,7 @@ from grid2op.Action import ActionSpace
 from grid2op.Observation import BaseObservation
 
 from envs.grid.actions import ActionCatalogue
+from envs.grid.observations import EncoderMaker
 from envs.grid.state import Lookahead
 from envs.reference.grid2op_state import observed_state
 from envs.reference.power_grid import ENV_ID, PowerGridEnv
@@ -54,7 +55,7 @@ class ObservedPowerGrid(PowerGridEnv):
         action_space: ActionSpace,
         *,
         grid: str = "l2rpn_case14_sandbox",
-        observation: str = "features",
+        observation: str | EncoderMaker = "features",
         action_mask: str = "legal",
         parameters: Mapping[str, Any] | None = None,
     ):

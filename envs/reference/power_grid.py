@@ -19,8 +19,14 @@ from gymnasium.utils import EzPickle
 from envs.decision_gate import lines_at_risk
 from envs.grid.actions import DO_NOTHING, MASKS, ActionCatalogue
 from envs.grid.blackout_text import after_cascade, what_it_says
-from envs.grid.observations import make_encoder
-from envs.grid.rewards import N1Reward, StepOutcome, find_grid2op_reward, make_reward
+from envs.grid.observations import EncoderMaker, make_encoder
+from envs.grid.rewards import (
+    N1Reward,
+    RewardMaker,
+    StepOutcome,
+    find_grid2op_reward,
+    make_reward,
+)
 from envs.grid.state import GridLayout, GridState, Lookahead
 from envs.opponents import Opponent, grid2op_opponent, losing, make_opponent
 from envs.reference.grid2op_options import check_grid2op_env, check_grid2op_options
@@ -118,7 +124,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
       "dataset" or a ``ScenarioSource``.
     - ``scenario_folder``: where scenarios="dataset" reads; None for grid2op's own download.
     - ``split``: "train", "val" or "test".
-    - ``observation``, ``reward``: names as above.
+    - ``observation``, ``reward``: names as above, or what makes one for a ``GridLayout``, such as
+      a class of yours or a ``functools.partial`` of it.
     - ``max_steps``: steps after which an episode is truncated; None for the whole scenario.
     - ``start``: "beginning" or "random".
     - ``action_mask``: "legal"; "distinct": of the legal actions that lead to the same topology,
@@ -160,8 +167,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         scenarios: str | ScenarioSource = "recombined",
         scenario_folder: str | None = None,
         split: str = "train",
-        observation: str = "features",
-        reward: str = "l2rpn",
+        observation: str | EncoderMaker = "features",
+        reward: str | RewardMaker = "l2rpn",
         max_steps: int | None = None,
         start: str = "beginning",
         action_mask: str = "legal",

@@ -65,6 +65,7 @@ MISTAKES = [
     (("env.kwargs.reward=l2rpm",), "unknown reward 'l2rpm'; did you mean 'l2rpn'?"),
     (("env.kwargs.observation=ful",), "unknown observation 'ful'; did you mean 'full'?"),
     (("+env.kwargs.colour=red",), "colour"),
+    (("env.wrappers={mine: 3}",), "env.wrappers has no such entries: put + before it to add them"),
     (("agent.search.num_simulations=0",), "num_simulations"),
     (("agent/teacher=lookahed",), "unknown agent/teacher 'lookahed'; did you mean 'lookahead'?"),
     (("experiment=cartpole", "network=flow"), "has none; choose network=residual or network=mlp"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,27 @@ def test_every_environment_option_is_played(override: str) -> None:
     assert env.observation_space.contains(observations)
     env.step(np.array([0]))
     env.close()
+
+
+def test_parts_of_an_environment_may_be_components() -> None:
+    """What others bring: played as what is named, and pickled for worker processes."""
+    reward = "{_target_: envs.grid.rewards.MarginReward, _partial_: true, blackout: -3.0}"
+    months = "{_target_: envs.scenarios.VariedSource, grid: '${env.kwargs.grid}', more: true}"
+    own = [f"env.kwargs.reward={reward}", f"evaluation.env.scenarios={months}"]
+    own += ["env.kwargs.observation={_target_: envs.FeaturesEncoder, _partial_: true}"]
+    config = make("train", "scenarios=varied", *own)
+    env = evaluation_environment(config["env"], config["evaluation"]["env"])
+    plan = build_plan(env, split="val", episodes=1, seed=7)
+    assert plan[0].scenario == make_source("varied_more").names("val")[0]
+    factory = pickle.loads(pickle.dumps(build_evaluation_factory(env, split="val", max_steps=3)))
+    assert factory.kwargs["reward"] == "l2rpn"
+    assert factory.kwargs["planning_reward"].keywords == {"blackout": -3.0}
+    grids = factory(1)
+    observations, _ = grids.reset(seed=0, options={"scenario": plan[0].scenario})
+    named, _ = replace(
+        factory, kwargs={**factory.kwargs, "scenarios": "varied_more", "observation": "features"}
+    )(1).reset(seed=0, options={"scenario": plan[0].scenario})
+    np.testing.assert_array_equal(observations, named)
 
 
 def test_processes_for_the_grids_are_an_override() -> None:

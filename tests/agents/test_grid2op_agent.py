@@ -208,7 +208,7 @@ def test_other_environments_and_wrappers_are_refused(env: Any) -> None:
         "_partial_": True,
         "max_episode_steps": 10,
     }
-    wrapped = replace(RANDOM, env={**RANDOM.env, "wrappers": [stack]})
+    wrapped = replace(RANDOM, env={**RANDOM.env, "wrappers": {"short": stack}})
     assert "plays inside TimeLimit (env.wrappers)" in refused(wrapped, env.action_space)
 
 

@@ -38,6 +38,7 @@ from agents.evaluation.pairs import compare_results, to_markdown
 from agents.evaluation.result_files import parse_results, to_json
 from agents.evaluation.tables import format_table, tell_incidents
 from agents.pictures.plots import write_plots
+from envs.grid.rewards import MarginReward
 from envs.scenarios import make_source
 from tests.agents.result_makers import PROTOCOL, episode, result
 
@@ -223,6 +224,10 @@ def test_the_protocol_says_what_is_played() -> None:
             "parameters (NB_TIMESTEP_COOLDOWN_SUB absent, 3)",
         ),
         ({"grid2op_options": {"opponent_budget": 3}}, "options (grid2op_options absent"),
+        (
+            {"reward": partial(MarginReward, blackout=-3.0)},
+            'reward (l2rpn, envs.grid.rewards.MarginReward({"blackout": -3.0}))',
+        ),
     ],
 )
 def test_whatever_moves_figures_is_in_the_hash(kwargs: dict[str, Any], told: str) -> None:

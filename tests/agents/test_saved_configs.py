@@ -125,6 +125,14 @@ def test_options_of_older_runs_have_todays_names() -> None:
     }
 
 
+def test_older_runs_name_their_wrappers() -> None:
+    flatten = {"_target_": "gymnasium.wrappers.FlattenObservation", "_partial_": True}
+    limit = {"_target_": "gymnasium.wrappers.TimeLimit", "_partial_": True}
+    found = of_today({"env": {"wrappers": [flatten, limit]}})
+    assert found == {"env": {"wrappers": {"observation": flatten, "wrapper1": limit}}}
+    assert of_today(found) == found
+
+
 @pytest.mark.parametrize(("per_step", "unit"), [(True, "step"), (False, "decision")])
 def test_older_runs_say_what_their_discount_is_of(per_step: bool, unit: str) -> None:
     saved = {"discount": 0.9, "replay": {"capacity": 7, "discount_per_step": per_step}}
@@ -188,6 +196,44 @@ def test_a_group_is_taken_from_another_run(
     assert (kind, network["hidden_size"], observation) == expected
     del config["agent"]["network"]
     assert found["agent"] == config["agent"]  # all else is the new run's own
+
+
+@pytest.mark.parametrize(
+    ("typed", "start", "reward"),
+    [
+        ("evaluation.num_envs=3", "random", "n1"),  # the command's own
+        ("evaluation.env.start=beginning", "beginning", "n1"),
+        ("evaluation={num_envs: 3, env: {start: beginning}}", "beginning", "l2rpn"),
+    ],
+)
+def test_an_evaluation_changes_the_environment_as_the_run_did_unless_told(
+    typed: str, start: str, reward: str
+) -> None:
+    trained = ["evaluation.env.start=random", "evaluation.env.reward=n1"]
+    with initialize_config_module("conf", version_base="1.3"):
+        saved = plain(compose("train", overrides=trained))
+        composed = compose("evaluate", overrides=[typed])
+    changeable, ignored = ("env", "evaluation.env"), ("evaluation",)
+    found = change_saved(saved, composed, [typed], changeable=changeable, ignored=ignored)
+    assert found["evaluation"]["env"] == {"start": start, "reward": reward}
+    assert found["evaluation"]["num_envs"] == saved["evaluation"]["num_envs"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("wrappers=gated", {"observation"}),
+        ("observation=features", {"mine"}),
+        ("env.kwargs.idle_gate=0.9", {"observation", "mine"}),
+    ],
+)
+def test_wrappers_go_with_what_they_are_of(typed: str, kept: set[str]) -> None:
+    wrapper = "+env.wrappers.mine={_target_: gymnasium.wrappers.TimeAwareObservation}"
+    with initialize_config_module("conf", version_base="1.3"):
+        saved = plain(compose("train", overrides=["observation=graph", wrapper]))
+        composed = compose("evaluate", overrides=[typed])
+    found = change_saved(saved, composed, [typed], changeable=("env",), ignored=())
+    assert set(found["env"]["wrappers"]) == kept
 
 
 def test_what_is_typed_changes_all_that_it_stands_for_and_no_more() -> None:

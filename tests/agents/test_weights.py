@@ -14,6 +14,9 @@ import yaml
 
 from agents import pretrained
 from agents.commands import entry
+from agents.configuration.composition import FROM_PROGRAM, check_environment
+from agents.configuration.settings import TrainConfiguration
+from agents.configuration.signatures import check_component, check_keywords
 from agents.evaluation import EvaluationResult, read_results
 from agents.grid2op_agent import read_submission
 from agents.grid2op_agent.__main__ import main as grid2op_main
@@ -53,7 +56,10 @@ def test_those_that_ship_are_small_and_have_their_configuration() -> None:
         found = find_weights(name)
         assert found.run is not None and pretrained.ships(found.run.path)
         assert (found.run.checkpoints.folder / "best.pt").stat().st_size < 5 * 2**20
-        assert found.run.load_config()["agent"]["_target_"]
+        config = found.run.load_config()
+        check_keywords(TrainConfiguration, config, "")
+        check_environment(config["env"], config["evaluation"]["env"])
+        check_component(config["agent"], "agent", supplied=FROM_PROGRAM)
         assert found.name == found.reference == name
 
 

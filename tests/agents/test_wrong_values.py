@@ -83,8 +83,28 @@ WRONG: list[tuple[str, ...]] = [
     ("env.kwargs.parameters=3", "expected a mapping of names to values or null"),
     ("evaluation.env.reward=7", "expected a text"),
     ("+evaluation.env.reconnect_lines=no way", "expected true or false"),
-    ("env.wrappers=null", "expected a list"),
-    ("env.wrappers=[3]", "env.wrappers"),
+    ("env.wrappers=null", "expected a mapping"),
+    ("+env.wrappers={mine: 3}", "env.wrappers.mine=3; expected a mapping"),
+    ("+env.wrappers={mine: {_target_: nowhere.Wrapper}}", "cannot be imported"),
+    (
+        "env.kwargs.reward={_target_: envs.grid.rewards.Margin, _partial_: true}",
+        "env.kwargs.reward._target_=envs.grid.rewards.Margin cannot be imported",
+    ),
+    ("env.kwargs.reward={_target_: envs.grid.rewards.MarginReward}", "it needs _partial_: true"),
+    ("env.kwargs.reward={blackout: 3}", "expected a text"),
+    (
+        "env.kwargs.reward={_target_: envs.grid.rewards.MarginReward, _partial_: true, blakout: 3}",
+        "did you mean 'env.kwargs.reward.blackout'?",
+    ),
+    (
+        "+evaluation.env.observation={_target_: envs.FeaturesEncoder, _partial_: true, size: 3}",
+        "unknown configuration key 'evaluation.env.observation.size'",
+    ),
+    (
+        "evaluation.interim.scenarios={_target_: envs.scenarios.VariedSource, more: 3}",
+        "evaluation.interim.scenarios.more=3; expected true or false",
+    ),
+    ("env.kwargs.opponent={_target_: envs.FeaturesEncoder}", "expected a kind of RandomOpponent"),
     ("env.baselines.greedy=null", "env.baselines"),
     ("env.baselines.greedy.safe=low", "expected a finite number or null"),
     ("env.baselines.greedy.threshold=null", "expected a finite number"),
@@ -262,6 +282,16 @@ WRONG: list[tuple[str, ...]] = [
     (DEBUG, "+env.kwargs.parameters.NB_TIMESTEP_COOLDOWN=3", "NB_TIMESTEP_COOLDOWN"),
     (DEBUG, "evaluation.env.reward=l2rpm", "did you mean 'l2rpn'?"),
     (DEBUG, "evaluation.interim.scenarios=varid", "did you mean 'varied'?"),
+    (
+        DEBUG,
+        "env.kwargs.reward={_target_: grid2op.Reward.L2RPNReward, _partial_: true}",
+        "needs grid2op's own objects; play it on the reference simulator",
+    ),
+    (
+        DEBUG,
+        "env.kwargs.observation={_target_: envs.grid.rewards.N1Reward, _partial_: true}",
+        "makes a N1Reward; expected an ObservationEncoder",
+    ),
     (DEBUG, "evaluation.split=valid", "did you mean 'val'?"),
     (DEBUG, "agent.search.max_considered=1000", "the environment has 487 actions"),
     (

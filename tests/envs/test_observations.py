@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from grid2op.gym_compat import BoxGymObsSpace
 from envs.grid.actions import ActionCatalogue
 from envs.grid.observation_graph import GraphEncoder
 from envs.grid.observations import OBSERVATIONS, FeaturesEncoder, FullEncoder, make_encoder
+from envs.grid.rewards import MarginReward
 from envs.grid.state import GridLayout, GridState
 from tests.envs.conftest import stack, state_of
 
@@ -126,6 +128,14 @@ def test_graph_keeps_the_books(layout: GridLayout, walk: Walk):
 def test_full_refuses_what_it_would_leave_out(layout: GridLayout):
     with pytest.raises(ValueError, match="for grids without storage units"):
         FullEncoder(layout._replace(extras=("storage units",)))
+
+
+def test_a_class_or_a_partial_of_one_makes_an_encoder(layout: GridLayout):
+    assert type(make_encoder(FeaturesEncoder, layout)) is FeaturesEncoder
+    assert type(make_encoder(partial(FullEncoder), layout)) is FullEncoder
+    wrong: Any = MarginReward
+    with pytest.raises(ValueError, match="makes a MarginReward; expected an ObservationEncoder"):
+        make_encoder(wrong, layout)
 
 
 def test_wrong_name_is_answered_with_the_nearest(layout: GridLayout):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import grid2op.Reward
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from envs.grid.actions import ActionCatalogue
-from envs.grid.rewards import StepOutcome, find_grid2op_reward, make_reward
+from envs.grid.observations import FeaturesEncoder
+from envs.grid.rewards import MarginReward, StepOutcome, find_grid2op_reward, make_reward
 from envs.grid.state import GridLayout, GridState
 from envs.reference.grid2op_state import grid_layout
 from envs.scenarios import make_grid2op
@@ -129,6 +131,22 @@ def test_a_class_of_any_module_is_a_reward(layout: GridLayout):
             make_reward(wrong, layout)
     with pytest.raises(ValueError, match="is no class"):
         make_reward("envs.grid.rewards:make_reward", layout)
+
+
+def test_a_class_or_a_partial_of_one_makes_a_reward(layout: GridLayout):
+    gentle = partial(MarginReward, blackout=-3.0)
+    assert make_reward(gentle, layout).range == (-3.0, 1.0)
+    assert type(make_reward(MarginReward, layout)) is MarginReward
+    assert find_grid2op_reward(gentle) is None
+    theirs: Any = grid2op.Reward.EpisodeDurationReward
+    assert find_grid2op_reward(theirs) is find_grid2op_reward(partial(theirs)) is theirs
+    with pytest.raises(ValueError, match="only PowerGridEnv"):
+        make_reward(theirs, layout)
+    with pytest.raises(ValueError, match="takes no options here, but got {'per_timestep': 2}"):
+        find_grid2op_reward(partial(theirs, per_timestep=2))
+    wrong: Any = FeaturesEncoder
+    with pytest.raises(ValueError, match="makes a FeaturesEncoder; expected a Reward, which has a"):
+        make_reward(wrong, layout)
 
 
 def test_no_costs_no_redispatch_cost(layout: GridLayout):

@@ -129,7 +129,8 @@ class MuZeroAgent(Agent):
                 f"agent.search.max_considered={considered}; the environment has "
                 f"{self._num_actions} actions: set it to {self._num_actions} or less"
             )
-        self._searched: tuple[np.ndarray, SearchResult] | None = None  # environments [B], result
+        # environments [B], result, names of outcomes
+        self._searched: tuple[np.ndarray, SearchResult, Sequence[str] | None] | None = None
 
     @property
     def learns(self) -> bool:
@@ -176,14 +177,15 @@ class MuZeroAgent(Agent):
         if not len(rows):
             return actions
         masks = full_masks(infos, len(observations), self._num_actions)
+        model = self._model.at(rows)
         result = self._search.run(
-            self._model.at(rows),
+            model,
             np.asarray(observations)[rows],
             masks[rows],
             np.random.default_rng(self._seed),
             explore=False,
         )
-        self._searched = rows, result
+        self._searched = rows, result, getattr(model, "outcome_names", None)
         actions[rows] = result.action
         return actions
 
@@ -301,9 +303,10 @@ class MuZeroAgent(Agent):
         if self._searched is None:
             return {}
         tree = last_tree(self._search)
-        rows, result = self._searched
+        rows, result, outcome_texts = self._searched
         return {
-            int(env): record_tree(tree, row, result, texts=texts) for row, env in enumerate(rows)
+            int(env): record_tree(tree, row, result, texts=texts, outcome_texts=outcome_texts)
+            for row, env in enumerate(rows)
         }
 
 

@@ -2,7 +2,8 @@
 
 It reads from left to right: the present state, then what the search tried. The chosen
 action and its most visited sequel run straight along the top, alternatives hang below, so no
-two cards overlap and no two edges cross, however wide the tree.
+two cards overlap and no two edges cross, however wide the tree. What chance may make of an action
+hangs below it, "if line 6-8 is lost", unless only one thing can happen.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agents.muzero.search.record import NodeRecord, TreeRecord
+from agents.muzero.search.record import NodeRecord, TreeRecord, is_certain
 from agents.pictures.lettering import escape_xml, fit, shorten, text_width
 from powergrid_muzero.checks import check_count
 
@@ -40,14 +41,15 @@ _LEAST_WIDTH = 900.0
 
 @dataclass(frozen=True)
 class Pruning:
-    """Which part of a tree is drawn. The root's children are drawn whatever their visits.
+    """Which part of a tree is drawn.
 
-    What is left out is counted beside the parent that it hangs from.
+    The root's children, and all outcomes of the chosen one, are drawn whatever their visits. What
+    is left out is counted beside the parent that it hangs from.
     """
 
     min_visits: int = 2  # of a node below the root's children
     max_children: int = 16  # of a node, the most visited ones
-    max_depth: int = 8  # edges from the root
+    max_depth: int = 8  # actions from the root
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -63,6 +65,8 @@ class _Branch(NamedTuple):
     """A node to be drawn."""
 
     node: NodeRecord
+    parent: int | None  # index of the node that it is drawn beside; None for the root
+    column: int  # from the left
     principal: bool  # the chosen action, or its most visited sequel
     first: bool  # of its parent's children
     hidden: int  # children left out
@@ -82,7 +86,7 @@ def to_svg(record: TreeRecord, pruning: Pruning | None = None, *, title: str = "
     """
     branches = _prune(record, pruning or Pruning())
     colours = _Colours(record)
-    columns = 1 + max(branch.node.depth for branch in branches)
+    columns = 1 + max(branch.column for branch in branches)
     width = 2 * _MARGIN + columns * _CARD_WIDTH + (columns - 1) * _COLUMN_GAP
     width = max(width, _LEAST_WIDTH)
     heading, top = _heading(record, title, colours, width - 2 * _MARGIN)
@@ -91,7 +95,7 @@ def to_svg(record: TreeRecord, pruning: Pruning | None = None, *, title: str = "
     edges = [
         _edge(record, branch, tops)
         for branch in sorted(branches, key=lambda branch: branch.principal)  # it lies on top
-        if branch.node.parent is not None
+        if branch.parent is not None
     ]
     cards = [_card(record, branch, tops[branch.node.index], colours) for branch in branches]
     return "\n".join(
@@ -114,30 +118,41 @@ def to_svg(record: TreeRecord, pruning: Pruning | None = None, *, title: str = "
 
 def _prune(record: TreeRecord, pruning: Pruning) -> list[_Branch]:
     """Return what is drawn, each node before its children, the children in order."""
-    branches = []
-    waiting = [(record.nodes[0], True, True)]
+    branches: list[_Branch] = []
+    waiting: list[tuple[NodeRecord, int | None, int, bool, bool]] = [
+        (record.nodes[0], None, 0, True, True)
+    ]
     while waiting:
-        node, principal, first = waiting.pop()
+        node, parent, column, principal, first = waiting.pop()
         children = record.children[node.index]
+        if is_certain(children):  # what follows is drawn beside the action itself
+            children = record.children[children[0].index]
         if node.parent is None:  # the chosen one first: it is what the reader looks for
             children = sorted(children, key=lambda child: child.action != record.action)
         shown = [
             child
             for child in children[: pruning.max_children]
             if child.depth <= pruning.max_depth
-            and (child.depth == 1 or child.visits >= pruning.min_visits)
+            and (
+                node.parent is None
+                or child.visits >= pruning.min_visits
+                or (child.outcome is not None and principal)
+            )
         ]
+        hidden = len(children) - len(shown)
         hidden_visits = sum(child.visits for child in children) - sum(c.visits for c in shown)
-        branches.append(_Branch(node, principal, first, len(children) - len(shown), hidden_visits))
+        branches.append(_Branch(node, parent, column, principal, first, hidden, hidden_visits))
         waiting.extend(
-            (child, principal and number == 0, number == 0)
+            (child, node.index, column + 1, principal and number == 0, number == 0)
             for number, child in reversed(list(enumerate(shown)))
         )
     return branches
 
 
 def _words(node: NodeRecord) -> str:
-    """Return what a card says of its action."""
+    """Return what a card says of its action, or of what happens."""
+    if node.outcome is not None:
+        return f"if {node.text}" if node.text else f"if outcome {node.outcome} follows"
     if node.action is None:
         return "present state"
     return f"#{node.action} {shorten(node.text)}" if node.text else f"action {node.action}"
@@ -150,26 +165,33 @@ def _figures(record: TreeRecord, node: NodeRecord) -> str:
         )
     return (
         f"{_count(node.visits, 'visit')} \u00b7 Q {_number(node.q)} "
-        f"\u00b7 prior {100 * node.prior:.2g} %"
+        f"\u00b7 {_share_of(node)} {100 * node.prior:.2g} %"
     )
+
+
+def _share_of(node: NodeRecord) -> str:
+    """Return what ``NodeRecord.prior`` is."""
+    return "prior" if node.outcome is None else "probability"
 
 
 def _tooltip(node: NodeRecord) -> str:
     lines = [
         f"{_count(node.visits, 'visit')}, depth {node.depth}",
         f"value {_number(node.value)} (mean return from here on)",
-        f"value by the model alone {_number(node.raw_value)}",
     ]
+    if node.raw_value is not None:
+        lines.append(f"value by the model alone {_number(node.raw_value)}")
     if node.parent is None:
         return "\n".join(["present state", *lines])
+    edge = f"action {node.action}" if node.outcome is None else f"outcome {node.outcome}"
     return "\n".join(
         [
-            f"action {node.action}" + (f": {node.text}" if node.text else ""),
+            edge + (f": {node.text}" if node.text else ""),
             *lines,
             f"reward {_number(node.reward)}",
             f"discount {_number(node.discount)} (of what follows)",
             f"Q {_number(node.q)} = reward + discount x value",
-            f"prior {100 * node.prior:.3g} %",
+            f"{_share_of(node)} {100 * node.prior:.3g} %",
         ]
     )
 
@@ -219,8 +241,8 @@ class _Colours:
 # --------------------------------------------------------------------------------- SVG
 
 
-def _left(depth: int) -> float:
-    return _MARGIN + depth * (_CARD_WIDTH + _COLUMN_GAP)
+def _left(column: int) -> float:
+    return _MARGIN + column * (_CARD_WIDTH + _COLUMN_GAP)
 
 
 def _lines(node: NodeRecord) -> list[str]:
@@ -240,8 +262,8 @@ def _place(branches: Sequence[_Branch], top: float) -> tuple[dict[int, float], f
     bottom = top
     for branch in branches:
         node = branch.node
-        if node.parent is not None and branch.first:
-            tops[node.index] = tops[node.parent]
+        if branch.parent is not None and branch.first:
+            tops[node.index] = tops[branch.parent]
         else:
             tops[node.index] = bottom
         height = _card_height(node) + _ROW_GAP
@@ -253,10 +275,10 @@ def _place(branches: Sequence[_Branch], top: float) -> tuple[dict[int, float], f
 
 def _edge(record: TreeRecord, branch: _Branch, tops: dict[int, float]) -> str:
     node = branch.node
-    assert node.parent is not None
-    x0 = _left(node.depth - 1) + _CARD_WIDTH
-    x1 = _left(node.depth)
-    y0, y1 = tops[node.parent] + _PORT, tops[node.index] + _PORT
+    assert branch.parent is not None
+    x0 = _left(branch.column - 1) + _CARD_WIDTH
+    x1 = _left(branch.column)
+    y0, y1 = tops[branch.parent] + _PORT, tops[node.index] + _PORT
     middle = (x0 + x1) / 2
     ink = _BEST if branch.principal else _EDGE
     return (
@@ -268,7 +290,7 @@ def _edge(record: TreeRecord, branch: _Branch, tops: dict[int, float]) -> str:
 
 def _card(record: TreeRecord, branch: _Branch, top: float, colours: _Colours) -> str:
     node = branch.node
-    left, height = _left(node.depth), _card_height(node)
+    left, height = _left(branch.column), _card_height(node)
     ink, stroke = (_BEST, 2.0) if branch.principal else (_EDGE, 1.0)
     parts = [
         '<g class="node">',

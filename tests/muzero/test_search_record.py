@@ -18,6 +18,7 @@ from agents.pictures.lettering import escape_xml, fit, shorten, text_width
 from agents.pictures.search_drawing import Pruning, to_svg
 from envs.fast import grid_template
 from envs.reference.power_grid import PARAMETERS
+from tests.muzero.chance_reference import ChanceTableModel
 from tests.muzero.search_reference import TableModel
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -85,6 +86,7 @@ def test_records_agree_with_the_result(kind: str, explore: bool) -> None:
 def test_values_are_the_models_own_returns(record: TreeRecord) -> None:
     """Each node's mean return is that of its own value and of the edges below it."""
     for node, children in zip(record.nodes, record.children, strict=True):
+        assert node.raw_value is not None
         returns = node.raw_value + sum(child.visits * child.q for child in children)
         assert node.visits == 1 + sum(child.visits for child in children)
         assert node.value == pytest.approx(returns / node.visits, rel=1e-5, abs=1e-6)
@@ -123,6 +125,106 @@ def test_mistakes_are_named(texts: tuple[str, ...]) -> None:
         record_tree(search.last_tree(), 0, run(other, rows=2))
 
 
+# chance --------------------------------------------------------------------------------------
+
+OUTCOMES = ("nothing happens", "line 6-8 is lost", "line 3-4 is lost")
+
+
+@pytest.fixture(params=["gumbel", "puct"])
+def by_chance(request: pytest.FixtureRequest) -> tuple[TreeRecord, SearchResult]:
+    """Of a search with chance nodes, certain ones among them, and its result."""
+    model = ChanceTableModel(num_actions=4, num_outcomes=3, seed=1)
+    search = search_for(request.param) if request.param == "puct" else None
+    search = search or GumbelSearch(num_simulations=75, max_considered=4, normalization="tree")
+    mask = np.ones((1, 4), np.int8)
+    rng = np.random.default_rng(0)
+    result = search.run(model, np.zeros(1, int), mask, rng, explore=False)
+    texts = [f"do {action}" for action in range(4)]
+    tree = search.last_tree()
+    with pytest.raises(ValueError, match="1 texts given for outcomes, but there is outcome"):
+        record_tree(tree, 0, result, texts=texts, outcome_texts=OUTCOMES[:1])
+    return record_tree(tree, 0, result, texts=texts, outcome_texts=OUTCOMES), result
+
+
+def test_records_tell_outcomes_from_actions(by_chance: tuple[TreeRecord, SearchResult]) -> None:
+    record, result = by_chance
+    afterstates = 0
+    for node, children in zip(record.nodes, record.children, strict=True):
+        visits = sum(child.visits for child in children)
+        if node.raw_value is None:
+            afterstates += 1
+            assert node.visits == visits and node.action is not None
+            mass = sum(child.prior for child in children)
+            value = sum(child.prior * child.q for child in children) / mass
+            assert node.value == pytest.approx(value, rel=1e-5, abs=1e-6)
+            for child in children:
+                assert child.outcome is not None and child.action is None
+                assert child.text == OUTCOMES[child.outcome] and child.depth == node.depth
+        else:
+            returns = node.raw_value + sum(child.visits * child.q for child in children)
+            assert node.visits - visits == 1 or node.index == 0
+            if node.index:
+                assert node.value == pytest.approx(returns / node.visits, rel=1e-5, abs=1e-6)
+            for child in children:
+                assert child.action is not None and child.text == f"do {child.action}"
+                assert child.outcome is None and child.depth == node.depth + 1
+    assert len(record.nodes) == 1 + 75 + afterstates
+    assert record.summary.depth == result.statistics.depth[0]
+    assert sum(record.summary.nodes_per_depth) == 76
+    assert TreeRecord.from_json(record.to_json()) == record
+    for candidate in record.candidates:
+        node = next(one for one in record.children[0] if one.action == candidate.action)
+        children = record.children[node.index]
+        if len(children) == 1 and children[0].prior == 1.0:
+            assert candidate.outcomes == ()
+            continue
+        for outcome, child in zip(candidate.outcomes, children, strict=True):
+            assert (outcome.text, outcome.visits, outcome.q) == (child.text, child.visits, child.q)
+            answers = record.children[child.index]
+            assert outcome.answer == (answers[0].action if answers else None)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda nodes: nodes[2].update(outcome=None), "outcome is None, expected 0 or more"),
+        (lambda nodes: nodes[2].update(action=1), "action is 1, but it is an outcome"),
+        (lambda nodes: nodes[2].update(depth=2), "depth is 2, expected 1 below its parent"),
+        (lambda nodes: nodes[1].update(outcome=1), "outcome is 1, but it is an action"),
+    ],
+)
+def test_damaged_outcomes_are_named(
+    by_chance: tuple[TreeRecord, SearchResult], damage: Any, message: str
+) -> None:
+    document = json.loads(by_chance[0].to_json())
+    damage(document["nodes"])
+    with pytest.raises(ValueError, match=message):
+        TreeRecord.from_json(json.dumps(document))
+
+
+def test_pictures_say_what_may_happen(by_chance: tuple[TreeRecord, SearchResult]) -> None:
+    """Each uncertain outcome has a card of its own, "if ..."; a certain one has none."""
+    record, _ = by_chance
+    svg = to_svg(record, Pruning(min_visits=1, max_children=100, max_depth=100))
+    words = "".join(ElementTree.fromstring(svg).itertext())
+    certain = sum(
+        len(children) == 1 and children[0].prior == 1.0
+        for node, children in zip(record.nodes, record.children, strict=True)
+        if node.raw_value is None
+    )
+    assert certain
+    assert len(cards(svg)) == len(record.nodes) - certain
+    outcomes = sum(node.outcome is not None for node in record.nodes)
+    assert words.count("probability") // 2 == outcomes - certain  # on the card and in its tooltip
+    assert "if line 6-8 is lost" in words and "if nothing happens" in words
+    boxes = cards(svg)
+    for number, one in enumerate(boxes):
+        for other in boxes[:number]:
+            assert one["left"] != other["left"] or (
+                one["bottom"] <= other["top"] or other["bottom"] <= one["top"]
+            )
+
+
 # JSON ----------------------------------------------------------------------------------------
 
 
@@ -148,7 +250,7 @@ def change(*path: Any, to: Any) -> Any:
 
 
 DAMAGE = [
-    (change("version", to=1), "of version 1; this release reads version 2"),
+    (change("version", to=1), "of version 1; this release reads version 3"),
     (change("format", to="x"), "not a search tree"),
     (change("value", to="high"), "tree.value: expected a number, found 'high'"),
     (change("value", to=float("nan")), "NaN is not a finite number"),

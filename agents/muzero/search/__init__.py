@@ -24,6 +24,7 @@ from agents.muzero.search.puct import PUCTSearch
 from agents.muzero.search.record import (
     CandidateRecord,
     NodeRecord,
+    OutcomeRecord,
     TreeRecord,
     TreeSummary,
     record_tree,
@@ -37,6 +38,7 @@ __all__ = [
     "Model",
     "ModelOutput",
     "NodeRecord",
+    "OutcomeRecord",
     "PUCTSearch",
     "Search",
     "SearchResult",

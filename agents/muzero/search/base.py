@@ -65,7 +65,11 @@ class ChanceModel(Protocol):
 
     num_actions: int
     num_outcomes: int  # C
-    outcome_names: Sequence[str] | None  # [C] in words, for people; None for none
+
+    @property
+    def outcome_names(self) -> Sequence[str] | None:
+        """[C] outcomes in words, such as "line 6-8 is lost", for people; None for none."""
+        ...
 
     def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
         """See ``Model.root``."""

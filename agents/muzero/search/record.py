@@ -20,29 +20,44 @@ from agents.muzero.search.tree import Tree, root_visits
 from agents.runs.json_records import parse_object, read_record
 
 FORMAT = "powergrid-muzero search tree"
-VERSION = 2  # 2: each node has the discount of its edge
+VERSION = 3  # 2: each node has the discount of its edge; 3: afterstates and their outcomes
+_CERTAIN = 1.0 - 1e-6  # probability
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeRecord:
-    """A node, and the edge that leads into it."""
+    """A node, and the edge that leads into it: an action, or an outcome of an afterstate."""
 
     index: int  # position in TreeRecord.nodes: the root is 0, a parent comes before its children
     parent: int | None  # index of the parent; None for the root
-    depth: int  # edges from the root
-    action: int | None  # of the edge into the node; None for the root
-    text: str  # what the action does, "" where it has no words
+    depth: int  # actions from the root
+    action: int | None  # of the edge into the node; None for the root and after an outcome
+    outcome: int | None  # of the edge into the node; None where it is an action
+    text: str  # what the action does or what happens, "" where it has no words
     visits: int  # times that a simulation passed through or ended here
     value: float  # mean discounted return from here on, the environment's units
     reward: float  # of the edge into the node, the environment's units
     discount: float  # of the edge into the node, factor on ``value``; 0 where the episode ended
-    prior: float  # of the action in the parent, by the model, noise included
-    raw_value: float  # the model's own value of the node, before any look-ahead
+    prior: float  # of the action by the model, noise included; of an outcome its probability
+    raw_value: float | None  # the model's own value, before any look-ahead; None of an afterstate
 
     @property
     def q(self) -> float:
         """Reward + discount * value: what the search expects of the edge into the node."""
         return self.reward + self.discount * self.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeRecord:
+    """What chance may make of a candidate, and what the search would answer."""
+
+    outcome: int
+    text: str  # what happens, "" where it has no words
+    probability: float
+    visits: int
+    q: float  # what the search expects then, the environment's units
+    answer: int | None  # the action most visited then; None if none was
+    answer_text: str  # what it does, "" where it has no words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +70,7 @@ class CandidateRecord:
     q: float  # what the search expects of it (``NodeRecord.q``), the environment's units
     prior: float  # before the search
     weight: float  # in the improved policy, after the search
+    outcomes: tuple[OutcomeRecord, ...]  # looked at, most visited first; () where one is certain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +78,9 @@ class TreeSummary:
     """What a person asks first of a search."""
 
     depth: int  # of the deepest node
-    mean_depth: float  # over the nodes below the root
+    mean_depth: float  # over the nodes below the root but afterstates
     width: int  # actions tried at the root
-    nodes_per_depth: tuple[int, ...]  # [depth + 1], from the root (1) to the deepest
+    nodes_per_depth: tuple[int, ...]  # [depth + 1], from the root (1) on, without afterstates
     visit_entropy: float  # nats, of the visits of the candidates
     policy_entropy: float  # nats, of the improved policy over all A actions
     lowest_q: float  # of the candidates
@@ -85,14 +101,8 @@ class TreeRecord:
 
     @cached_property
     def children(self) -> tuple[tuple[NodeRecord, ...], ...]:
-        """Children of each node ``[N]``, most visited first, then by q, then by action."""
-        families: list[list[NodeRecord]] = [[] for _ in self.nodes]
-        for node in self.nodes[1:]:
-            assert node.parent is not None
-            families[node.parent].append(node)
-        return tuple(
-            tuple(sorted(family, key=lambda n: (-n.visits, -n.q, n.action))) for family in families
-        )
+        """Children of each node ``[N]``, most visited first, then by q, then by number."""
+        return _families(self.nodes)
 
     def to_json(self, *, indent: int | None = 1) -> str:
         """Return the record as JSON text; ``from_json`` gives the same record back.
@@ -154,6 +164,7 @@ def record_tree(
     result: SearchResult,
     *,
     texts: Sequence[str] | None = None,
+    outcome_texts: Sequence[str] | None = None,
 ) -> TreeRecord:
     """Write down one of the B searches that ``tree`` and ``result`` are the outcome of.
 
@@ -162,9 +173,11 @@ def record_tree(
         row: which of the B.
         result: of the same run.
         texts: ``[A]`` what each action does; None where there are no words.
+        outcome_texts: ``[C]`` what each outcome is; None where there are no words, or no outcomes.
 
     Raises:
-        ValueError: no such row, fewer texts than actions, or ``result`` is of another run.
+        ValueError: no such row, fewer texts than actions or outcomes, or ``result`` is of another
+            run.
     """
     num_roots, num_actions = result.visit_counts.shape
     if len(tree.nodes) != num_roots:
@@ -184,7 +197,7 @@ def record_tree(
             f"row {row} of the tree and of the result differ in visits; the search has run again: "
             "record a tree before the next run"
         )
-    nodes = _nodes(tree.nodes[row], texts)
+    nodes = _nodes(tree.nodes[row], len(tree.priors), texts, outcome_texts)
     policy = result.policy[row]
     candidates = _candidates(nodes, dict(enumerate(policy.tolist())))
     action = int(result.action[row])
@@ -199,56 +212,121 @@ def record_tree(
     )
 
 
-def _nodes(columns: np.ndarray, texts: Sequence[str] | None) -> tuple[NodeRecord, ...]:
-    """Return the nodes that ``columns [N]`` of NODE hold."""
+def _nodes(
+    columns: np.ndarray,
+    num_decisions: int,
+    texts: Sequence[str] | None,
+    outcome_texts: Sequence[str] | None,
+) -> tuple[NodeRecord, ...]:
+    """Return the nodes that ``columns [N]`` of NODE hold, an afterstate before its first outcome.
+
+    Raises:
+        ValueError: fewer texts than there are outcomes.
+    """
+    afterstates = num_decisions - 1  # where those of the simulations, from 1, begin
+    order = [0]
+    for simulation in range(1, num_decisions):
+        if len(columns) > num_decisions and columns[afterstates + simulation]["visits"]:
+            order.append(afterstates + simulation)
+        order.append(simulation)
+    index_of = {place: index for index, place in enumerate(order)}
     nodes = []
-    for index, node in enumerate(columns):
-        root = index == 0
-        action = int(node["action"])
+    for index, place in enumerate(order):
+        node = columns[place]
+        root = place == 0
+        chosen = not root and int(node["parent"]) >= num_decisions  # by chance
+        edge, words = int(node["action"]), outcome_texts if chosen else texts
+        if words is not None and not root and edge >= len(words):
+            raise ValueError(f"{len(words)} texts given for outcomes, but there is outcome {edge}")
         visits = int(node["visits"])
         nodes.append(
             NodeRecord(
                 index=index,
-                parent=None if root else int(node["parent"]),
+                parent=None if root else index_of[int(node["parent"])],
                 depth=int(node["depth"]),
-                action=None if root else action,
-                text="" if root or texts is None else str(texts[action]),
+                action=None if root or chosen else edge,
+                outcome=edge if chosen else None,
+                text="" if root or words is None else str(words[edge]),
                 visits=visits,
                 value=float(node["value_sum"]) / max(visits, 1),
                 reward=float(node["reward"]),
                 discount=float(node["discount"]),
                 prior=float(node["prior"]),
-                raw_value=float(node["raw_value"]),
+                raw_value=float(node["raw_value"]) if place < num_decisions else None,
             )
         )
     return tuple(nodes)
+
+
+def _families(nodes: Sequence[NodeRecord]) -> tuple[tuple[NodeRecord, ...], ...]:
+    """Return the children of each of N nodes, most visited first, then by q, then by number."""
+    families: list[list[NodeRecord]] = [[] for _ in nodes]
+    for node in nodes[1:]:
+        assert node.parent is not None
+        families[node.parent].append(node)
+
+    def order(node: NodeRecord) -> tuple[int, float, int | None]:
+        return -node.visits, -node.q, node.action if node.outcome is None else node.outcome
+
+    return tuple(tuple(sorted(family, key=order)) for family in families)
+
+
+def is_certain(children: Sequence[NodeRecord]) -> bool:
+    """Return whether these, of one node, are the only outcome that it can have."""
+    return len(children) == 1 and children[0].outcome is not None and children[0].prior >= _CERTAIN
 
 
 def _candidates(
     nodes: Sequence[NodeRecord], weights: Mapping[int, float]
 ) -> tuple[CandidateRecord, ...]:
     """Return the children of the root; ``weights`` are those of actions in the improved policy."""
+    families = _families(nodes)
     candidates = []
-    for node in nodes:
-        if node.parent == 0:
-            assert node.action is not None
-            candidates.append(
-                CandidateRecord(
-                    action=node.action,
-                    text=node.text,
-                    visits=node.visits,
-                    q=node.q,
-                    prior=node.prior,
-                    weight=weights[node.action],
+    for node in families[0]:
+        assert node.action is not None
+        candidates.append(
+            CandidateRecord(
+                action=node.action,
+                text=node.text,
+                visits=node.visits,
+                q=node.q,
+                prior=node.prior,
+                weight=weights[node.action],
+                outcomes=_outcomes(families, node),
+            )
+        )
+    return tuple(sorted(candidates, key=lambda c: (-c.visits, -c.weight, c.action)))
+
+
+def _outcomes(
+    families: Sequence[Sequence[NodeRecord]], node: NodeRecord
+) -> tuple[OutcomeRecord, ...]:
+    """Return what chance may make of a child of the root."""
+    children = families[node.index]
+    if is_certain(children):
+        return ()
+    outcomes = []
+    for child in children:
+        if child.outcome is not None:
+            answer = next(iter(families[child.index]), None)
+            outcomes.append(
+                OutcomeRecord(
+                    outcome=child.outcome,
+                    text=child.text,
+                    probability=child.prior,
+                    visits=child.visits,
+                    q=child.q,
+                    answer=None if answer is None else answer.action,
+                    answer_text="" if answer is None else answer.text,
                 )
             )
-    return tuple(sorted(candidates, key=lambda c: (-c.visits, -c.weight, c.action)))
+    return tuple(outcomes)
 
 
 def _summarise(
     nodes: Sequence[NodeRecord], candidates: Sequence[CandidateRecord], policy_entropy: float
 ) -> TreeSummary:
-    depths = np.array([node.depth for node in nodes])
+    depths = np.array([node.depth for node in nodes if node.raw_value is not None])
     values = [candidate.q for candidate in candidates]
     return TreeSummary(
         depth=int(depths.max()),
@@ -283,15 +361,25 @@ def _check_whole(record: TreeRecord) -> None:
         if node.visits < min(index, 1):  # a root may have none of its own
             raise ValueError(f"{where}: visits is {node.visits}, expected 1 or more")
         if index == 0:
-            if (node.parent, node.action, node.depth) != (None, None, 0):
+            if (node.parent, node.action, node.outcome, node.depth) != (None, None, None, 0):
                 raise ValueError(f"{where}: the root has no parent, no action and depth 0")
             continue
         if node.parent is None or not 0 <= node.parent < index:
             raise ValueError(f"{where}: parent is {node.parent}, expected one of the nodes before")
-        if node.action is None or node.action < 0:
-            raise ValueError(f"{where}: action is {node.action}, expected 0 or more")
-        if node.depth != record.nodes[node.parent].depth + 1:
-            raise ValueError(f"{where}: depth is {node.depth}, not one more than its parent's")
+        parent = record.nodes[node.parent]
+        if parent.raw_value is None:  # an afterstate
+            edge, other, expected = ("outcome", "action", parent.depth)
+        else:
+            edge, other, expected = ("action", "outcome", parent.depth + 1)
+        number = getattr(node, edge)
+        if number is None or number < 0:
+            raise ValueError(f"{where}: {edge} is {number}, expected 0 or more")
+        if getattr(node, other) is not None:
+            raise ValueError(f"{where}: {other} is {getattr(node, other)}, but it is an {edge}")
+        if node.depth != expected:
+            raise ValueError(
+                f"{where}: depth is {node.depth}, expected {expected} below its parent"
+            )
     if record.action < 0:
         raise ValueError(f"tree.action: it is {record.action}, expected 0 or more")
     weights = {candidate.action: candidate.weight for candidate in record.candidates}
@@ -309,7 +397,7 @@ def _check_whole(record: TreeRecord) -> None:
 def _check_same(where: str, found: Sequence[Any], derived: Sequence[Any]) -> None:
     """Raise ValueError unless records read agree with those derived from the nodes."""
     for one, other in zip(found, derived, strict=True):
-        for name, value in asdict(one).items():
+        for name, value in vars(one).items():
             expected = getattr(other, name)
             same = (
                 math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-9)

@@ -95,7 +95,10 @@ def page_data(
         searches = _chosen_searches(episode)
         for number, search in searches.items():
             taken = episode.decisions[number].action
-            actions |= {one.action for one in _shown(search, taken)}
+            shown = _shown(search, taken)
+            actions |= {one.action for one in shown}
+            answers = {outcome.answer for one in shown for outcome in one.outcomes}
+            actions |= {answer for answer in answers if answer is not None}
         episodes.append(_episode(episode, searches))
     return {
         "agent": agent,
@@ -276,11 +279,24 @@ def _search(search: SearchTrace, action: int) -> dict[str, Any]:
         "simulations": search.num_simulations,
         "depth": search.depth,
         "tried": len(search.candidates),
-        "candidates": [
-            [one.action, one.visits, _round(one.q), _round(one.prior), _round(one.weight)]
-            for one in _shown(search, action)
-        ],
+        "candidates": [_candidate(one) for one in _shown(search, action)],
     }
+
+
+def _candidate(one: CandidateRecord) -> list[Any]:
+    """Return action, visits, Q, prior and weight; then what chance may make of it, if anything.
+
+    Of each outcome the words, probability, visits, Q and the action most visited then, or None.
+    """
+    figures = [one.action, one.visits, _round(one.q), _round(one.prior), _round(one.weight)]
+    outcomes = [
+        [
+            each.text or f"outcome {each.outcome} follows",
+            *(_round(each.probability), each.visits, _round(each.q), each.answer),
+        ]
+        for each in one.outcomes
+    ]
+    return [*figures, outcomes] if outcomes else figures
 
 
 def _shown(search: SearchTrace, action: int) -> list[CandidateRecord]:

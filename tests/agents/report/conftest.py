@@ -63,6 +63,19 @@ def attacked(setup: Setup) -> Recording:
 
 
 @pytest.fixture(scope="session")
+def with_chance(setup: Setup) -> Recording:
+    """Some decisions of an agent that plans in the simulator and leaves attacks to chance."""
+    overrides = [*_OVERRIDES, "agent/model=simulator", "agent.model.chance=attacks"]
+    overrides += ["agent.model.attack_probability=0.4", "agent.search.num_simulations=24"]
+    with initialize_config_module("conf", version_base="1.3"):
+        config = plain(compose("train", overrides=overrides))
+    factory = bare(under_attack(setup, max_steps=6), ask_every=None, n1_gate=None)
+    observation, action = probe_spaces(factory)
+    agent = build_agent(config["agent"], observation_space=observation, action_space=action, seed=3)
+    return record_episodes(agent, factory, setup.plans[:1])
+
+
+@pytest.fixture(scope="session")
 def stubborn(setup: Setup) -> Recording:
     """One legal decision, two refused ones and a failure."""
     factory = bare(setup.make_environment, parameters={"NB_TIMESTEP_COOLDOWN_SUB": 3})

@@ -378,6 +378,24 @@ def test_the_page_holds_what_was_recorded(page: str, recording: Recording) -> No
                 assert document["actions"][str(row[0])]["text"] == candidate.text
 
 
+def test_searches_say_what_chance_may_bring(with_chance: Recording) -> None:
+    """Of actions that a line may be lost after: the outcomes looked at, and the answers."""
+    document = page_data(with_chance, agent="a", facts={}, idle_gate=None)
+    seen = set()
+    for episode, shown in zip(with_chance.episodes, document["episodes"], strict=True):
+        for number, search in shown["decisions"]["searches"].items():
+            kept = episode.decisions[int(number)].search
+            assert kept is not None
+            for row, candidate in zip(search["candidates"], kept.candidates, strict=True):
+                assert len(row) == (6 if candidate.outcomes else 5)
+                for one, outcome in zip(row[5:] and row[5], candidate.outcomes, strict=True):
+                    assert one[0] == outcome.text and one[2] == outcome.visits
+                    assert one[1::2] == pytest.approx([outcome.probability, outcome.q], rel=1e-4)
+                    assert one[4] is None or str(one[4]) in document["actions"]
+                    seen.add(one[0])
+    assert "nothing happens" in seen and "line 3-4 is lost" in seen
+
+
 def test_actions_name_what_they_touch(recording: Recording) -> None:
     document = page_data(recording, agent="a", facts={}, idle_gate=None)
     for action in document["actions"].values():

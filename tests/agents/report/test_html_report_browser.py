@@ -169,6 +169,27 @@ def test_decisions_are_told_with_their_searches(
     assert step(shown) == episode.decisions[2].step
 
 
+def test_what_chance_may_bring_stands_below_the_actions(
+    window: webdriver.Browser, with_chance: Recording, tmp_path: Path
+) -> None:
+    path = tmp_path / "chance.html"
+    page = render_page(with_chance, agent="muzero", facts={}, idle_gate=None)
+    path.write_text(page, encoding="utf-8")
+    window.open(path)
+    window.press("#slider", "Home")  # the first decision is at the first step
+    search = with_chance.episodes[0].decisions[0].search
+    assert search is not None
+    candidate = search.candidates[0]
+    found = window.run(
+        f"""return [...document.querySelectorAll(
+            'tr[data-action="{candidate.action}"] .outcomes li')].map((one) => one.textContent)"""
+    )
+    assert len(found) == len(candidate.outcomes) > 1
+    for text, outcome in zip(found, candidate.outcomes, strict=True):
+        assert re.match(rf"if {outcome.text} \([\d.]+ %, {outcome.visits} visits?\): Q ", text)
+        assert (", then " in text) == (outcome.answer is not None)
+
+
 def test_the_list_and_the_chart_lead_to_decisions(
     shown: webdriver.Browser, recording: Recording
 ) -> None:

@@ -165,7 +165,7 @@ class DecisionCard {
 
   candidates(search) {
     const taken = this.episode.record.decisions.actions[this.number];
-    const rows = search.candidates.map(([action, visits, q, prior, weight]) => ({ action, visits, q, prior, weight }));
+    const rows = search.candidates.map(([action, visits, q, prior, weight, outcomes = []]) => ({ action, visits, q, prior, weight, outcomes }));
     const most = (name) => Math.max(...rows.map((row) => row[name]), 1e-9);
     const [visits, prior] = [most("visits"), Math.max(most("prior"), LEAST_FULL_BAR)];
     const [low, high] = [Math.min(...rows.map((row) => row.q)), most("q")];
@@ -196,6 +196,13 @@ class DecisionCard {
     return box;
   }
 
+  /** What chance may make of an action, and what the search would answer. */
+  outcome([text, probability, visits, q, answer]) {
+    const then = answer === null ? "" : `, then ${this.episode.actions[answer].short}`;
+    const times = visits === 1 ? "1 visit" : `${say.integer(visits)} visits`;
+    return element("li", {}, `if ${text}`, element("span", { class: "muted" }, ` (${(100 * probability).toPrecision(2)} %, ${times})`), `: Q ${say.number(q)}${then}`);
+  }
+
   row(row, { taken, visits, prior, low, high }) {
     const action = this.episode.actions[row.action];
     const bar = (share) => element("span", { class: "bar", "aria-hidden": "true" }, element("i", { style: `width:${(100 * share).toFixed(1)}%` }));
@@ -211,6 +218,7 @@ class DecisionCard {
         { scope: "row", title: action.text },
         action.short,
         taken ? element("span", { class: "tag" }, "chosen") : null,
+        row.outcomes.length ? element("ul", { class: "outcomes" }, ...row.outcomes.map((one) => this.outcome(one))) : null,
       ),
       element("td", { "data-label": "Visits" }, element("span", { class: "figure" }, say.integer(row.visits)), bar(row.visits / visits)),
       element("td", { "data-label": "Q" }, element("span", { class: "figure" }, say.number(row.q)), dot),

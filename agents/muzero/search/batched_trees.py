@@ -175,15 +175,21 @@ def _reach_outcomes(room: _Room, model: ChanceModel, simulation: int) -> None:
     rows = np.flatnonzero(edges.parents < num_decisions)
     if not len(rows):
         return
-    device = room.states.device
+    device, count = room.states.device, len(rows)
+    num_outcomes = room.chances.probabilities.shape[2]
     before = room.states.index_select(0, torch.from_numpy(edges.state_rows[rows]).to(device))
     after = model.afterstate(before, edges.actions[rows])
-    check_afterstates(after, rows, room.chances.probabilities.shape[2], values=False)
     numbers = _rows(after.reward), _rows(after.discount), _rows(after.probabilities)
+    shapes = tuple(array.shape for array in numbers)
+    if shapes != ((count,), (count,), (count, num_outcomes)) or len(after.states) != count:
+        check_afterstates(after, rows, num_outcomes)
     kept = room.state_rows[num_decisions - 1 + simulation]
-    kept.index_copy_(0, torch.from_numpy(rows).to(device), after.states)
+    if count == len(kept):
+        kept.copy_(after.states)
+    else:
+        kept.index_copy_(0, torch.from_numpy(rows).to(device), after.states)
     if add_afterstates(tree, room.chances, edges, rows, numbers, simulation) >= 0:
-        check_afterstates(after, rows, room.chances.probabilities.shape[2], values=True)
+        check_afterstates(after, rows, num_outcomes)
 
 
 def _rows(numbers: np.ndarray) -> np.ndarray:

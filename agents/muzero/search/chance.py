@@ -28,7 +28,7 @@ from agents.muzero.search.tree import NO_ACTION, NO_NODE, TAKEN
 from powergrid_muzero.names import choose
 
 BACKUPS = ("expectation", "worst")
-_SUM_TOLERANCE = 1e-3  # of probabilities, about 1
+SUM_TOLERANCE = 1e-3  # of probabilities, about 1
 
 
 class Chances(NamedTuple):
@@ -118,7 +118,7 @@ def add_afterstates(tree, chances, edges, rows, afterstates, simulation):
                 return place
             total += given[place, outcome]
         finite = np.isfinite(reward[place]) and np.isfinite(discount[place])
-        if not (finite and abs(total - 1.0) <= _SUM_TOLERANCE):
+        if not (finite and abs(total - 1.0) <= SUM_TOLERANCE):
             return place
         parent = edges.parents[b]
         action = edges.actions[b]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from agents.muzero.search.base import Afterstates, ModelOutput
+from agents.muzero.search.chance import SUM_TOLERANCE
 
 
 def check_output(output: ModelOutput, num_roots: int, num_actions: int) -> None:
@@ -35,16 +36,13 @@ def check_output(output: ModelOutput, num_roots: int, num_actions: int) -> None:
         )
 
 
-def check_afterstates(
-    after: Afterstates, rows: np.ndarray, num_outcomes: int, *, values: bool
-) -> None:
+def check_afterstates(after: Afterstates, rows: np.ndarray, num_outcomes: int) -> None:
     """Raise ValueError, naming head and row, unless the model returned these n afterstates.
 
     Args:
         after: of the model.
         rows: ``[n]``, of the roots.
         num_outcomes: C.
-        values: whether numbers are looked at, too, not only their shapes.
     """
     count = len(rows)
     shapes: dict[str, tuple[int, ...]] = {
@@ -59,7 +57,7 @@ def check_afterstates(
                 f"the model returned {head} of shape {array.shape} for afterstates, expected "
                 f"{shape}: one row per action, one probability per outcome"
             )
-        if values and not np.isfinite(array).all():
+        if not np.isfinite(array).all():
             place = int(np.argwhere(~np.isfinite(array))[0][0])
             raise ValueError(
                 f"the {head} of an afterstate is not finite in row {rows[place]}: "
@@ -71,9 +69,9 @@ def check_afterstates(
             f"the model returned {len(after.states)} afterstates for {count} actions; return one "
             "for each"
         )
-    if values:
-        given = after.probabilities
-        wrong = (given < 0).any(axis=1) | (abs(given.sum(axis=1) - 1.0) > 1e-4)
+    given = after.probabilities.astype(np.float64)
+    wrong = (given < 0).any(axis=1) | (abs(given.sum(axis=1) - 1.0) > SUM_TOLERANCE)
+    if wrong.any():
         place = int(wrong.argmax())
         raise ValueError(
             f"the probabilities of an afterstate in row {rows[place]} are {given[place]}, sum "

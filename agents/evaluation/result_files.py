@@ -16,11 +16,6 @@ from agents.runs.files import atomic_write
 from agents.runs.json_records import parse_object, read_record
 
 SCHEMA_VERSION = 3  # goes up when a field changes; 2 had no attacks
-_COUNTED = (  # fields of an episode that are never negative
-    *("steps", "decisions", "mean_distance", "final_distance", "illegal_actions"),
-    *("attacks", "attacks_survived"),
-    *("simulator_calls", "seconds", "median_ms", "p99_ms"),
-)
 NAME = "evaluation"  # of the files, without a suffix
 
 
@@ -126,10 +121,6 @@ def _read(entry: Any, where: str) -> EvaluationResult:
 
 def _refuse_impossible(episode: EpisodeRecord, where: str) -> None:
     """Raise ValueError for figures that no episode has."""
-    for name in _COUNTED:
-        value = getattr(episode, name)
-        if value is not None and value < 0:
-            raise ValueError(f"{where}.{name} is {value}, below 0")
     most = episode.max_steps
     if most is not None and not (most >= 1 and episode.steps <= most):
         raise ValueError(f"{where}: it lasted {episode.steps} of {most} steps")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from itertools import pairwise
@@ -13,7 +12,7 @@ import numpy as np
 
 from agents.muzero.search.record import CandidateRecord
 from agents.pictures.lettering import shorten
-from agents.pictures.report.encoding import pack_series
+from agents.pictures.report.encoding import pack_json, pack_series
 from agents.pictures.report.positions import substation_positions
 from agents.pictures.report.recorder import Recording
 from agents.pictures.report.trace import (
@@ -60,7 +59,7 @@ def render_page(
     parts = {
         "{{title}}": html.escape(f"{agent} on {recording.layout.name}"),
         "{{style}}": (assets / "report.css").read_text(encoding="utf-8"),
-        "{{data}}": embed_json(data),
+        "{{data}}": pack_json(data),
         "{{script}}": "\n".join((assets / name).read_text(encoding="utf-8") for name in SCRIPTS),
     }
     page = (assets / "report.html").read_text(encoding="utf-8")
@@ -70,14 +69,6 @@ def render_page(
         assert found, mark
         pieces += [before, parts[mark]]
     return "".join([*pieces, page])
-
-
-def embed_json(document: Any) -> str:
-    """Return ``document`` as JSON that may stand in a ``<script>`` element, whatever its texts."""
-    text = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":  # only texts contain these
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
 
 
 def page_data(

@@ -41,9 +41,10 @@ class Browser:
         self._root = f"{address}/session/{session}"
 
     def open(self, path: Path, fragment: str = "") -> None:
-        """Open a file and wait until it is loaded."""
+        """Open a report and wait until it is drawn, or says why it is not."""
         self.command("POST", "/url", {"url": "about:blank"})  # a new fragment alone loads nothing
         self.command("POST", "/url", {"url": path.resolve().as_uri() + fragment})
+        self.wait_for("!!window.report || !document.querySelector('#problem').hidden")
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Return what a function body in JavaScript returns."""

@@ -434,4 +434,7 @@ function showProblem(error) {
 }
 
 window.addEventListener("error", (event) => showProblem(event.error ?? event.message));
-window.report = new Report(JSON.parse(find("report-data").textContent));
+window.addEventListener("unhandledrejection", (event) => showProblem(event.reason));
+unpack(find("report-data").textContent).then((data) => {
+  window.report = new Report(data);
+});

@@ -1,32 +1,26 @@
 // Episodes, as page.py packed them: series of numbers over time, switches, decisions, events.
 // Frame k shows the grid after k steps.
 
-/** The numbers of a packed series, [rows, columns], read row by row: see encoding.py. */
+/** What encoding.py packed: JSON, deflated, in base64. */
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).json();
+}
+
+/** A series of numbers over time, [rows, columns], from the differences of its columns. */
 class Series {
-  constructor(text, columns, resolution) {
-    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-    let count = 0;
-    for (const byte of bytes) if (byte < 128) count += 1;
-    this.columns = columns;
-    this.rows = columns ? count / columns : 0;
-    this.values = new Float32Array(count);
-    let at = 0;
-    for (let column = 0; column < columns; column += 1) {
+  constructor(columns, resolution) {
+    this.columns = columns.length;
+    this.rows = columns.length ? columns[0].length : 0;
+    this.values = new Float32Array(this.rows * this.columns);
+    columns.forEach((differences, column) => {
       let total = 0;
-      for (let row = 0; row < this.rows; row += 1) {
-        let folded = 0;
-        let weight = 1;
-        while (bytes[at] >= 128) {
-          folded += (bytes[at] - 128) * weight;
-          weight *= 128;
-          at += 1;
-        }
-        folded += bytes[at] * weight;
-        at += 1;
-        total += folded % 2 ? -(folded + 1) / 2 : folded / 2;
-        this.values[row * columns + column] = total * resolution;
-      }
-    }
+      differences.forEach((difference, row) => {
+        total += difference;
+        this.values[row * this.columns + column] = total * resolution;
+      });
+    });
   }
 
   at(row, column) {
@@ -62,10 +56,10 @@ class Episode {
     this.record = record;
     this.grid = grid;
     this.actions = actions;
-    this.rho = new Series(record.rho, grid.lines.length, resolution.rho);
-    this.flow = new Series(record.flow, grid.lines.length, resolution.power);
-    this.generation = new Series(record.generation, grid.generators.length, resolution.power);
-    this.load = new Series(record.load, grid.loads.length, resolution.power);
+    this.rho = new Series(record.rho, resolution.rho);
+    this.flow = new Series(record.flow, resolution.power);
+    this.generation = new Series(record.generation, resolution.power);
+    this.load = new Series(record.load, resolution.power);
     this.frames = this.rho.rows;
     this.last = this.frames - 1;
     this.renewables = grid.generators.flatMap((one, index) => (one.renewable ? [index] : []));
@@ -97,8 +91,8 @@ class Episode {
     const { lossLines, lossRho } = this.record.decisions;
     this.hasLosses = lossLines !== undefined;
     if (!this.hasLosses) return;
-    this.lossLines = new Series(lossLines, 2, 1);
-    this.lossRho = new Series(lossRho, 1, resolution.rho);
+    this.lossLines = new Series(lossLines, 1);
+    this.lossRho = new Series(lossRho, resolution.rho);
   }
 
   /**

@@ -9,7 +9,7 @@ from .grid.rewards import REWARDS
 from .grid.state import GridLayout, GridState, Lookahead
 from .make import make_power_grid
 from .opponents.named import OPPONENTS, make_opponent
-from .reference.blueprints import Blueprint, grid_blueprint
+from .reference.grid2op_copies import GridDescription, describe_grid
 from .reference.observed_grid import ObservedPowerGrid
 from .reference.power_grid import ENV_ID, PARAMETERS, PowerGridEnv
 from .reference.wrappers import IdleGate, ReconnectLines
@@ -29,7 +29,7 @@ __all__ = [
     "SPLITS",
     "UNGATED",
     "ActionCatalogue",
-    "Blueprint",
+    "GridDescription",
     "FeaturesEncoder",
     "ForecastPlanner",
     "ForecastRollouts",
@@ -49,7 +49,7 @@ __all__ = [
     "absolute_grid",
     "as_infos",
     "export_scenarios",
-    "grid_blueprint",
+    "describe_grid",
     "lines_at_risk",
     "make_grid2op",
     "make_opponent",

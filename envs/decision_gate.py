@@ -18,8 +18,8 @@ from powergrid_muzero.checks import check_count, check_flag, check_gate, is_numb
 UNGATED = {"idle_gate": None, "ask_every": None, "ask_at_attacks": False, "n1_gate": None}
 
 
-class Asking(NamedTuple):
-    """The agent is asked when any of these says so."""
+class DecisionGate(NamedTuple):
+    """The agent is asked when any of these says so; else "do nothing" is played."""
 
     rho: np.float64 | None = None  # the highest loading is at least this
     every: int | None = None  # as many steps have passed since it was asked, or since the reset
@@ -27,15 +27,15 @@ class Asking(NamedTuple):
     n1: np.float64 | None = None  # the worst foreseen loss of a line loads one at least as much
 
 
-def make_asking(
+def make_decision_gate(
     *,
     idle_gate: float | None = None,
     ask_every: int | None = None,
     ask_at_attacks: bool = False,
     n1_gate: float | None = None,
     opponent: Opponent | None = None,
-) -> Asking | None:
-    """Return when to ask, None for at every step.
+) -> DecisionGate | None:
+    """Return the gate; None where the agent is asked at every step.
 
     Raises:
         ValueError: a limit that is no number above 0, a count below 1, or attacks of nobody.
@@ -43,15 +43,15 @@ def make_asking(
     ask_at_attacks = check_flag("ask_at_attacks", ask_at_attacks)
     if ask_at_attacks and opponent is None:
         raise ValueError("ask_at_attacks needs an opponent: set opponent=, such as 'rl4pnc'")
-    gate = check_gate(idle_gate)
+    rho = check_gate(idle_gate)
     # float64 as info["rho_max"] is, so that both environments agree to the last bit
-    asking = Asking(
-        rho=None if gate is None else np.float64(gate),
+    gate = DecisionGate(
+        rho=None if rho is None else np.float64(rho),
         every=None if ask_every is None else check_count("ask_every", ask_every),
         attacks=ask_at_attacks,
         n1=_limit(n1_gate),
     )
-    return None if asking == Asking() else asking
+    return None if gate == DecisionGate() else gate
 
 
 def _limit(value: Any) -> np.float64 | None:

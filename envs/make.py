@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from envs.decision_gate import UNGATED, make_asking
+from envs.decision_gate import UNGATED, make_decision_gate
 from envs.reference.power_grid import PowerGridEnv
 from envs.reference.wrappers import RESET_REWARDS, IdleGate, ReconnectLines
 from powergrid_muzero.checks import check_flag, closed_if_refused
@@ -49,14 +49,14 @@ def make_power_grid(
     with closed_if_refused(grid):
         if reconnect_lines:
             env = ReconnectLines(env)
-        asking = make_asking(
+        gate = make_decision_gate(
             idle_gate=idle_gate,
             ask_every=ask_every,
             ask_at_attacks=ask_at_attacks,
             n1_gate=n1_gate,
             opponent=grid.opponent,
         )
-        if asking is not None:
+        if gate is not None:
             env = IdleGate(
                 env,
                 idle_gate,

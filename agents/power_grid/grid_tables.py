@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from agents.power_grid.potentials import Wiring
-from envs import FeaturesEncoder, GridLayout, grid_blueprint
+from envs import FeaturesEncoder, GridLayout, describe_grid
 
 OPEN = -1  # busbar of an end of an open line
 
@@ -35,7 +35,7 @@ class GridTables(nn.Module):
 
     def __init__(self, grid: str, *, observation_size: int, num_actions: int) -> None:
         super().__init__()
-        layout, catalogue = grid_blueprint(grid)
+        layout, catalogue = describe_grid(grid)
         encoder = FeaturesEncoder(layout)
         expected = (math.prod(encoder.space.shape or ()), catalogue.num_actions)
         if (observation_size, num_actions) != expected:

@@ -2,13 +2,13 @@
 
 - ``vector``: PowerGridVectorEnv, which checks what its users pass; ``grids``: the B grids of one
   process, with ``starts`` and ``infos``; ``workers``: grids shared out over processes.
-- ``episode_player``: rewards, ends, reconnection, and who is asked when.
+- ``grid_player``: rewards, ends, reconnection, and who is asked when.
 - ``simulator``: B grids that play scenarios: actions, protections, cooldowns; ``arrays``: what they
   are at one time; ``effects``: what one action does; ``rules``: what a solved step means;
   ``scheduled_outages``: maintenance and hazards; ``cascade``: what overloaded lines do.
 - ``power_flow``: a grid in C++: set it, solve it, read it; ``sweep``: many topologies of one grid,
   solved in one call; ``memory``: arrays of others, read by their addresses.
-- ``lookahead``: actions played on the forecast; ``line_losses``: the loss of lines.
+- ``lookahead``: actions played on the forecast; ``contingencies``: the loss of lines.
 - ``calm_stretches``: steps in which nothing happens, solved in one call.
 - ``forecast_planner``: copies of grids that play on; ``rollouts``: many futures of one grid.
 - ``template``: what all copies of a grid share, read from grid2op; grids not covered are refused.

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 
-from envs.decision_gate import Asking
-from envs.fast.episode_player import Player
+from envs.decision_gate import DecisionGate
+from envs.fast.grid_player import GridPlayer
 from envs.fast.power_flow import PowerFlow
 from envs.fast.simulator import Simulator
 from envs.fast.template import GridTemplate
@@ -74,7 +74,7 @@ class ForecastPlanner(Copyable):
         reward: what steps pay.
         reconnect_lines: as in the environment.
         max_steps: of an episode, as in the environment.
-        asking: when the environment asks; None for at every step.
+        gate: when the environment asks; None for at every step.
         at_risk: ``[C]`` int, lines whose loss an N-1 reward looks at.
     """
 
@@ -87,16 +87,16 @@ class ForecastPlanner(Copyable):
         reward: Reward,
         reconnect_lines: bool,
         max_steps: int | None,
-        asking: Asking | None,
+        gate: DecisionGate | None,
         at_risk: np.ndarray,
     ):
         self._played = played
         self._encoder = encoder
-        self._gate = np.float64(0 if asking is None or asking.rho is None else asking.rho)
+        self._gate = np.float64(0 if gate is None or gate.rho is None else gate.rho)
         num_grids = len(played.simulator_calls)
         self._used = 0
         self._simulator = ForecastSimulator(template, num_grids)
-        self._player = Player(
+        self._player = GridPlayer(
             self._simulator,
             reward,
             at_risk=at_risk,

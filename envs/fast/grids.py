@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from envs.decision_gate import Asking, lines_at_risk
-from envs.fast.episode_player import Player, PlayerSnapshot
+from envs.decision_gate import DecisionGate, lines_at_risk
+from envs.fast.grid_player import EpisodeSnapshot, GridPlayer
 from envs.fast.infos import Records, as_infos, row_of, spread_out
 from envs.fast.lookahead import Forecaster
 from envs.fast.simulator import Simulator
@@ -32,7 +32,7 @@ from powergrid_muzero.vector_episodes import Episode, as_plain, same_observation
 
 
 @dataclass(frozen=True)
-class Recipe:
+class GridSettings:
     """How to make grids, checked already. Picklable: worker processes get it."""
 
     grid: str
@@ -44,7 +44,7 @@ class Recipe:
     reward: str | RewardMaker
     action_mask: str
     opponent: Opponent | None
-    asking: Asking | None
+    gate: DecisionGate | None
     pays_resets: bool  # the first step also pays what was earned before the first decision
     reconnect_lines: bool
     max_steps: int | None
@@ -80,7 +80,7 @@ class Stepped(NamedTuple):
 class GridSave(NamedTuple):
     """One grid at one decision, see ``PowerGridVectorEnv.save_state``."""
 
-    episode: PlayerSnapshot
+    episode: EpisodeSnapshot
     history: Episode
     records: dict[str, Any]
 
@@ -89,7 +89,7 @@ class Grids:
     """B grids that play episodes.
 
     Args:
-        recipe: of the grids.
+        settings: of the grids.
         num_grids: B.
         first: number of the first one, for messages.
 
@@ -97,25 +97,25 @@ class Grids:
         ValueError: a name or value that does not exist, or that is not covered.
     """
 
-    def __init__(self, recipe: Recipe, num_grids: int, *, first: int = 0):
-        template = grid_template(recipe.grid, recipe.parameters)
+    def __init__(self, settings: GridSettings, num_grids: int, *, first: int = 0):
+        template = grid_template(settings.grid, settings.parameters)
         self.num_grids = num_grids
-        self.simulator = Simulator(template, num_grids, recipe.opponent)
-        self.encoder = make_encoder(recipe.observation, self.layout)
-        self.player = Player(
+        self.simulator = Simulator(template, num_grids, settings.opponent)
+        self.encoder = make_encoder(settings.observation, self.layout)
+        self.player = GridPlayer(
             self.simulator,
-            make_reward(recipe.reward, self.layout),
-            asking=recipe.asking,
-            at_risk=lines_at_risk(self.layout, recipe.opponent),
-            reconnect_lines=recipe.reconnect_lines,
-            max_steps=recipe.max_steps,
-            threads=recipe.threads,
+            make_reward(settings.reward, self.layout),
+            gate=settings.gate,
+            at_risk=lines_at_risk(self.layout, settings.opponent),
+            reconnect_lines=settings.reconnect_lines,
+            max_steps=settings.max_steps,
+            threads=settings.threads,
         )
-        self._recipe = recipe
+        self._settings = settings
         self._first = first
         self._forecaster = Forecaster(self.simulator)
         self._starts = Starts(
-            recipe.scenarios, split=recipe.split, start=recipe.start, num_grids=num_grids
+            settings.scenarios, split=settings.split, start=settings.start, num_grids=num_grids
         )
         self._episodes = [Episode() for _ in range(num_grids)]
         self._records = Records(num_grids, self.catalogue.num_actions)
@@ -151,7 +151,7 @@ class Grids:
         self._refresh_masks()
         records = self._records
         extras: dict[str, Any] = {}
-        if self._recipe.asking is not None and records.just_reset.any():
+        if self._settings.gate is not None and records.just_reset.any():
             rewards = np.where(records.just_reset, records.reset_reward, 0.0)
             extras = as_infos({"reset_reward": rewards}, records.just_reset)
         return Shown(self._observe(), self._values(slice(None)), self.started, extras)
@@ -164,7 +164,7 @@ class Grids:
         grids = np.flatnonzero(simulator.rules_changed)
         if len(grids):
             state = simulator.state(grids if len(grids) < self.num_grids else None, foresee=False)
-            masks[grids] = self.catalogue.mask(self._recipe.action_mask, state)
+            masks[grids] = self.catalogue.mask(self._settings.action_mask, state)
             simulator.rules_changed[grids] = False
 
     def _values(self, grids: np.ndarray | slice) -> dict[str, np.ndarray]:
@@ -175,9 +175,9 @@ class Grids:
             "rho_max": simulator.rho[grids].max(axis=1).astype(np.float64),
             "illegal": records.illegal[grids].copy(),
             "duration": records.duration[grids].copy(),
-            **(self.info_texts(grids) if self._recipe.text_infos else {}),
+            **(self.info_texts(grids) if self._settings.text_infos else {}),
         }
-        if self._recipe.opponent is not None:
+        if self._settings.opponent is not None:
             values["attack_steps"] = simulator.attack_steps[grids].copy()
             values["attacks"] = simulator.attacks[grids].copy()
             lasting = simulator.lost_to_attack[grids] | (values["attack_steps"] > 0).any(axis=1)
@@ -231,7 +231,7 @@ class Grids:
 
         What becomes of the others, and of those that end now, is up to the autoreset mode.
         """
-        player, autoreset = self.player, self._recipe.autoreset
+        player, autoreset = self.player, self._settings.autoreset
         before = player.over.copy()
         grids = np.flatnonzero(~before)
         rewards = np.zeros(self.num_grids)
@@ -278,7 +278,7 @@ class Grids:
         name, first_step, attack_seed = self._begin(grid, options)
         self._episodes[grid] = Episode(before, seed, options, started=True)
         duration, reward = 0, 0.0
-        if self._recipe.asking is not None:
+        if self._settings.gate is not None:
             one = np.array([grid])
             rewards, steps = self.player.coast(one)
             if self.player.over[grid]:  # nothing to decide: once more, up to the step before
@@ -298,7 +298,7 @@ class Grids:
 
     def _decide(self, grids: np.ndarray, actions: np.ndarray) -> np.ndarray:
         rewards, durations, illegal, reasons = self.player.decide(grids, actions)
-        if self._recipe.pays_resets and self._recipe.asking is not None:
+        if self._settings.pays_resets and self._settings.gate is not None:
             records = self._records
             rewards += np.where(records.just_reset[grids], records.reset_reward[grids], 0.0)
         self._records.note_decisions(grids, durations, illegal, reasons)
@@ -313,7 +313,7 @@ class Grids:
 
         As with Gymnasium's ``TimeLimit``, a blackout at the last of them is both endings.
         """
-        most = self._recipe.max_decisions
+        most = self._settings.max_decisions
         if most is None:
             return np.zeros(self.num_grids, dtype=np.bool_)
         return np.array([len(episode.actions) >= most for episode in self._episodes])

@@ -24,7 +24,7 @@ _PRESENT = ("prod_p", "load_p", "load_q", "prod_v")  # series of a scenario
 _FORECAST = tuple(f"{name}_forecast" for name in _PRESENT)
 
 
-class Parts:
+class AddressedArrays:
     """Arrays that keep their places while their values change.
 
     Args:
@@ -121,7 +121,7 @@ _pointer: Any = intrinsic(_as_pointer)
 
 @numba.njit(cache=True)
 def _copy(addresses, sizes, out):
-    """See ``Parts.copy_to``."""
+    """See ``AddressedArrays.copy_to``."""
     place = 0
     for part in range(len(sizes)):
         for value in carray(_pointer(addresses[part], np.float64), sizes[part]):

@@ -16,7 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from envs.fast.memory import Parts, injection_parts
+from envs.fast.memory import AddressedArrays, injection_parts
 from envs.fast.template import GridTemplate
 from powergrid_muzero.copies import Copyable
 
@@ -99,7 +99,7 @@ class PowerFlow(Copyable):
         size = 2 * (layout.num_generators + layout.num_loads)
         self._injections = np.full(size, np.nan, dtype=np.float32)
         self._flat = np.ones(template.num_buses, dtype=np.complex128)
-        self._parts: Parts | None = None  # of the present solution, in C++ memory
+        self._parts: AddressedArrays | None = None  # of the present solution, in C++ memory
         self._foreseeing = foreseeing
         self._brief = brief
         self._topology = np.zeros(layout.num_elements, dtype=np.int8)  # as it is in C++
@@ -237,7 +237,7 @@ class PowerFlow(Copyable):
     def read(self, out: np.ndarray) -> None:
         """Write the solution to ``out``: ``[N]`` float64, currents in kA, as in ``Columns``."""
         if self._parts is None:  # C++ writes each solution to the same place
-            self._parts = Parts(self._views())
+            self._parts = AddressedArrays(self._views())
         self._parts.copy_to(out)
 
     def _views(self) -> list[np.ndarray]:

@@ -18,8 +18,8 @@ from grid2op.VoltageControler import ControlVoltageFromFile
 
 from envs.grid.actions import ActionCatalogue
 from envs.grid.state import GridLayout
+from envs.reference.grid2op_copies import new_grid2op
 from envs.reference.grid2op_state import grid_layout
-from envs.reference.prototypes import new_grid2op
 from envs.scenarios import Scenario, check_parameters
 
 REFERENCE = (

@@ -11,9 +11,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.decision_gate import lines_at_risk, make_asking
+from envs.decision_gate import lines_at_risk, make_decision_gate
 from envs.fast.forecast_planner import ForecastPlanner
-from envs.fast.grids import Grids, GridSave, Recipe
+from envs.fast.grids import Grids, GridSave, GridSettings
 from envs.fast.rollouts import ForecastRollouts
 from envs.fast.template import REFERENCE, grid_template
 from envs.fast.workers import GridProcesses
@@ -156,7 +156,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
 
         self.opponent: Opponent | None = make_opponent(opponent, grid)
 
-        recipe = Recipe(
+        settings = GridSettings(
             grid=grid,
             parameters={**PARAMETERS, **check_parameters(parameters)},
             scenarios=self.scenarios,
@@ -166,7 +166,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             reward=reward,
             action_mask=self.mask_kind,
             opponent=self.opponent,
-            asking=make_asking(
+            gate=make_decision_gate(
                 idle_gate=idle_gate,
                 ask_every=ask_every,
                 ask_at_attacks=ask_at_attacks,
@@ -181,12 +181,12 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             threads=check_count("threads", threads),
             text_infos=check_flag("text_infos", text_infos),
         )
-        self._recipe = recipe
+        self._settings = settings
         num_workers = check_count("num_workers", num_workers, least=0)
         self._grids: Grids | GridProcesses = (
-            GridProcesses(recipe, self.num_envs, num_workers)
+            GridProcesses(settings, self.num_envs, num_workers)
             if num_workers and self.num_envs > 1
-            else Grids(recipe, self.num_envs)
+            else Grids(settings, self.num_envs)
         )
         with closed_if_refused(self._grids):
             self._planning_reward = make_reward(
@@ -343,16 +343,16 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         What it simulates counts in ``simulator_calls``. Planners do not disturb each other.
         """
         self._need_open()
-        recipe = self._recipe
+        settings = self._settings
         return ForecastPlanner(
-            grid_template(recipe.grid, recipe.parameters),
+            grid_template(settings.grid, settings.parameters),
             self,
             encoder=self.encoder,
             reward=self._planning_reward,
-            reconnect_lines=recipe.reconnect_lines,
-            max_steps=recipe.max_steps,
-            asking=recipe.asking,
-            at_risk=lines_at_risk(self.layout, recipe.opponent),
+            reconnect_lines=settings.reconnect_lines,
+            max_steps=settings.max_steps,
+            gate=settings.gate,
+            at_risk=lines_at_risk(self.layout, settings.opponent),
         )
 
     def rollouts(self, *, unusual: bool = True) -> ForecastRollouts:
@@ -364,7 +364,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             unusual: see ``ForecastRollouts``.
         """
         self._need_open()
-        template = grid_template(self._recipe.grid, self._recipe.parameters)
+        template = grid_template(self._settings.grid, self._settings.parameters)
         return ForecastRollouts(template, self, unusual=unusual)
 
     def close_extras(self, **kwargs: Any) -> None:

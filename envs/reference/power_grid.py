@@ -29,9 +29,9 @@ from envs.grid.rewards import (
 )
 from envs.grid.state import GridLayout, GridState, Lookahead
 from envs.opponents import Opponent, grid2op_opponent, losing, make_opponent
+from envs.reference.grid2op_copies import new_grid2op
 from envs.reference.grid2op_options import check_grid2op_env, check_grid2op_options
 from envs.reference.grid2op_state import grid_layout, grid_state
-from envs.reference.prototypes import new_grid2op
 from envs.scenarios import (
     SPLITS,
     Scenario,

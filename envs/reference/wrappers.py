@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
-from envs.decision_gate import lines_at_risk, make_asking
+from envs.decision_gate import lines_at_risk, make_decision_gate
 from envs.grid.actions import DO_NOTHING
 from envs.reference.power_grid import PowerGridEnv
 from powergrid_muzero.checks import check_action
@@ -53,7 +53,7 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         reset_reward: "first_step" or "info": where what ``reset`` earned is paid.
 
     Raises:
-        ValueError: see ``envs.decision_gate.make_asking``; or none of them is given.
+        ValueError: see ``envs.decision_gate.make_decision_gate``; or none of them is given.
     """
 
     @named_keywords
@@ -68,14 +68,14 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         reset_reward: str = "first_step",
     ):
         grid = self._grid = _power_grid(env, "IdleGate")
-        asking = make_asking(
+        gate = make_decision_gate(
             idle_gate=threshold,
             ask_every=every,
             ask_at_attacks=attacks,
             n1_gate=n1,
             opponent=grid.opponent,
         )
-        if asking is None:
+        if gate is None:
             raise ValueError("IdleGate: its threshold must be given, or every, attacks or n1")
         choose("reset_reward", reset_reward, RESET_REWARDS)
         RecordConstructorArgs.__init__(
@@ -91,7 +91,7 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         self.reset_reward = reset_reward
         self._earned = 0.0  # before the first decision, and not paid yet
         self._reason = ""  # why the agent's own action was illegal
-        self._asking = asking
+        self._decision_gate = gate
         self._at_risk = lines_at_risk(grid.layout, grid.opponent)
         self._attacks = 0  # as they were at the last look
         self._held = np.zeros(grid.layout.num_lines, dtype=np.bool_)  # [L], the same
@@ -149,13 +149,13 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
 
     def _due(self, info: dict[str, Any], waited: int) -> bool:
         """Whether the agent is asked, ``waited`` steps after the last time."""
-        asking = self._asking
-        attacked = asking.attacks and self._note_attacks()
+        gate = self._decision_gate
+        attacked = gate.attacks and self._note_attacks()
         return bool(
             attacked
-            or (asking.rho is not None and info["rho_max"] >= asking.rho)
-            or (asking.every is not None and waited >= asking.every)
-            or (asking.n1 is not None and self._grid.worst_loss(self._at_risk) >= asking.n1)
+            or (gate.rho is not None and info["rho_max"] >= gate.rho)
+            or (gate.every is not None and waited >= gate.every)
+            or (gate.n1 is not None and self._grid.worst_loss(self._at_risk) >= gate.n1)
         )
 
     def _note_attacks(self) -> bool:

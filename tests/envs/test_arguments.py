@@ -12,9 +12,9 @@ import pytest
 
 import envs
 from envs.fast.vector import PowerGridVectorEnv
+from envs.reference.grid2op_copies import new_grid2op
 from envs.reference.observed_grid import ObservedPowerGrid
 from envs.reference.power_grid import PowerGridEnv
-from envs.reference.prototypes import new_grid2op
 from envs.reference.wrappers import IdleGate, ReconnectLines
 from envs.scenarios import (
     BundledSource,
@@ -266,7 +266,7 @@ def test_sources_refuse_other_arguments(tmp_path: Any):
     with pytest.raises(ValueError, match="is there 2 times"):
         export_scenarios(BundledSource(), tmp_path / "x", names=["sandbox-0000", "sandbox-0000"])
     with pytest.raises(ValueError, match="grid must be a name or a folder"):
-        envs.grid_blueprint(5)  # pyright: ignore[reportArgumentType]
+        envs.describe_grid(5)  # pyright: ignore[reportArgumentType]
 
 
 DAY = BundledSource().load("educ-2019-01-12")

@@ -24,7 +24,7 @@ from agents.power_grid.lookahead_target import (
     choose_lookaheads,
 )
 from agents.power_grid.potentials import Potentials
-from envs import grid_blueprint
+from envs import describe_grid
 from envs.fast.vector import PowerGridVectorEnv
 from tests.muzero.test_learner import random_batch
 
@@ -143,7 +143,7 @@ def test_potentials_balance_and_so_do_their_gradients(walk: Walk, tables: GridTa
 def test_tables_know_the_topology_and_what_actions_make_of_it(
     walk: Walk, tables: GridTables
 ) -> None:
-    catalogue = grid_blueprint(GRID).catalogue
+    catalogue = describe_grid(GRID).catalogue
     busbars = tables.busbars(walk.observations)
     np.testing.assert_array_equal(busbars.numpy(), walk.topologies)
     actions = torch.arange(catalogue.num_actions)
@@ -267,7 +267,7 @@ def test_it_learns_to_foresee_loadings_and_endings(walk: Walk) -> None:
 
 def test_open_lines_carry_nothing(walk: Walk, tables: GridTables) -> None:
     network = make_network()
-    switched = grid_blueprint(GRID).catalogue.switch_line  # opens a line that is closed
+    switched = describe_grid(GRID).catalogue.switch_line  # opens a line that is closed
     opens = torch.from_numpy(np.flatnonzero(switched.any(axis=1)))
     assert len(opens) == 20
     row = int(np.flatnonzero((walk.topologies > 0).all(axis=1))[0])

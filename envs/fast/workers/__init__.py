@@ -2,7 +2,7 @@
 
 - ``processes``: the main process's side: workers are started, asked, watched and ended.
 - ``service``: a worker's side: it plays its grids and answers.
-- ``board``: the memory that both read and write.
+- ``shared_arrays``: the memory that both read and write.
 """
 
 from envs.fast.workers.processes import GridProcesses

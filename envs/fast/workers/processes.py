@@ -24,8 +24,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from envs.fast.grids import Grids, GridSave, Recipe, Shown, Stepped
-from envs.fast.workers.board import ATTACKS, Board, columns_of
+from envs.fast.grids import Grids, GridSave, GridSettings, Shown, Stepped
 from envs.fast.workers.service import (
     WORDS,
     Block,
@@ -35,6 +34,7 @@ from envs.fast.workers.service import (
     with_scenario,
     without_scenario,
 )
+from envs.fast.workers.shared_arrays import ATTACKS, SharedArrays, columns_of
 from envs.grid.state import GridState, Lookahead
 
 _PATIENCE = 5.0  # s that a worker gets to end by itself
@@ -51,7 +51,7 @@ class GridProcesses:
     here, with the worker's own traceback as its cause; the workers go on.
 
     Args:
-        recipe: of the grids.
+        settings: of the grids.
         num_grids: B.
         num_workers: processes, at most one for each grid.
 
@@ -60,29 +60,29 @@ class GridProcesses:
             of cannot be sent to them.
     """
 
-    def __init__(self, recipe: Recipe, num_grids: int, num_workers: int):
-        self._check_startable(recipe, num_workers)
-        one = Grids(recipe, 1)  # refuses what there is to refuse before any process starts
+    def __init__(self, settings: GridSettings, num_grids: int, num_workers: int):
+        self._check_startable(settings, num_workers)
+        one = Grids(settings, 1)  # refuses what there is to refuse before any process starts
         one.close()
         self.num_grids = num_grids
         self.layout = one.layout
         self.catalogue = one.catalogue
         self.encoder = one.encoder
-        self._source = recipe.scenarios
-        self._text_infos = recipe.text_infos
-        attackable = 0 if recipe.opponent is None else self.layout.num_lines
+        self._source = settings.scenarios
+        self._text_infos = settings.text_infos
+        attackable = 0 if settings.opponent is None else self.layout.num_lines
         columns = columns_of(self.encoder.space, self.catalogue.num_actions, attackable)
-        self._board = Board(columns, num_grids)
+        self._shared = SharedArrays(columns, num_grids)
         self._words = {name: np.full(num_grids, None, dtype=object) for name in WORDS}
         self._end = ""  # why there are no workers any more
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
-        self._board.arrays["over"][:] = True
+        self._shared.arrays["over"][:] = True
         edges = np.linspace(0, num_grids, min(num_workers, num_grids) + 1).astype(int).tolist()
         try:
             for number, (first, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
                 block = Block(first, end)
-                worker = _Worker(number, block, (recipe, columns, num_grids, self._board.memory))
+                worker = _Worker(number, block, (settings, columns, num_grids, self._shared.memory))
                 self._workers.append(worker)
                 self._selector.register(worker.connection, selectors.EVENT_READ, worker)
                 self._selector.register(worker.process.sentinel, selectors.EVENT_READ, worker)
@@ -94,7 +94,7 @@ class GridProcesses:
             raise
 
     @staticmethod
-    def _check_startable(recipe: Recipe, num_workers: int) -> None:
+    def _check_startable(settings: GridSettings, num_workers: int) -> None:
         process = multiprocessing.current_process()
         if getattr(process, "_inheriting", False):  # it imports the script that started it
             if process.name.startswith(_NAME):
@@ -115,7 +115,7 @@ class GridProcesses:
                 "and evaluation.num_workers=0)"
             )
         try:
-            ForkingPickler.dumps(recipe)
+            ForkingPickler.dumps(settings)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ValueError(
                 f"num_workers is {num_workers}, but the scenario source or another option cannot "
@@ -144,12 +144,12 @@ class GridProcesses:
     @property
     def over(self) -> np.ndarray:
         """See ``Grids.over``."""
-        return self._board.arrays["over"].copy()
+        return self._shared.arrays["over"].copy()
 
     @property
     def started(self) -> np.ndarray:
         """See ``Grids.started``."""
-        return self._board.arrays["started"].copy()
+        return self._shared.arrays["started"].copy()
 
     def state(self) -> GridState:
         """See ``Grids.state``; here it is a copy."""
@@ -161,7 +161,7 @@ class GridProcesses:
         return {name: words.copy() for name, words in self._words.items()}
 
     def _shown(self, answers: Sequence[Rest]) -> Shown:
-        arrays = self._board.arrays
+        arrays = self._shared.arrays
         values = {
             "action_mask": arrays["action_mask"].copy(),
             "step": arrays["step"].copy(),
@@ -173,7 +173,7 @@ class GridProcesses:
         values |= {name: arrays[name].copy() for name in ATTACKS if name in arrays}
         extras = [answer.extras for answer in answers]
         sizes = [worker.block.end - worker.block.first for worker in self._workers]
-        return Shown(self._board.observations(), values, self.started, _join(extras, sizes))
+        return Shown(self._shared.observations(), values, self.started, _join(extras, sizes))
 
     # --------------------------------------------------------------------------------- playing
 
@@ -189,7 +189,7 @@ class GridProcesses:
     def step(self, actions: np.ndarray) -> Stepped:
         """See ``Grids.step``."""
         answers = self._ask("step", self._split(actions))
-        arrays = self._board.arrays
+        arrays = self._shared.arrays
         return Stepped(
             arrays["reward"].copy(),
             arrays["termination"].copy(),

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.fast.grids import Grids, GridSave, Recipe, Shown
-from envs.fast.workers.board import Board, Column
+from envs.fast.grids import Grids, GridSave, GridSettings, Shown
+from envs.fast.workers.shared_arrays import ArraySpec, SharedArrays
 from envs.grid.state import GridState, Lookahead
 from envs.scenarios import ScenarioSource
 
@@ -51,8 +51,8 @@ class Rest(NamedTuple):
 def serve(
     connection: Connection,
     block: Block,
-    recipe: Recipe,
-    columns: Mapping[str, Column],
+    settings: GridSettings,
+    columns: Mapping[str, ArraySpec],
     num_grids: int,
     memory: Any,
 ) -> None:
@@ -66,7 +66,7 @@ def serve(
             call, arguments = connection.recv()
             try:
                 if service is None:
-                    service = Service(block, recipe, Board(columns, num_grids, memory))
+                    service = Service(block, settings, SharedArrays(columns, num_grids, memory))
                 answer = service.answer(call, arguments)
             except Exception as error:  # raised again by the one who called
                 answer = Failure(_sendable(error), traceback.format_exc())
@@ -105,11 +105,11 @@ def with_scenario(saved: GridSave, source: ScenarioSource) -> GridSave:
 class Service:
     """Plays a block of grids, and writes what they show to the shared memory."""
 
-    def __init__(self, block: Block, recipe: Recipe, board: Board):
-        self._grids = Grids(recipe, block.end - block.first, first=block.first)
+    def __init__(self, block: Block, settings: GridSettings, shared: SharedArrays):
+        self._grids = Grids(settings, block.end - block.first, first=block.first)
         self._first = block.first
-        self._source = recipe.scenarios
-        self._rows = {name: array[block.rows] for name, array in board.arrays.items()}
+        self._source = settings.scenarios
+        self._rows = {name: array[block.rows] for name, array in shared.arrays.items()}
         self._words: dict[str, list[str]] = {}  # as sent last
 
     def answer(self, call: str, arguments: Sequence[Any]) -> Any:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.decision_gate import Asking
+from envs.decision_gate import DecisionGate
 from envs.fast.arrays import GridSnapshot
 from envs.fast.calm_stretches import CHUNK, MARGIN, CalmStretch, steady_voltages
-from envs.fast.line_losses import Losses, LossStretch
+from envs.fast.contingencies import Contingencies, ContingencyStretch
 from envs.fast.simulator import Simulator, StepRecord
 from envs.grid.actions import DO_NOTHING
 from envs.grid.blackout_text import first_line
@@ -42,7 +42,7 @@ _OF_TOPOLOGY = (BlackoutReward, NearReferenceReward, SurvivalReward)
 _OF_CALM = (*_OF_TOPOLOGY, L2RPNReward, MarginReward)
 
 
-class PlayerSnapshot(NamedTuple):
+class EpisodeSnapshot(NamedTuple):
     """An episode at one decision, to go back to."""
 
     grid: GridSnapshot
@@ -69,16 +69,16 @@ class _KeptStretch(NamedTuple):
     scenario: Scenario
     topology: bytes
     stretch: CalmStretch
-    losses: LossStretch | None
+    losses: ContingencyStretch | None
 
 
-class Player(Copyable):
+class GridPlayer(Copyable):
     """Plays decisions on the grids of a simulator.
 
     Args:
         simulator: of B grids.
         reward: what steps pay.
-        asking: when the agent decides; None for at every step.
+        gate: when the agent decides; None for at every step.
         at_risk: ``[C]`` int, lines whose loss an N-1 gate or reward looks at.
         reconnect_lines: close lines that are out where the agent does nothing.
         max_steps: of an episode; None for the whole scenario.
@@ -93,7 +93,7 @@ class Player(Copyable):
         simulator: Simulator,
         reward: Reward,
         *,
-        asking: Asking | None = None,
+        gate: DecisionGate | None = None,
         at_risk: np.ndarray | None = None,
         reconnect_lines: bool = False,
         max_steps: int | None = None,
@@ -102,13 +102,13 @@ class Player(Copyable):
         self.simulator = simulator
         self._num_threads = threads
         self._threads: ThreadPoolExecutor | None = None  # made when needed
-        self._asking = asking
-        self._losses: Losses | None = None
-        gated = asking is not None and asking.n1 is not None
-        self._n1_gate = float(asking.n1) if asking is not None and asking.n1 is not None else np.inf
+        self._decision_gate = gate
+        self._losses: Contingencies | None = None
+        gated = gate is not None and gate.n1 is not None
+        self._n1_gate = float(gate.n1) if gate is not None and gate.n1 is not None else np.inf
         if gated or isinstance(reward, N1Reward):
             assert at_risk is not None
-            self._losses = Losses(simulator, at_risk)
+            self._losses = Contingencies(simulator, at_risk)
         self._at_risk = at_risk
         self._reward = reward
         self._reconnect_lines = reconnect_lines
@@ -123,9 +123,9 @@ class Player(Copyable):
         rules = simulator.template.rules
         calm = np.minimum(rules.limit, np.minimum(rules.soft_limit, rules.hard_limit))
         self._calm_limit = calm * MARGIN  # [L] float32, A
-        gate = np.inf if asking is None or asking.rho is None else asking.rho
-        self._calm_rho = np.float32(gate) * MARGIN
-        self._stretches = asking is not None and isinstance(reward, _OF_CALM)
+        rho = np.inf if gate is None or gate.rho is None else gate.rho
+        self._calm_rho = np.float32(rho) * MARGIN
+        self._stretches = gate is not None and isinstance(reward, _OF_CALM)
         self._blank: GridState | None = None
         self._rebuild()
 
@@ -160,9 +160,9 @@ class Player(Copyable):
             self._threads.shutdown()
             self._threads = None
 
-    def save(self, grid: int) -> PlayerSnapshot:
+    def save(self, grid: int) -> EpisodeSnapshot:
         """Return a snapshot of the episode on ``grid``."""
-        return PlayerSnapshot(
+        return EpisodeSnapshot(
             self.simulator.save(grid),
             bool(self.over[grid]),
             bool(self.blackout[grid]),
@@ -170,9 +170,9 @@ class Player(Copyable):
             self._steady[grid],
         )
 
-    def beside(self, simulator: Simulator) -> Player:
+    def beside(self, simulator: Simulator) -> GridPlayer:
         """Return a player of ``simulator`` by the same rules, but without an idle gate."""
-        return Player(
+        return GridPlayer(
             simulator,
             self._reward,
             at_risk=self._at_risk,
@@ -180,7 +180,7 @@ class Player(Copyable):
             max_steps=self._max_steps,
         )
 
-    def take(self, other: Player, grids: np.ndarray, places: np.ndarray) -> None:
+    def take(self, other: GridPlayer, grids: np.ndarray, places: np.ndarray) -> None:
         """Put copies of n episodes of ``other``, which may be this player, on n places of this one.
 
         See ``Simulator.take``.
@@ -192,7 +192,7 @@ class Player(Copyable):
             self._scenarios[place] = other._scenarios[grid]
             self._steady[place] = other._steady[grid]
 
-    def load(self, grid: int, snapshot: PlayerSnapshot) -> None:
+    def load(self, grid: int, snapshot: EpisodeSnapshot) -> None:
         """Put the episode on ``grid`` back where ``snapshot`` was taken."""
         self.simulator.load(grid, snapshot.grid)
         self._scenarios[grid] = snapshot.grid.scenario
@@ -279,7 +279,7 @@ class Player(Copyable):
             ``[n]`` float64 rewards summed; ``[n]`` int64 grid steps played; ``[n]`` bool, the
             decision was refused; n reasons of it.
         """
-        if self._asking is None:
+        if self._decision_gate is None:
             rewards, illegal, reasons = self.play(grids, actions)
             return rewards.astype(np.float64), np.ones(len(grids), np.int64), illegal, reasons
         before = self._attacked(grids)
@@ -297,14 +297,10 @@ class Player(Copyable):
 
     def _waits(self, grids: np.ndarray, actions: np.ndarray, before: _Attacked) -> np.ndarray:
         """Return ``[n]`` bool, where the decision is to wait on: calm steps may start with it."""
-        asking = self._asking
-        assert asking is not None
+        gate = self._decision_gate
+        assert gate is not None
         waits = actions == DO_NOTHING
-        if (
-            asking.n1 is not None
-            or not self._stretches
-            or not isinstance(self._reward, _OF_TOPOLOGY)
-        ):
+        if gate.n1 is not None or not self._stretches or not isinstance(self._reward, _OF_TOPOLOGY):
             return np.zeros(len(grids), dtype=np.bool_)
         return waits & ~self._due(grids, np.zeros(len(grids), dtype=np.int64), before)
 
@@ -329,12 +325,12 @@ class Player(Copyable):
         """
         total = np.zeros(len(grids))
         duration = np.zeros(len(grids), dtype=np.int64)
-        asking = self._asking
-        assert asking is not None
+        gate = self._decision_gate
+        assert gate is not None
         waited = np.broadcast_to(waited, len(grids))
         ends = np.full(len(grids), np.inf if most is None else most)
-        if asking.every is not None:
-            ends = np.minimum(ends, asking.every - waited)
+        if gate.every is not None:
+            ends = np.minimum(ends, gate.every - waited)
         if before is None:
             before = self._attacked(grids)
         while True:
@@ -368,20 +364,20 @@ class Player(Copyable):
             waited: ``[n]`` int, grid steps since the last decision.
             before: the last step.
         """
-        asking, simulator = self._asking, self.simulator
-        assert asking is not None
+        gate, simulator = self._decision_gate, self.simulator
+        assert gate is not None
         due = np.zeros(len(grids), dtype=np.bool_)
-        if asking.rho is not None:
-            due |= simulator.rho[grids].max(axis=1) >= asking.rho
-        if asking.every is not None:
-            due |= waited >= asking.every
-        if asking.attacks:
+        if gate.rho is not None:
+            due |= simulator.rho[grids].max(axis=1) >= gate.rho
+        if gate.every is not None:
+            due |= waited >= gate.every
+        if gate.attacks:
             freed = before.held & (simulator.attack_steps[grids] == 0)
             due |= (simulator.attacks[grids] > before.count) | freed.any(axis=1)
-        if asking.n1 is not None:
+        if gate.n1 is not None:
             assert self._losses is not None
             rest = np.flatnonzero(~due)
-            due[rest] = self._losses.worst(grids[rest]) >= asking.n1
+            due[rest] = self._losses.worst(grids[rest]) >= gate.n1
         return due
 
     def _attacked(self, grids: np.ndarray) -> _Attacked:
@@ -401,7 +397,7 @@ class Player(Copyable):
             left = min(left, self._max_steps - row + int(simulator.first_row[grid]))
         left = int(min(left, most))
         held = simulator.attack_steps[grid]
-        if self._asking is not None and self._asking.attacks and held.any():
+        if self._decision_gate is not None and self._decision_gate.attacks and held.any():
             left = min(left, int(held[held > 0].min()))  # a step in which it becomes free
         left = min(left - 1, simulator.undisturbed(grid, ahead=self._losses is not None))
         status, topology = simulator.line_status[grid], simulator.topology[grid]
@@ -439,7 +435,7 @@ class Player(Copyable):
 
     def _kept_stretch(
         self, grid: int, scenario: Scenario, topology: np.ndarray
-    ) -> tuple[CalmStretch, LossStretch | None]:
+    ) -> tuple[CalmStretch, ContingencyStretch | None]:
         """Return what solves the rows of ``scenario`` in ``[E]`` topology, and losses in them."""
         kept, key = self._kept.get(grid), topology.tobytes()
         if kept is None or kept.scenario is not scenario or kept.topology != key:

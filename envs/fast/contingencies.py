@@ -1,4 +1,4 @@
-"""Simulates the loss of each of some lines from the present state.
+"""Contingency analysis: simulates the loss of each of some lines from the present state.
 
 Shape letters: C lines, E element ends, L lines of the grid, m rows, n grids of a call.
 """
@@ -16,8 +16,8 @@ from envs.grid.actions import DO_NOTHING
 from envs.scenarios import Scenario
 
 
-class Losses:
-    """Foresees losses on the grids of a simulator.
+class Contingencies:
+    """Contingency analysis on the grids of a simulator.
 
     Args:
         simulator: of B grids.
@@ -39,13 +39,13 @@ class Losses:
         found = [self._forecaster.look(grid, action, self._lines) for grid in grids.tolist()]
         return np.array([one.rho_max[0, 1:].max(initial=0) for one in found], dtype=np.float64)
 
-    def stretch(self, scenario: Scenario, topology: np.ndarray) -> LossStretch:
+    def stretch(self, scenario: Scenario, topology: np.ndarray) -> ContingencyStretch:
         """Return what solves the losses of many rows of ``scenario`` in ``[E]`` topology."""
-        return LossStretch(self._simulator.template, scenario, topology, self._lines)
+        return ContingencyStretch(self._simulator.template, scenario, topology, self._lines)
 
 
-class LossStretch:
-    """The losses of one scenario and topology, many rows at a time.
+class ContingencyStretch:
+    """Contingency analysis of one scenario and topology, many rows at a time.
 
     Args:
         template: of the grid.

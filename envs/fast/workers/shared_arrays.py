@@ -15,7 +15,7 @@ from gymnasium import spaces
 ATTACKS = ("attack_steps", "attacks", "attacks_survived")  # infos of grids with an opponent
 
 
-class Column(NamedTuple):
+class ArraySpec(NamedTuple):
     """One array of the shared memory."""
 
     shape: tuple[int, ...]  # of one grid
@@ -24,7 +24,7 @@ class Column(NamedTuple):
 
 def columns_of(
     observation: spaces.Space[Any], num_actions: int, attackable: int = 0
-) -> dict[str, Column]:
+) -> dict[str, ArraySpec]:
     """Return what the shared memory holds, by name.
 
     Args:
@@ -36,7 +36,7 @@ def columns_of(
     columns = {}
     for name, box in boxes.items():
         assert isinstance(box, spaces.Box) and box.dtype is not None
-        columns[f"observation {name}"] = Column(box.shape, box.dtype)
+        columns[f"observation {name}"] = ArraySpec(box.shape, box.dtype)
     numbers = {
         "reward": np.float64,
         "termination": np.bool_,
@@ -48,14 +48,14 @@ def columns_of(
         "illegal": np.bool_,
         "duration": np.int64,
     }
-    columns |= {name: Column((), np.dtype(kind)) for name, kind in numbers.items()}
+    columns |= {name: ArraySpec((), np.dtype(kind)) for name, kind in numbers.items()}
     if attackable:
-        columns["attack_steps"] = Column((attackable,), np.dtype(np.int32))
-        columns["attacks"] = columns["attacks_survived"] = Column((), np.dtype(np.int64))
-    return columns | {"action_mask": Column((num_actions,), np.dtype(np.int8))}
+        columns["attack_steps"] = ArraySpec((attackable,), np.dtype(np.int32))
+        columns["attacks"] = columns["attacks_survived"] = ArraySpec((), np.dtype(np.int64))
+    return columns | {"action_mask": ArraySpec((num_actions,), np.dtype(np.int8))}
 
 
-class Board:
+class SharedArrays:
     """Arrays of B grids in memory that processes share; each writes its own rows.
 
     Args:
@@ -64,7 +64,7 @@ class Board:
         memory: of ``size`` bytes; None for memory of its own.
     """
 
-    def __init__(self, columns: Mapping[str, Column], num_grids: int, memory: Any = None):
+    def __init__(self, columns: Mapping[str, ArraySpec], num_grids: int, memory: Any = None):
         self.memory = memory
         sizes = {  # bytes, in whole cache lines
             name: -(-num_grids * int(np.prod(shape)) * dtype.itemsize // 64) * 64

@@ -1,15 +1,18 @@
-"""Copies grid2op environments: 15 ms, where reading the grid takes 1 s."""
+"""Opens each grid in grid2op once per process, and copies it: 15 ms, where reading takes 1 s."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from grid2op.Environment import Environment
-from grid2op.Reward import BaseReward
+from grid2op.Reward import BaseReward, ConstantReward
 
+from envs.grid.actions import ActionCatalogue
+from envs.grid.state import GridLayout
 from envs.opponents import Opponent, grid2op_opponent
+from envs.reference.grid2op_state import grid_layout
 from envs.scenarios import check_parameters, make_grid2op
 
 
@@ -32,11 +35,11 @@ def new_grid2op(
         ValueError: no such grid or parameter, or a value that no parameter has.
     """
     parameters = check_parameters(parameters)
-    return _prototype(grid, tuple(sorted(parameters.items())), reward_class, opponent).copy()
+    return _original(grid, tuple(sorted(parameters.items())), reward_class, opponent).copy()
 
 
 @lru_cache(maxsize=8)
-def _prototype(
+def _original(
     grid: str,
     parameters: tuple[tuple[str, Any], ...],
     reward_class: type[BaseReward],
@@ -48,3 +51,28 @@ def _prototype(
         reward_class=reward_class,
         **grid2op_opponent(opponent),
     )
+
+
+class GridDescription(NamedTuple):
+    """A grid at rest."""
+
+    layout: GridLayout
+    catalogue: ActionCatalogue
+
+
+@lru_cache(maxsize=8)
+def describe_grid(grid: str) -> GridDescription:
+    """Return layout and action catalogue of ``grid``, made once per process (1 s).
+
+    Args:
+        grid: grid2op name or folder.
+
+    Raises:
+        ValueError: no such grid; the message names the nearest one.
+    """
+    env = new_grid2op(grid, parameters={}, reward_class=ConstantReward)
+    try:
+        layout = grid_layout(env, name=grid)
+        return GridDescription(layout, ActionCatalogue(env.action_space, layout))
+    finally:
+        env.close()

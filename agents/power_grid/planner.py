@@ -31,6 +31,7 @@ class _Memory:
 
     step: int = 0  # of the latest decision
     plan: tuple[int, ...] = ()  # what is left of the plan under stress
+    course: tuple[int, ...] = ()  # what is left of several calm actions in a row
     prepared: dict[int, Plan] = field(default_factory=dict)  # line -> the answer to its loss
     tables: dict[int, Screening] = field(default_factory=dict)  # line -> estimates after its loss
     tables_step: int = 0  # at which those were begun
@@ -128,6 +129,7 @@ class PlannerAgent(BaselineAgent):
         }
         self._candidates = check_count("candidates", candidates)
         self._rest = check_count("rest", rest, least=0)
+        self._calm = self._threshold - _CALM
         self._binding = GridBinding(self.kind)
         self._rollouts: ForecastRollouts | None = None
         self._beam: BeamSearch | None = None
@@ -159,7 +161,7 @@ class PlannerAgent(BaselineAgent):
             grids.layout,
             lines_at_risk(grids.layout, grids.opponent),
             answers,
-            safe=self._threshold - _CALM,
+            safe=self._calm,
             margin=self._margin,
             tolerance=self._tolerance,
             gain=self._gain,
@@ -199,18 +201,26 @@ class PlannerAgent(BaselineAgent):
         root = rollouts.begin(grid)
         ahead = rollouts.loadings(root.topology)
         if max(root.rho.max(), ahead.max()) >= self._threshold:
+            memory.course = ()
             return self._relieve(root, memory)
         memory.plan = ()
         layout = self._binding.catalogue.layout
         out = root.topology[0, layout.line_or_position] < 0
         if out.any():
             return self._close(root, np.flatnonzero(out & (root.line_cooldown[0] == 0)))
-        if memory.step < memory.rests_until:
+        if memory.step < memory.rests_until and not memory.course:
             return DO_NOTHING
         if memory.step - memory.tables_step >= _TABLES_LAST:
             memory.tables, memory.tables_step = {}, memory.step
+        if memory.course:
+            going = rollouts.choice(root, memory.course[0])
+            if going is not None and rollouts.loadings(going.topology).max() < self._calm:
+                action, memory.course = memory.course[0], memory.course[1:]
+                return action
         memory.rests_until = memory.step + self._rest
-        return self._prevention.choose(rollouts, root, memory.prepared, memory.tables)
+        course = self._prevention.choose(rollouts, root, memory.prepared, memory.tables)
+        memory.course = course[1:]
+        return course[0] if course else DO_NOTHING
 
     def _relieve(self, root: Rollouts, memory: _Memory) -> int:
         """Return the next action under stress."""

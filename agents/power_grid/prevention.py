@@ -9,14 +9,22 @@ Shape letters: A actions, B answers to a loss, C lines that may be lost, E eleme
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from agents.power_grid.beam import NEAR_LIMIT, BeamSearch, Plan
 from agents.power_grid.screening import Screening
-from envs import DO_NOTHING, REFERENCE_BUSBAR, ForecastRollouts, GridLayout, Rollouts, Steps
+from envs import REFERENCE_BUSBAR, ForecastRollouts, GridLayout, Rollouts, Steps
 
-_END = 100.0  # danger of a loss that ends the game
-_NEAR_TRIP = 1.9  # loading from which on a line may trip at once, since forecasts err
+_END = 100.0  # danger of a loss that ends the game at once
+_HOPELESS = 60.0  # danger of one after which no answer keeps it going; less, since there is time
+_TRIP = 2.0  # loading at which a line trips at once
+_SPREAD = 0.03  # how far a loading may drift until the loss comes
+_EXPOSURE = 2.0  # weight of a loading above ``margin`` before the answer, per unit
+_UNANSWERED = 10.0  # danger of a line that is overloaded in the end of the best answer
+_LONGEST = 3  # calm actions in a row
+_LOOKED_AT = 3  # of those of each length, whose danger is looked at in full
 _RISK = 0.02  # lines that may be expected to trip in an answer that is kept
 _WORSE = 0.3  # by which the score of an answer that is kept may have risen
 _BOTH = 10.0  # weight of a line that is overloaded after the loss and after the answer still
@@ -38,6 +46,8 @@ class Prevention:
         tolerance: danger that is let be.
         gain: danger that an action must take away.
         candidates: actions whose danger is looked at, those that estimates find the best.
+        grave: danger from which on several actions in a row are searched.
+        courses: of those, how many of each length are followed on; 0 for none.
         returns: actions towards the reference topology that are looked at where there is no danger.
     """
 
@@ -52,6 +62,8 @@ class Prevention:
         tolerance: float,
         gain: float,
         candidates: int,
+        grave: float = 5.0,
+        courses: int = 8,
         returns: int = 8,
     ):
         self._layout = layout
@@ -62,6 +74,8 @@ class Prevention:
         self._tolerance = tolerance
         self._gain = gain
         self._candidates = candidates
+        self._grave = grave
+        self._courses = courses
         self._returns = returns
 
     def choose(
@@ -70,8 +84,10 @@ class Prevention:
         root: Rollouts,
         prepared: dict[int, Plan],
         tables: dict[int, Screening],
-    ) -> int:
-        """Return the action to take in ``root``, ``[1]``, which is calm.
+    ) -> tuple[int, ...]:
+        """Return the actions to take one after another from ``root``, ``[1]``, which is calm.
+
+        None if there is nothing to be done, several only where no single one does enough.
 
         Args:
             rollouts: begun there.
@@ -81,39 +97,122 @@ class Prevention:
         """
         steps = rollouts.choices(root)
         nothing = steps.of(np.array([0]))  # it comes first
+        rollouts.losses(nothing.topology, self._lines)  # together, which takes less time
         now = {
             line: self.danger(rollouts, root, nothing, prepared, tables, np.array([line]))
             for line in self._lines.tolist()
         }
         danger = sum(now.values())
-        departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
-        if danger <= self._tolerance and not departed[0]:
-            return DO_NOTHING
+        if danger <= self._tolerance and (nothing.topology == REFERENCE_BUSBAR).all():
+            return ()
+        if danger <= self._tolerance:
+            steps = self._kept(rollouts, steps)
+            departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
+            nearer = self._return(rollouts, steps.of(departed < departed[0]))
+            return () if nearer is None else (nearer,)
+        lines = np.array(sorted(now, key=lambda line: -now[line]))  # the gravest first
+        kept = self._kept(rollouts, steps)
+        departed = (kept.topology != REFERENCE_BUSBAR).sum(axis=1)
+        order = np.lexsort((departed, self._estimate(rollouts, root, kept, tables)))
+        kept = kept.of(order[order != 0][: self._candidates])
+        best, least = self._least(
+            rollouts, root, kept, prepared, tables, lines, danger - self._gain
+        )
+        if best is not None and least <= self._grave:
+            return (int(kept.actions[best]),)
+        if least > self._grave and self._courses:
+            course = self._course(rollouts, root, prepared, tables, lines, least - self._gain)
+            if course:
+                return course
+        return () if best is None else (int(kept.actions[best]),)
+
+    def _kept(self, rollouts: ForecastRollouts, steps: Steps) -> Steps:
+        """Return the steps that leave the grid calm and open no line; the first one is kept."""
         opened = (steps.topology < 0).sum(axis=1)
         rho = rollouts.loadings(steps.topology).max(axis=1)
         kept = (rho < self._safe) & (opened <= opened[0])
-        if danger <= self._tolerance:
-            return self._return(rollouts, steps.of(kept & (departed < departed[0])))
         kept[0] = True
-        steps, departed = steps.of(kept), departed[kept]
-        guesses = self._estimate(rollouts, root, steps, tables)
-        order = [place for place in np.lexsort((departed, guesses)).tolist() if place]
-        lines = np.array(sorted(now, key=lambda line: -now[line]))  # the gravest first
-        best, least = 0, danger - self._gain
-        for place in order[: self._candidates]:
+        return steps.of(kept)
+
+    def _least(
+        self,
+        rollouts: ForecastRollouts,
+        states: Rollouts,
+        steps: Steps,
+        prepared: dict[int, Plan],
+        tables: dict[int, Screening],
+        lines: np.ndarray,
+        most: float,
+    ) -> tuple[int | None, float]:
+        """Return the place of the step of the least danger below ``most``, and that danger.
+
+        Args:
+            rollouts: begun at some time before.
+            states: those that the steps are made from.
+            steps: the first one within the tolerance is taken.
+            prepared: see ``choose``; brought up to date if there is one.
+            tables: see ``choose``.
+            lines: ``[C]`` int, in the order in which their losses are looked at.
+            most: danger that has to be fallen short of; returned if it is not.
+        """
+        best, least = None, most
+        for place, row in enumerate(steps.rows.tolist()):
             answers = dict(prepared)
-            step = steps.of(np.array([place]))
-            danger = self.danger(rollouts, root, step, answers, tables, lines, most=least)
+            step = steps.of(np.array([place]))._replace(rows=np.zeros(1, dtype=np.int64))
+            state = states.of(np.array([row]))
+            danger = self.danger(rollouts, state, step, answers, tables, lines, most=least)
             if danger < least:
                 best, least = place, danger
                 prepared.clear()
                 prepared.update(answers)
                 if danger <= self._tolerance:
                     break
-        return int(steps.actions[best])
+        return best, least
 
-    def _return(self, rollouts: ForecastRollouts, steps: Steps) -> int:
-        """Return an action that leads towards the reference topology, or 0.
+    def _course(
+        self,
+        rollouts: ForecastRollouts,
+        root: Rollouts,
+        prepared: dict[int, Plan],
+        tables: dict[int, Screening],
+        lines: np.ndarray,
+        most: float,
+    ) -> tuple[int, ...]:
+        """Return several calm actions in a row that together leave less danger than ``most``.
+
+        A beam search by what losses load; those that it finds the best are looked at in full.
+        """
+        states, actions = root, np.zeros((1, 0), dtype=np.int64)
+        found: tuple[int, ...] = ()
+        for _ in range(_LONGEST):
+            steps = rollouts.choices(states)
+            opened = (steps.topology < 0).sum(axis=1)
+            rho = rollouts.loadings(steps.topology).max(axis=1)
+            steps = steps.of((rho < self._safe) & (opened <= (root.topology < 0).sum()))
+            for some, count in ((lines[:1], 4 * self._courses), (lines, self._courses)):
+                worst = rollouts.losses(steps.topology, some).max(axis=2)
+                exposed = np.where(np.isinf(worst), _END, self._exposure(worst)).sum(axis=1)
+                departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
+                order = np.lexsort((departed, exposed))
+                _, first = np.unique(steps.topology[order], axis=0, return_index=True)
+                steps = steps.of(order[np.sort(first)[:count]])
+            if not len(steps.actions):
+                break
+            actions = np.column_stack([actions[steps.rows], steps.actions])
+            if actions.shape[1] > 1:  # single ones have been looked at
+                looked = steps.of(np.arange(len(steps.actions))[:_LOOKED_AT])
+                best, most_left = self._least(
+                    rollouts, states, looked, prepared, tables, lines, most
+                )
+                if best is not None:
+                    most, found = most_left, tuple(actions[best].tolist())
+                    if most_left <= self._tolerance:
+                        break
+            states = rollouts.step(states, steps)
+        return found
+
+    def _return(self, rollouts: ForecastRollouts, steps: Steps) -> int | None:
+        """Return an action that leads towards the reference topology, or None.
 
         It is taken if no loss needs an answer then: what needs one may soon have none.
         """
@@ -122,7 +221,7 @@ class Prevention:
         steps = steps.of(np.lexsort((rho, departed))[: self._returns])
         worst = rollouts.losses(steps.topology, self._lines).max(axis=(1, 2), initial=0)
         secure = np.flatnonzero(worst < self._margin)
-        return int(steps.actions[secure[0]]) if len(secure) else DO_NOTHING
+        return int(steps.actions[secure[0]]) if len(secure) else None
 
     def danger(
         self,
@@ -149,6 +248,7 @@ class Prevention:
         total = 0.0
         lines = self._lines if lines is None else lines
         closed = step.topology[0, self._layout.line_or_position[lines]] > 0
+        rollouts.losses(step.topology, lines[closed])  # together, which takes less time
         for line in lines[closed].tolist():
             lost = rollouts.step(root, step, np.array([line]))
             if lost.over[0]:
@@ -156,10 +256,16 @@ class Prevention:
             elif lost.tripped[0] or lost.rho.max() >= self._margin:
                 table = tables.setdefault(line, Screening(self._layout))
                 total += 20 * float(lost.tripped[0])
+                total += float(self._exposure(lost.rho.max()))
                 total += self._answered(rollouts, lost, line, prepared, table)
             if total >= most:
                 break
         return total
+
+    def _exposure(self, worst: np.ndarray) -> np.ndarray:
+        """Return the danger in the highest loadings, ``[n]``, between a loss and its answer."""
+        trips = 1 / (1 + np.exp((_TRIP - worst) / _SPREAD))
+        return 20 * trips + _EXPOSURE * np.clip(worst - self._margin, 0, 1)
 
     def _answered(
         self,
@@ -181,7 +287,9 @@ class Prevention:
             prepared.pop(line, None)
             if np.isfinite(plan.risk):
                 prepared[line] = plan
-        return min(20 * plan.risk + max(plan.rho - self._margin, 0.0), _END)
+        overload = plan.rho - self._margin  # that no answer takes away, so more lines will trip
+        unanswered = 1 / (1 + math.exp(-min(max(overload / _SPREAD, -50.0), 50.0)))
+        return min(20 * plan.risk + _UNANSWERED * unanswered + max(overload, 0.0), _HOPELESS)
 
     def _estimate(
         self,
@@ -204,7 +312,7 @@ class Prevention:
             worst = after.max(axis=1)
             over = np.isinf(worst)
             total[over] += _END
-            total += 50.0 * (worst > _NEAR_TRIP) * ~over
+            total[~over] += self._exposure(worst[~over])
             rows = np.flatnonzero((worst >= self._margin) & ~over)
             if not len(rows):
                 continue

@@ -21,6 +21,7 @@ from envs import DO_NOTHING, ForecastRollouts, Rollouts, Steps, lines_at_risk
 from powergrid_muzero.checks import check_count
 
 _TABLES_LAST = 36  # steps for which estimates of what answers do are good enough
+_FAR_LAST = 24  # steps from a search of several calm actions that found too little to the next
 _CALM = 0.02  # loading below the threshold that an action taken in calm must leave
 _RISK = 0.02  # lines that may be expected to trip in a plan that is gone on with
 
@@ -35,6 +36,7 @@ class _Memory:
     prepared: dict[int, Plan] = field(default_factory=dict)  # line -> the answer to its loss
     tables: dict[int, Screening] = field(default_factory=dict)  # line -> estimates after its loss
     tables_step: int = 0  # at which those were begun
+    far_from: int = 0  # step from which on several calm actions in a row are searched
     rests_until: int = 0  # step from which on something is prevented again
 
 
@@ -72,6 +74,8 @@ class PlannerAgent(BaselineAgent):
         answer_width: the same as ``width``, for answers.
         answer_solved: the same as ``solved``, for answers.
         candidates: calm actions whose losses are answered before one is chosen.
+        grave: danger from which on several calm actions in a row are searched.
+        courses: of those, how many of each length are followed on; 0 searches none.
         tolerance: danger (see ``Prevention``) that is let be.
         gain: danger that a calm action must take away.
         rest: steps from one choice of a calm action to the next.
@@ -98,6 +102,8 @@ class PlannerAgent(BaselineAgent):
         answer_width: int = 6,
         answer_solved: int = 24,
         candidates: int = 20,
+        grave: float = 5.0,
+        courses: int = 3,
         tolerance: float = 0.5,
         gain: float = 0.5,
         rest: int = 6,
@@ -128,6 +134,8 @@ class PlannerAgent(BaselineAgent):
             "solved": check_count("answer_solved", answer_solved),
         }
         self._candidates = check_count("candidates", candidates)
+        self._grave = check_loading("grave", grave)
+        self._courses = check_count("courses", courses, least=0)
         self._rest = check_count("rest", rest, least=0)
         self._calm = self._threshold - _CALM
         self._binding = GridBinding(self.kind)
@@ -166,6 +174,8 @@ class PlannerAgent(BaselineAgent):
             tolerance=self._tolerance,
             gain=self._gain,
             candidates=self._candidates,
+            grave=self._grave,
+            courses=self._courses,
         )
         if len(self._memories) != env.num_envs:
             self._memories = [_Memory() for _ in range(env.num_envs)]
@@ -218,9 +228,14 @@ class PlannerAgent(BaselineAgent):
                 action, memory.course = memory.course[0], memory.course[1:]
                 return action
         memory.rests_until = memory.step + self._rest
-        course = self._prevention.choose(rollouts, root, memory.prepared, memory.tables)
-        memory.course = course[1:]
-        return course[0] if course else DO_NOTHING
+        far = memory.step >= memory.far_from
+        course = self._prevention.choose(rollouts, root, memory.prepared, memory.tables, far=far)
+        if far and course.danger > self._prevention.grave:
+            memory.far_from = memory.step + _FAR_LAST  # no more is found in the next steps either
+        if not course.actions:
+            return DO_NOTHING
+        memory.course = course.actions[1:]
+        return course.actions[0]
 
     def _relieve(self, root: Rollouts, memory: _Memory) -> int:
         """Return the next action under stress."""

@@ -10,6 +10,7 @@ Shape letters: A actions, B answers to a loss, C lines that may be lost, E eleme
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,13 @@ _LOOKED_AT = 3  # of those of each length, whose danger is looked at in full
 _RISK = 0.02  # lines that may be expected to trip in an answer that is kept
 _WORSE = 0.3  # by which the score of an answer that is kept may have risen
 _BOTH = 10.0  # weight of a line that is overloaded after the loss and after the answer still
+
+
+class Course(NamedTuple):
+    """What to do in calm."""
+
+    actions: tuple[int, ...] = ()  # one after another; none if there is nothing to be done
+    danger: float = 0.0  # that is left then
 
 
 class Prevention:
@@ -62,8 +70,8 @@ class Prevention:
         tolerance: float,
         gain: float,
         candidates: int,
-        grave: float = 5.0,
-        courses: int = 8,
+        grave: float,
+        courses: int,
         returns: int = 8,
     ):
         self._layout = layout
@@ -74,7 +82,7 @@ class Prevention:
         self._tolerance = tolerance
         self._gain = gain
         self._candidates = candidates
-        self._grave = grave
+        self.grave = grave
         self._courses = courses
         self._returns = returns
 
@@ -84,16 +92,17 @@ class Prevention:
         root: Rollouts,
         prepared: dict[int, Plan],
         tables: dict[int, Screening],
-    ) -> tuple[int, ...]:
-        """Return the actions to take one after another from ``root``, ``[1]``, which is calm.
-
-        None if there is nothing to be done, several only where no single one does enough.
+        *,
+        far: bool,
+    ) -> Course:
+        """Return what to do from ``root``, ``[1]``, which is calm.
 
         Args:
             rollouts: begun there.
             root: the present state.
             prepared: line -> the answer to its loss that was found last; brought up to date.
             tables: line -> estimates after its loss, from a time not long ago; filled in.
+            far: whether several actions in a row are searched where no single one does enough.
         """
         steps = rollouts.choices(root)
         nothing = steps.of(np.array([0]))  # it comes first
@@ -103,28 +112,22 @@ class Prevention:
             for line in self._lines.tolist()
         }
         danger = sum(now.values())
-        if danger <= self._tolerance and (nothing.topology == REFERENCE_BUSBAR).all():
-            return ()
         if danger <= self._tolerance:
-            steps = self._kept(rollouts, steps)
-            departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
-            nearer = self._return(rollouts, steps.of(departed < departed[0]))
-            return () if nearer is None else (nearer,)
+            return Course(self._return(rollouts, steps), danger)
         lines = np.array(sorted(now, key=lambda line: -now[line]))  # the gravest first
-        kept = self._kept(rollouts, steps)
-        departed = (kept.topology != REFERENCE_BUSBAR).sum(axis=1)
-        order = np.lexsort((departed, self._estimate(rollouts, root, kept, tables)))
-        kept = kept.of(order[order != 0][: self._candidates])
-        best, least = self._least(
-            rollouts, root, kept, prepared, tables, lines, danger - self._gain
-        )
-        if best is not None and least <= self._grave:
-            return (int(kept.actions[best]),)
-        if least > self._grave and self._courses:
-            course = self._course(rollouts, root, prepared, tables, lines, least - self._gain)
-            if course:
-                return course
-        return () if best is None else (int(kept.actions[best]),)
+        steps = self._kept(rollouts, steps)
+        departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
+        order = np.lexsort((departed, self._estimate(rollouts, root, steps, tables)))
+        steps = steps.of(order[order != 0][: self._candidates])
+        least = danger - self._gain
+        best, least = self._least(rollouts, root, steps, prepared, tables, lines, least)
+        course = Course() if best is None else Course((int(steps.actions[best]),))
+        course = course._replace(danger=danger if best is None else least)
+        if course.danger > self.grave and far and self._courses:
+            least = course.danger - self._gain
+            found = self._several(rollouts, root, prepared, tables, lines, least)
+            course = found if found.actions else course
+        return course
 
     def _kept(self, rollouts: ForecastRollouts, steps: Steps) -> Steps:
         """Return the steps that leave the grid calm and open no line; the first one is kept."""
@@ -169,7 +172,7 @@ class Prevention:
                     break
         return best, least
 
-    def _course(
+    def _several(
         self,
         rollouts: ForecastRollouts,
         root: Rollouts,
@@ -177,13 +180,13 @@ class Prevention:
         tables: dict[int, Screening],
         lines: np.ndarray,
         most: float,
-    ) -> tuple[int, ...]:
+    ) -> Course:
         """Return several calm actions in a row that together leave less danger than ``most``.
 
         A beam search by what losses load; those that it finds the best are looked at in full.
         """
         states, actions = root, np.zeros((1, 0), dtype=np.int64)
-        found: tuple[int, ...] = ()
+        found = Course()
         for _ in range(_LONGEST):
             steps = rollouts.choices(states)
             opened = (steps.topology < 0).sum(axis=1)
@@ -201,27 +204,29 @@ class Prevention:
             actions = np.column_stack([actions[steps.rows], steps.actions])
             if actions.shape[1] > 1:  # single ones have been looked at
                 looked = steps.of(np.arange(len(steps.actions))[:_LOOKED_AT])
-                best, most_left = self._least(
-                    rollouts, states, looked, prepared, tables, lines, most
-                )
+                best, left = self._least(rollouts, states, looked, prepared, tables, lines, most)
                 if best is not None:
-                    most, found = most_left, tuple(actions[best].tolist())
-                    if most_left <= self._tolerance:
+                    most, found = left, Course(tuple(actions[best].tolist()), left)
+                    if left <= self._tolerance:
                         break
             states = rollouts.step(states, steps)
         return found
 
-    def _return(self, rollouts: ForecastRollouts, steps: Steps) -> int | None:
-        """Return an action that leads towards the reference topology, or None.
+    def _return(self, rollouts: ForecastRollouts, steps: Steps) -> tuple[int, ...]:
+        """Return an action, if there is one, that leads towards the reference topology.
 
         It is taken if no loss needs an answer then: what needs one may soon have none.
         """
+        if (steps.topology[0] == REFERENCE_BUSBAR).all():
+            return ()
+        steps = self._kept(rollouts, steps)
         departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
+        steps, departed = steps.of(departed < departed[0]), departed[departed < departed[0]]
         rho = rollouts.loadings(steps.topology).max(axis=1)
         steps = steps.of(np.lexsort((rho, departed))[: self._returns])
         worst = rollouts.losses(steps.topology, self._lines).max(axis=(1, 2), initial=0)
         secure = np.flatnonzero(worst < self._margin)
-        return int(steps.actions[secure[0]]) if len(secure) else None
+        return (int(steps.actions[secure[0]]),) if len(secure) else ()
 
     def danger(
         self,

@@ -212,7 +212,7 @@ def test_estimates_are_exact_for_single_changes_and_near_for_pairs(
     assert np.corrcoef(worst, expected)[0, 1] > 0.8
 
 
-def prevention(env: PowerGridVectorEnv) -> Prevention:
+def prevention(env: PowerGridVectorEnv, *, candidates: int = 4, grave: float = 5.0) -> Prevention:
     answers = beam(env, depth=3, width=6, solved=24, safe=1.0)
     return Prevention(
         env.layout,
@@ -222,7 +222,9 @@ def prevention(env: PowerGridVectorEnv) -> Prevention:
         margin=1.0,
         tolerance=0.5,
         gain=0.5,
-        candidates=4,
+        candidates=candidates,
+        grave=grave,
+        courses=3,
     )
 
 
@@ -236,15 +238,43 @@ def test_prevention_takes_danger_away(states: list[GridSave], env: PowerGridVect
         prepared: dict[int, Plan] = {}
         tables: dict[int, Screening] = {}
         before = prevention(env).danger(rollouts, root, steps.of(np.array([0])), {}, {})
-        action = prevention(env).choose(rollouts, root, prepared, tables)
-        if before <= 0.5 or not action:
+        course = prevention(env).choose(rollouts, root, prepared, tables, far=False)
+        if before <= 0.5 or not course.actions:
             continue
+        (action,) = course.actions
         step = steps.of(steps.actions == action)
         assert prevention(env).danger(rollouts, root, step, prepared, tables) <= before
         assert rollouts.loadings(step.topology).max() < 0.9
         assert (step.topology > 0).all()  # it opens no line
         prevented += 1
     assert prevented
+
+
+def test_several_calm_actions_take_away_what_one_does_not(
+    states: list[GridSave], env: PowerGridVectorEnv
+) -> None:
+    longer = 0
+    for state in states:
+        rollouts, root = begun(env, state)
+        if root.rho.max() > 0.9 or (root.topology < 0).any():
+            continue
+        nothing = rollouts.choices(root).of(np.array([0]))
+        before = prevention(env).danger(rollouts, root, nothing, {}, {})
+        hasty = prevention(env, candidates=1, grave=0.5)  # a single action hardly ever does
+        course = hasty.choose(rollouts, root, {}, {}, far=True)
+        if len(course.actions) < 2:
+            continue
+        assert course.danger < before
+        there = root
+        for action in course.actions:
+            step = rollouts.choice(there, action)
+            assert step is not None  # cooldowns allow it
+            assert rollouts.loadings(step.topology).max() < 0.9
+            assert (step.topology > 0).all()  # it opens no line
+            last, there = (there, step), rollouts.step(there, step)
+        assert prevention(env).danger(rollouts, *last, {}, {}) < before
+        longer += 1
+    assert longer
 
 
 def test_without_danger_it_returns_to_the_reference() -> None:
@@ -254,15 +284,18 @@ def test_without_danger_it_returns_to_the_reference() -> None:
     env.reset(seed=0, options={"first_step": 90})  # at night
     rollouts = env.rollouts(unusual=False)
     root = rollouts.begin(0)
-    assert prevention(env).choose(rollouts, root, {}, {}) == 0
+    assert not prevention(env).choose(rollouts, root, {}, {}, far=True).actions
     steps = rollouts.choices(root)
     away = rollouts.step(root, steps.of(rollouts.loadings(steps.topology).max(axis=1) < 0.8))
     returned = 0
     for number in range(1, len(away.over)):
         there = away.of(np.array([number]))
-        action = prevention(env).choose(rollouts, there, {}, {})
-        if action:
-            back = rollouts.choice(there, action)
+        nothing = rollouts.choices(there).of(np.array([0]))
+        if prevention(env).danger(rollouts, there, nothing, {}, {}) > 0.5:
+            continue
+        course = prevention(env).choose(rollouts, there, {}, {}, far=True)
+        if course.actions:
+            back = rollouts.choice(there, course.actions[0])
             assert back is not None
             assert (back.topology != 1).sum() < (there.topology != 1).sum()
             returned += 1

@@ -11,12 +11,15 @@
 - ``pretrained``: weights that ship.
 """
 
+from pathlib import Path
+
 import lazy_loader
 
 from powergrid_muzero import check_own_packages
-from powergrid_muzero.process_setup import prepare_process
+from powergrid_muzero.process_setup import forget_stale_code, prepare_process
 
 check_own_packages("envs")  # before another project's is imported in its place
 prepare_process()
+forget_stale_code(Path(__file__).parent)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

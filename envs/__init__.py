@@ -11,12 +11,15 @@
 What others may import is listed in ``__init__.pyi``, and loaded when it is first used.
 """
 
+from pathlib import Path
+
 import gymnasium as gym
 import lazy_loader
 
-from powergrid_muzero.process_setup import prepare_process
+from powergrid_muzero.process_setup import forget_stale_code, prepare_process
 
 prepare_process()  # before numba compiles anything or grid2op imports matplotlib
+forget_stale_code(Path(__file__).parent)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

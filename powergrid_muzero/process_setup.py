@@ -5,10 +5,14 @@ it compiles, and matplotlib warns at every start. Both get a folder of the user'
 temporary directory. A notebook hands its children an ``MPLBACKEND`` that another environment may
 not have: pictures are then drawn by "agg". Variables are set in ``os.environ``, so that worker
 processes find the same.
+
+What numba keeps of a function depends on that function's file alone, though functions of other
+files may be compiled into it. So after a change the rest of a folder's compiled code is forgotten.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -34,6 +38,24 @@ def prepare_process() -> None:
         ensure_writable("MPLCONFIGDIR", "XDG_CONFIG_HOME", "~/.config", name="matplotlib")
         ensure_writable("MPLCONFIGDIR", "XDG_CACHE_HOME", "~/.cache", name="matplotlib")
         _choose_backend()
+
+
+def forget_stale_code(package: Path) -> None:
+    """Delete what numba compiled in a folder of a package before a change of its compiled code.
+
+    Functions are compiled into those of the same folder alone, which a test sees to.
+
+    Args:
+        package: folder of the package; what cannot be deleted in it is left.
+    """
+    for cache in package.rglob("__pycache__"):
+        kept = list(cache.glob("*.nbi"))
+        modules = {cache.parent / f"{index.name.partition('.')[0]}.py" for index in kept}
+        changed = max((path.stat().st_mtime for path in modules if path.exists()), default=0.0)
+        for index in kept:
+            with contextlib.suppress(OSError):  # read-only, or another process was first
+                if index.stat().st_mtime < changed:
+                    index.unlink()
 
 
 def ensure_writable(variable: str, base_variable: str, base: str, *, name: str) -> None:

@@ -1,8 +1,9 @@
-"""Importing where nothing usual can be written: read-only installations, no home, no backend."""
+"""Importing where nothing usual can be written, and after a change of compiled code."""
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 from powergrid_muzero import process_setup
 from tests.conftest import ROOT
@@ -114,3 +116,54 @@ def test_a_backend_is_kept_where_it_exists(
     process_setup._choose_backend()
     assert os.environ["MPLBACKEND"] == chosen
     assert matplotlib.rcParams["backend"] == chosen
+
+
+def test_a_change_of_compiled_code_reaches_what_it_was_compiled_into(tmp_path: Path) -> None:
+    package = tmp_path / "compiled"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    inner, outer = package / "inner.py", package / "outer.py"
+    decorated = (
+        "import numba\n{imports}\n\n@numba.njit(cache=True)\ndef {name}():\n    return {value}\n"
+    )
+    inner.write_text(decorated.format(imports="", name="one", value=1))
+    outer.write_text(
+        decorated.format(imports="from compiled.inner import one", name="two", value="one() + 1")
+    )
+    code = (
+        "from pathlib import Path; from powergrid_muzero.process_setup import forget_stale_code;"
+        f"forget_stale_code(Path({str(package)!r})); from compiled.outer import two; print(two())"
+    )
+
+    def played() -> str:
+        paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+        environment = {**os.environ, "PYTHONPATH": paths}
+        environment.pop("NUMBA_CACHE_DIR", None)
+        run = [sys.executable, "-c", code]
+        return subprocess.run(run, env=environment, capture_output=True, text=True).stdout.strip()
+
+    assert played() == "2"
+    (index,) = package.glob("__pycache__/outer.*.nbi")
+    before = index.stat().st_mtime_ns
+    assert played() == "2"
+    assert index.stat().st_mtime_ns == before  # nothing was compiled again
+    inner.write_text(decorated.format(imports="", name="one", value=10))
+    assert played() == "11"
+
+
+def test_functions_are_compiled_into_those_of_their_folder_alone() -> None:
+    found = 0
+    for package in ("agents", "envs"):
+        for path in (ROOT / package).rglob("*.py"):
+            if "njit" not in path.read_text():
+                continue
+            module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+            known = [module, *(value for value in vars(module).values() if inspect.ismodule(value))]
+            for one in known:
+                for value in vars(one).values():
+                    if isinstance(value, Dispatcher):
+                        home = Path(inspect.getfile(value.py_func)).resolve().parent
+                        ours = home.is_relative_to(ROOT) and "site-packages" not in home.parts
+                        assert not ours or home == path.parent, (path, value)
+                        found += 1
+    assert found > 20

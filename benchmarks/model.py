@@ -41,13 +41,13 @@ import torch
 from agents.commands.command_line import OneLineParser, path_argument, run_guarded, whole_number
 from agents.configuration.composition import (
     build_agent,
+    build_episode_list,
     build_evaluation_factory,
-    build_plan,
     evaluation_environment,
     probe_spaces,
 )
 from agents.environments import EnvironmentFactory
-from agents.evaluation import DEFAULT_SEED, EpisodePlan
+from agents.evaluation import DEFAULT_SEED, EpisodeSpec
 from agents.evaluation.protocol import describe_protocol
 from agents.evaluation.tables import align, number
 from agents.model_quality import Assessment, Calibration, Errors, Ranked, assess, play_decisions
@@ -70,7 +70,7 @@ class _Loaded(NamedTuple):
     config: dict[str, Any]
     agent: MuZeroAgent
     make_environment: EnvironmentFactory
-    plan: tuple[EpisodePlan, ...]
+    episode_list: tuple[EpisodeSpec, ...]
 
 
 def main() -> None:
@@ -118,7 +118,7 @@ def run(options: argparse.Namespace) -> None:
         decisions = play_decisions(
             loaded.agent,
             loaded.make_environment,
-            loaded.plan,
+            loaded.episode_list,
             explore=options.explore,
             most_decisions=options.decisions,
         )
@@ -130,7 +130,7 @@ def run(options: argparse.Namespace) -> None:
             depth=depth,
             gate=gate,
         )
-    protocol = describe_protocol(loaded.make_environment, loaded.plan, split=options.split)
+    protocol = describe_protocol(loaded.make_environment, loaded.episode_list, split=options.split)
     config = {
         "run": str(options.run),
         "checkpoint": options.checkpoint,
@@ -143,7 +143,7 @@ def run(options: argparse.Namespace) -> None:
         "predict_discount": loaded.agent.network.predicts_discount,
         "unroll_steps": agent["unroll_steps"],
         "td_steps": agent["td_steps"],
-        "seeds": {"agent": 0, "exploration": 0, "environments": loaded.plan[0].seed},
+        "seeds": {"agent": 0, "exploration": 0, "environments": loaded.episode_list[0].seed},
         "versions": {
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -187,7 +187,9 @@ def load(options: argparse.Namespace) -> _Loaded:
             )
         changes["scenarios"] = options.scenarios
     env = evaluation_environment(env, changes)
-    plan = build_plan(env, split=options.split, episodes=options.episodes, seed=DEFAULT_SEED)
+    episode_list = build_episode_list(
+        env, split=options.split, episodes=options.episodes, seed=DEFAULT_SEED
+    )
     make_environment = build_evaluation_factory(
         env, split=options.split, max_steps=options.max_steps
     )
@@ -207,7 +209,7 @@ def load(options: argparse.Namespace) -> _Loaded:
         )
     weights = folder.checkpoints.load_weights(options.checkpoint)
     restore_agent(agent, weights, origin=f"the {options.checkpoint} checkpoint of {options.run}")
-    return _Loaded(config, agent, make_environment, plan)
+    return _Loaded(config, agent, make_environment, episode_list)
 
 
 def _depth(options: argparse.Namespace, unroll_steps: int) -> int:

@@ -164,7 +164,7 @@ def _wants_traceback() -> bool:
     return os.environ.get(_FULL_ERROR, "0") not in ("", "0")
 
 
-class _Failure(BaseException):
+class _CarriedError(BaseException):
     """Carries an exception past Hydra, which would print more than one line of it."""
 
 
@@ -192,7 +192,7 @@ def _run_hydra(task: Task, config_name: str) -> None:
             return task(config)
         except Exception as error:
             if hydra_config.mode is not RunMode.MULTIRUN:
-                raise _Failure from error
+                raise _CarriedError from error
             failed.append(error)
             _say(f"{jobs[-1]}: {error or type(error).__name__}")
             raise
@@ -201,7 +201,7 @@ def _run_hydra(task: Task, config_name: str) -> None:
     os.environ[_FULL_ERROR] = "1"  # else Hydra prints and exits by itself
     try:
         hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(guarded)()
-    except _Failure as failure:
+    except _CarriedError as failure:
         assert failure.__cause__ is not None
         raise failure.__cause__ from None
     except Exception as error:

@@ -28,8 +28,8 @@ from agents.commands.side_by_side import (
 )
 from agents.configuration.composition import (
     build_agent,
+    build_episode_list,
     build_evaluation_factory,
-    build_plan,
     build_result_logger,
     check_environment,
     evaluation_environment,
@@ -38,7 +38,7 @@ from agents.configuration.composition import (
 )
 from agents.configuration.settings import EvaluateConfiguration
 from agents.configuration.signatures import check_keywords
-from agents.evaluation import EvaluationResult, replay_episodes
+from agents.evaluation import EvaluationResult, play_back
 from agents.evaluation.statistics import score
 from agents.pictures.gif import check_drawable
 from agents.pictures.plots import write_plots
@@ -88,14 +88,16 @@ def evaluate(composed: DictConfig) -> float:
         config = {**config, "env": trained.env, "agent": trained.agent, "evaluation": evaluation}
     check_environment(config["env"], evaluation["env"])
     env, split = evaluation_environment(config["env"], evaluation["env"]), evaluation["split"]
-    plan = build_plan(
+    episode_list = build_episode_list(
         env, split=split, **{name: evaluation[name] for name in ("first", "episodes", "seed")}
     )
     limits = {"split": split, "max_steps": evaluation["max_steps"]}
     make_environment = build_evaluation_factory(env, **limits)
     observation_space, action_space = probe_spaces(make_environment)
-    if reported > len(plan):
-        raise ValueError(f"evaluation.report={reported}; expected at most {len(plan)} episodes.")
+    if reported > len(episode_list):
+        raise ValueError(
+            f"evaluation.report={reported}; expected at most {len(episode_list)} episodes."
+        )
     if reported:
         grid_of(make_environment)  # refuses what is no power grid
     spaces = {"observation_space": observation_space, "action_space": action_space}
@@ -117,13 +119,13 @@ def evaluate(composed: DictConfig) -> float:
         agent.explain()  # says so
     with _results_folder(config, run) as folder:
         searched = (
-            record_searches(agent, make_environment, plan[0], decisions=decisions)
+            record_searches(agent, make_environment, episode_list[0], decisions=decisions)
             if decisions
             else []
         )
         results = evaluate_entries(
             entries,
-            plan,
+            episode_list,
             split=split,
             num_envs=evaluation["num_envs"],
             num_workers=evaluation["num_workers"],
@@ -133,7 +135,7 @@ def evaluate(composed: DictConfig) -> float:
         if evaluation["plots"]:
             own = results[-1]
             first = own.episodes[: evaluation["rho_plots"]] if own.protocol.grid else ()
-            traces = replay_episodes(make_environment, first) if first else ()
+            traces = play_back(make_environment, first) if first else ()
             plots = write_plots(folder, results, traces)
             print(f"Drew {', '.join(path.name for path in plots)}")
         if reported:
@@ -142,7 +144,7 @@ def evaluate(composed: DictConfig) -> float:
                 folder / "report.html",
                 agent,
                 make_environment,
-                plan,
+                episode_list,
                 name=name,
                 episodes=reported,
                 num_envs=evaluation["num_envs"],
@@ -151,9 +153,9 @@ def evaluate(composed: DictConfig) -> float:
             )
             print(f"Wrote {folder / 'report.html'}: open it in a browser, it needs nothing else")
         if evaluation["gif"]:
-            draw(entry, plan[0], folder / "evaluation.gif")
+            draw(entry, episode_list[0], folder / "evaluation.gif")
         if searched:
-            episode = plan[0].scenario or f"{env['id']}, seed {plan[0].seed}"
+            episode = episode_list[0].scenario or f"{env['id']}, seed {episode_list[0].seed}"
             write_searches(searched, folder / "trees", episode=episode)
             print(f"Drew the searches of {len(searched)} decisions into {folder / 'trees'}")
         _log_results(config, folder, results, plots)

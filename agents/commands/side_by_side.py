@@ -21,8 +21,8 @@ from agents.environments import EnvironmentFactory
 from agents.evaluation import (
     AgentNotes,
     EpisodeEvaluator,
-    EpisodePlan,
     EpisodeRecord,
+    EpisodeSpec,
     EvaluationResult,
     log_metrics,
     summarize,
@@ -128,7 +128,7 @@ def meet(entry: Entry) -> None:
 
 def evaluate_entries(
     entries: Sequence[Entry],
-    plan: Sequence[EpisodePlan],
+    episode_list: Sequence[EpisodeSpec],
     *,
     split: str,
     num_envs: int,
@@ -140,7 +140,7 @@ def evaluate_entries(
 
     Args:
         entries: agents, in the order of the table.
-        plan: the episodes.
+        episode_list: the episodes.
         split: that they are of.
         num_envs: episodes side by side.
         num_workers: processes; 0 plays in this one.
@@ -148,7 +148,10 @@ def evaluate_entries(
     results = []
     for entry in entries:
         with tqdm(
-            total=len(plan), desc=entry.name, unit="episode", disable=not sys.stderr.isatty()
+            total=len(episode_list),
+            desc=entry.name,
+            unit="episode",
+            disable=not sys.stderr.isatty(),
         ) as bar:
 
             def advance(episode: EpisodeRecord, bar: tqdm = bar) -> None:
@@ -156,7 +159,7 @@ def evaluate_entries(
 
             evaluator = EpisodeEvaluator(
                 entry.make_environment,
-                plan,
+                episode_list,
                 num_envs=num_envs,
                 num_workers=num_workers,
                 record_errors=True,
@@ -247,15 +250,15 @@ def log_results(
             )
 
 
-def draw(entry: Entry, plan: EpisodePlan, path: Path) -> None:
+def draw(entry: Entry, spec: EpisodeSpec, path: Path) -> None:
     """Write a GIF of the entry's first episode.
 
     Args:
         entry: who plays.
-        plan: the episode.
+        spec: the episode.
         path: the GIF; its folder must exist.
     """
-    frames = record_episode(entry.agent, entry.make_environment, plan, path)
+    frames = record_episode(entry.agent, entry.make_environment, spec, path)
     print(f"Drew {frames} decisions into {path}")
 
 

@@ -31,9 +31,9 @@ from agents.configuration.composition import (
     FROM_PROGRAM,
     build_agent,
     build_environment_factory,
+    build_episode_list,
     build_evaluation_factory,
     build_logger,
-    build_plan,
     build_settings,
     check_environment,
     check_environment_options,
@@ -233,7 +233,7 @@ class FinalEvaluation:
         self._evaluation = config["evaluation"]
         env = evaluation_environment(config["env"], self._evaluation["env"])
         final, split = self._evaluation["final"], self._evaluation["split"]
-        self._plan = build_plan(
+        self._episode_list = build_episode_list(
             env,
             split=split,
             episodes=final["episodes"],
@@ -289,7 +289,7 @@ class FinalEvaluation:
         entry = replace(self._entry, notes=replace(self._entry.notes, weights=str(folder)))
         results = evaluate_entries(
             [*self._baselines, entry],
-            self._plan,
+            self._episode_list,
             split=self._evaluation["split"],
             num_envs=self._evaluation["num_envs"],
             num_workers=self._evaluation["num_workers"],
@@ -298,7 +298,7 @@ class FinalEvaluation:
         log_results(results, logger, prefix="final", env_steps=env_steps)
         if self._evaluation["final"]["gif"]:
             path = folder / "evaluation.gif"
-            draw(self._entry, self._plan[0], path)
+            draw(self._entry, self._episode_list[0], path)
             logger.log_animation("final/episode", path, env_steps=env_steps)
         return results
 
@@ -311,7 +311,7 @@ def _interim_evaluator(
     own = {} if scenarios is None else {"scenarios": scenarios}
     check_environment_options(env, own, "evaluation.interim")
     env = evaluation_environment(env, {**evaluation["env"], **own})
-    plan = build_plan(
+    episode_list = build_episode_list(
         env,
         split=evaluation["split"],
         episodes=interim["episodes"],
@@ -323,7 +323,7 @@ def _interim_evaluator(
     )
     evaluator = EpisodeEvaluator(
         factory,
-        plan,
+        episode_list,
         num_envs=evaluation["num_envs"],
         num_workers=evaluation["num_workers"],
     )

@@ -20,7 +20,7 @@ from agents.agent import Agent, TrainerSettings
 from agents.configuration.settings import SIMULATORS, SINGLE, EnvironmentSection
 from agents.configuration.signatures import TARGET, builds, check_component, check_keywords
 from agents.environments import OF_GYMNASIUM, EnvironmentFactory, environment_class
-from agents.evaluation import EpisodePlan, plan_episodes
+from agents.evaluation import EpisodeSpec, list_episodes
 from agents.parts import Part, naming
 from agents.runs.loggers import CompositeLogger, CsvLogger, ProgressLogger, RunInfo, RunLogger
 from powergrid_muzero.names import choose
@@ -173,7 +173,7 @@ def build_evaluation_factory(
     return build_environment_factory(env, changes=changes)
 
 
-def build_plan(
+def build_episode_list(
     env: Mapping[str, Any],
     *,
     split: str,
@@ -181,7 +181,7 @@ def build_plan(
     seed: int,
     first: int = 0,
     at_most: str | None = None,
-) -> tuple[EpisodePlan, ...]:
+) -> tuple[EpisodeSpec, ...]:
     """Return the episodes to evaluate on: the split's fixed scenarios, or seeds without scenarios.
 
     Args:
@@ -203,7 +203,7 @@ def build_plan(
                 f"{at_most or 'evaluation.episodes'}=null: environment {env['id']} has no list of "
                 "scenarios; set the number of evaluation episodes."
             )
-        return plan_episodes(None, first=first, episodes=episodes, seed=seed)
+        return list_episodes(None, first=first, episodes=episodes, seed=seed)
     source = build_options({"scenarios": kwargs["scenarios"]})["scenarios"]
     named = source if isinstance(source, str) else type(source).__name__
     if isinstance(source, str):
@@ -221,7 +221,7 @@ def build_plan(
         )
         episodes = len(names)
     with naming("evaluation", ("first", "episodes")):
-        return plan_episodes(names, first=first, episodes=episodes, seed=seed)
+        return list_episodes(names, first=first, episodes=episodes, seed=seed)
 
 
 def probe_spaces(

@@ -2,7 +2,7 @@
 
 Playing:
 
-- ``plans``: which episodes.
+- ``episode_list``: which episodes.
 - ``player``: plays a group of them side by side, in the agent's batch; ``action_checks`` checks
   what the agent returns, ``episode_log`` records what happens.
 - ``workers``: shares groups out over processes.
@@ -19,11 +19,11 @@ Results:
 - ``tables``, ``pairs``: tables for people; differences paired by scenario.
 """
 
+from agents.evaluation.episode_list import DEFAULT_SEED, EpisodeSpec, list_episodes
 from agents.evaluation.evaluator import AgentNotes, EpisodeEvaluator
 from agents.evaluation.pairs import compare_results, to_markdown
 from agents.evaluation.pieces import merge_by_agent, merge_pieces
-from agents.evaluation.plans import DEFAULT_SEED, EpisodePlan, plan_episodes
-from agents.evaluation.playback import Trace, replay_episodes
+from agents.evaluation.playback import LoadingTrace, play_back
 from agents.evaluation.player import DecisionWatch, EpisodePlayer
 from agents.evaluation.protocol import Protocol, Setting, describe_protocol, explain_difference
 from agents.evaluation.records import Conditions, EpisodeRecord, EvaluationResult, Incident, Latency
@@ -39,7 +39,7 @@ __all__ = [
     "Conditions",
     "DecisionWatch",
     "EpisodeEvaluator",
-    "EpisodePlan",
+    "EpisodeSpec",
     "EpisodePlayer",
     "EpisodeRecord",
     "Estimate",
@@ -49,7 +49,7 @@ __all__ = [
     "Metric",
     "Protocol",
     "Setting",
-    "Trace",
+    "LoadingTrace",
     "compare_results",
     "describe_protocol",
     "estimate",
@@ -59,9 +59,9 @@ __all__ = [
     "markdown_summary",
     "merge_by_agent",
     "merge_pieces",
-    "plan_episodes",
+    "list_episodes",
     "read_results",
-    "replay_episodes",
+    "play_back",
     "summarize",
     "to_markdown",
     "write_results",

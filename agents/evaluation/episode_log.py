@@ -12,7 +12,7 @@ import numpy as np
 
 from agents.environments import VectorEnvironment
 from agents.evaluation.action_checks import lines_acted_on, substations_acted_on
-from agents.evaluation.plans import Group
+from agents.evaluation.episode_list import Group
 from agents.evaluation.records import EpisodeRecord, Incident
 from agents.power_grid.grid_access import first_grid, grid_states
 from agents.resumable import ResumableVectorEnv
@@ -155,8 +155,8 @@ class EpisodeLog:
         asked = np.array(self._asked).reshape(len(self._asked), len(group))
         shares = np.array(self._shares)
         return [
-            self._episode(index, plan.scenario, plan.seed, shares[asked[:, index]])
-            for index, plan in enumerate(group)
+            self._episode(index, spec.scenario, spec.seed, shares[asked[:, index]])
+            for index, spec in enumerate(group)
         ]
 
     def _episode(self, index: int, scenario: str, seed: int, seconds: np.ndarray) -> PlayedEpisode:

@@ -15,8 +15,8 @@ import numpy as np
 
 from agents.agent import Agent
 from agents.environments import EnvironmentFactory
+from agents.evaluation.episode_list import EpisodeSpec, Group
 from agents.evaluation.episode_log import PlayedEpisode
-from agents.evaluation.plans import EpisodePlan, Group
 from agents.evaluation.player import EpisodePlayer
 from agents.evaluation.protocol import Protocol, Setting, describe_protocol, package_version
 from agents.evaluation.records import Conditions, EpisodeRecord, EvaluationResult, Latency
@@ -46,7 +46,7 @@ class EpisodeEvaluator:
     def __init__(
         self,
         make_environment: EnvironmentFactory,
-        plan: Sequence[EpisodePlan],
+        episode_list: Sequence[EpisodeSpec],
         *,
         num_envs: int = 4,
         num_workers: int = 0,
@@ -57,7 +57,7 @@ class EpisodeEvaluator:
 
         Args:
             make_environment: of the environments to play in.
-            plan: the episodes.
+            episode_list: the episodes.
             num_envs: episodes played side by side, a group.
             num_workers: processes that share the groups; 0 plays in this process.
             record_errors: whether an agent that raises, or gives no valid action, ends only the
@@ -65,18 +65,19 @@ class EpisodeEvaluator:
             on_episode: called with each episode when its group is done.
 
         Raises:
-            ValueError: an empty plan, ``num_envs`` below 1, or ``num_workers`` below 0.
+            ValueError: no episodes, ``num_envs`` below 1, or ``num_workers`` below 0.
         """
-        if not plan:
+        if not episode_list:
             raise ValueError("the evaluation has no episodes; at least 1 is needed.")
         if num_envs < 1:
             raise ValueError(f"evaluation num_envs is {num_envs}; at least 1 is needed.")
         if num_workers < 0:
             raise ValueError(f"evaluation num_workers is {num_workers}; 0 or more is expected.")
         self._make_environment = make_environment
-        self._plan = tuple(plan)
+        self._episode_list = tuple(episode_list)
         self._groups: list[Group] = [
-            self._plan[start : start + num_envs] for start in range(0, len(plan), num_envs)
+            self._episode_list[start : start + num_envs]
+            for start in range(0, len(episode_list), num_envs)
         ]
         self._num_envs = num_envs
         self._num_workers = min(num_workers, len(self._groups))
@@ -111,7 +112,9 @@ class EpisodeEvaluator:
                 errors are not recorded.
         """
         if self._protocol is None:
-            self._protocol = describe_protocol(self._make_environment, self._plan, split=split)
+            self._protocol = describe_protocol(
+                self._make_environment, self._episode_list, split=split
+            )
         notes = AgentNotes() if notes is None else notes
         started = datetime.now().astimezone().isoformat(timespec="seconds")
         begin = time.perf_counter()

@@ -13,19 +13,19 @@ from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation.records import EpisodeRecord
 
 
-class Trace(NamedTuple):
+class LoadingTrace(NamedTuple):
     """The highest loading of an episode, step by step."""
 
     record: EpisodeRecord
     rho_max: np.ndarray  # [steps + 1] float64, of the reset and each step; 0 after a blackout
 
 
-def replay_episodes(
+def play_back(
     make_environment: EnvironmentFactory,
     records: Sequence[EpisodeRecord],
     *,
     on_step: Callable[[int, VectorEnvironment, Mapping[str, Any]], None] | None = None,
-) -> tuple[Trace, ...]:
+) -> tuple[LoadingTrace, ...]:
     """Return the traces of recorded episodes, side by side, from their actions alone.
 
     Args:
@@ -69,7 +69,8 @@ def replay_episodes(
         if record.agent_error is None and end != record.end:
             raise _went_elsewhere(record, repr(end))
     return tuple(
-        Trace(record, rho_max[index, : record.steps + 1]) for index, record in enumerate(records)
+        LoadingTrace(record, rho_max[index, : record.steps + 1])
+        for index, record in enumerate(records)
     )
 
 

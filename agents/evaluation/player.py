@@ -12,8 +12,8 @@ import numpy as np
 from agents.agent import Agent
 from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation.action_checks import check_batch, out_of_range
+from agents.evaluation.episode_list import EpisodeSpec, Group
 from agents.evaluation.episode_log import EpisodeLog, GridWatch, PlayedEpisode
-from agents.evaluation.plans import EpisodePlan, Group
 from envs import DO_NOTHING
 
 
@@ -80,7 +80,7 @@ class EpisodePlayer:
         try:
             return self._play(payload, group)
         except _BatchFailed:
-            return [episode for plan in group for episode in self._play(payload, (plan,))]
+            return [episode for spec in group for episode in self._play(payload, (spec,))]
 
     def close(self) -> None:
         """Close the environments."""
@@ -91,8 +91,8 @@ class EpisodePlayer:
 
     def _play(self, payload: bytes, group: Group) -> list[PlayedEpisode]:
         env = self._environment(len(group))
-        options = {"scenario": [plan.scenario for plan in group]} if group[0].scenario else None
-        observations, infos = env.reset(seed=[plan.seed for plan in group], options=options)
+        options = {"scenario": [spec.scenario for spec in group]} if group[0].scenario else None
+        observations, infos = env.reset(seed=[spec.seed for spec in group], options=options)
         active = np.ones(len(group), dtype=bool)
         if not self._warm:  # a copy compiles and allocates outside the timed decisions
             self._warm = True
@@ -172,8 +172,8 @@ def _say(error: Exception) -> str:
     return text if type(error).__module__.startswith("agents.evaluation") else f"{name}: {text}"
 
 
-def _where(plan: EpisodePlan) -> str:
-    return f"scenario {plan.scenario}" if plan.scenario else f"seed {plan.seed}"
+def _where(spec: EpisodeSpec) -> str:
+    return f"scenario {spec.scenario}" if spec.scenario else f"seed {spec.seed}"
 
 
 def _end(env: VectorEnvironment, index: int, *, lost: bool) -> str:

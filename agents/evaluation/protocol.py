@@ -26,7 +26,7 @@ import powergrid_muzero
 
 if TYPE_CHECKING:
     from agents.environments import EnvironmentFactory
-    from agents.evaluation.plans import EpisodePlan
+    from agents.evaluation.episode_list import EpisodeSpec
     from envs import Scenario, ScenarioSource
 
 PACKAGE = "powergrid-muzero"
@@ -83,14 +83,17 @@ class Protocol:
 
 
 def describe_protocol(
-    make_environment: EnvironmentFactory, plan: Sequence[EpisodePlan], *, split: str | None = None
+    make_environment: EnvironmentFactory,
+    episode_list: Sequence[EpisodeSpec],
+    *,
+    split: str | None = None,
 ) -> Protocol:
-    """Return the protocol of playing ``plan`` in what ``make_environment`` makes.
+    """Return the protocol of playing ``episode_list`` in what ``make_environment`` makes.
 
     Args:
         make_environment: of the environments; its power grid, if any, is recognised by its
             scenarios.
-        plan: the episodes, at least one.
+        episode_list: the episodes, at least one.
         split: that they were taken from; None for the environment's own.
 
     Raises:
@@ -102,8 +105,8 @@ def describe_protocol(
         for one in make_environment.wrappers
         if not _only_shows(one)
     ]
-    if "scenarios" not in kwargs and not plan[0].scenario:
-        return _describe_plain(make_environment, plan, wrappers, split or "")
+    if "scenarios" not in kwargs and not episode_list[0].scenario:
+        return _describe_plain(make_environment, episode_list, wrappers, split or "")
     grid = kwargs.pop("grid", "l2rpn_case14_sandbox")
     source = kwargs.pop("scenarios", "recombined")
     folder, own_split = kwargs.get("scenario_folder"), kwargs.get("split", "train")
@@ -133,11 +136,11 @@ def describe_protocol(
         simulator=SIMULATORS[make_environment.vector],
         scenarios=source_name,
         split=own_split if split is None else split,
-        episodes=len(plan),
+        episodes=len(episode_list),
         scenarios_sha256=hash_scenarios(
-            pickle.dumps(source), tuple(episode.scenario for episode in plan)
+            pickle.dumps(source), tuple(episode.scenario for episode in episode_list)
         ),
-        seed=plan[0].seed,
+        seed=episode_list[0].seed,
         parameters=_settings(parameters),
         options=(*_settings(others), *wrappers),
         versions=_versions("grid2op", "lightsim2grid", PACKAGE),
@@ -185,7 +188,7 @@ def package_version(name: str) -> str:
 
 def _describe_plain(
     make_environment: EnvironmentFactory,
-    plan: Sequence[EpisodePlan],
+    episode_list: Sequence[EpisodeSpec],
     wrappers: Sequence[Setting],
     split: str,
 ) -> Protocol:
@@ -197,9 +200,9 @@ def _describe_plain(
         simulator="",
         scenarios="",
         split=split,
-        episodes=len(plan),
+        episodes=len(episode_list),
         scenarios_sha256="",
-        seed=plan[0].seed,
+        seed=episode_list[0].seed,
         max_steps=make_environment.kwargs.get(
             "max_episode_steps", None if spec is None else spec.max_episode_steps
         ),

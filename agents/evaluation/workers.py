@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from agents.environments import EnvironmentFactory
+from agents.evaluation.episode_list import Group
 from agents.evaluation.episode_log import PlayedEpisode
-from agents.evaluation.plans import Group
 from agents.evaluation.player import EpisodePlayer
 from agents.runs.interrupt import leave_interrupts_to_parent
 
@@ -23,7 +23,7 @@ _PATIENCE = 2.0  # seconds that all workers have to end
 
 
 @dataclass(frozen=True)
-class _Failure:
+class _WorkerFailure:
     """What a worker says that failed."""
 
     mistake: bool  # of the user's, to be told in one line
@@ -82,7 +82,7 @@ def play_in_workers(
                         f"{process.exitcode}; no result of its episodes came back. "
                         f"{_advice(process.exitcode)}"
                     ) from error
-                if isinstance(outcome, _Failure):
+                if isinstance(outcome, _WorkerFailure):
                     if outcome.mistake:
                         raise ValueError(outcome.text)
                     raise RuntimeError(f"{process.name} failed:\n{outcome.text}")
@@ -129,9 +129,9 @@ def _worker(
             try:
                 outcome: Any = player.play(payload, group)
             except ValueError as error:
-                outcome = _Failure(True, str(error))
+                outcome = _WorkerFailure(True, str(error))
             except Exception:  # reported by the parent, with this text
-                outcome = _Failure(False, traceback.format_exc())
+                outcome = _WorkerFailure(False, traceback.format_exc())
             connection.send((number, outcome))
     except (EOFError, BrokenPipeError):  # the parent is gone or going
         pass

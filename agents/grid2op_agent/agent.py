@@ -8,7 +8,7 @@ from grid2op.Action import ActionSpace, BaseAction
 from grid2op.Agent import BaseAgent
 from grid2op.Observation import BaseObservation
 
-from agents.grid2op_agent.player import Player
+from agents.grid2op_agent.player import Grid2OpPlayer
 from agents.grid2op_agent.recipe import AgentRecipe
 
 
@@ -32,7 +32,7 @@ class Grid2OpAgent(BaseAgent):
         self.recipe = recipe
         self.name = recipe.name
         self._agent_seed: int | None = None
-        self._player: Player | None = Player(recipe, self.action_space)
+        self._player: Grid2OpPlayer | None = Grid2OpPlayer(recipe, self.action_space)
         self._begun = False
 
     def seed(self, seed: int) -> Any:
@@ -64,10 +64,10 @@ class Grid2OpAgent(BaseAgent):
         return self.player.as_grid2op(self.player.choose(observation))
 
     @property
-    def player(self) -> Player:
+    def player(self) -> Grid2OpPlayer:
         """What plays, built when first needed."""
         if self._player is None:
-            self._player = Player(self.recipe, self.action_space)
+            self._player = Grid2OpPlayer(self.recipe, self.action_space)
         return self._player
 
     def __getstate__(self) -> dict[str, Any]:

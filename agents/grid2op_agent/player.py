@@ -20,7 +20,7 @@ from powergrid_muzero.checks import check_action, check_gate
 _THERE = np.ones(1, dtype=np.bool_)
 
 
-class Player:
+class Grid2OpPlayer:
     """Plays as the agent plays PowerGrid-v0 in our own loop, a group of one grid.
 
     The idle gate leaves it the same decisions, with one exception. An episode that is calm to its

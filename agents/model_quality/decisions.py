@@ -12,7 +12,7 @@ import numpy as np
 
 from agents.agent import Agent, full_masks
 from agents.environments import EnvironmentFactory, VectorEnvironment
-from agents.evaluation import EpisodePlan
+from agents.evaluation import EpisodeSpec
 from agents.muzero.targets import CONTINUING, TERMINATED, TRUNCATED
 from agents.power_grid.grid_access import first_grid, grid_states
 from envs import GridState
@@ -21,7 +21,7 @@ from envs import GridState
 class Decisions(NamedTuple):
     """N decisions in the order they were made, episode after episode."""
 
-    episode: np.ndarray  # [N] int64, number in the plan
+    episode: np.ndarray  # [N] int64, number in the list of episodes
     observation: np.ndarray  # [N, ...] float32
     action: np.ndarray  # [N] int64, played
     chosen: np.ndarray  # [N] int64, the agent's own; another one where it explored
@@ -48,7 +48,7 @@ class _Decision(NamedTuple):
 def play_decisions(
     agent: Agent,
     make_environment: EnvironmentFactory,
-    plan: Sequence[EpisodePlan],
+    episode_list: Sequence[EpisodeSpec],
     *,
     explore: float = 0.0,
     seed: int = 0,
@@ -60,13 +60,15 @@ def play_decisions(
     Args:
         agent: plays, as it does in evaluations.
         make_environment: of the environment.
-        plan: the episodes, at least one.
+        episode_list: the episodes, at least one.
         explore: share of decisions in which a legal action drawn at random is played instead.
         seed: of those draws; each episode has its own.
         num_envs: episodes side by side.
         most_decisions: of an episode, which is then truncated; None for no limit.
     """
-    groups = [plan[start : start + num_envs] for start in range(0, len(plan), num_envs)]
+    groups = [
+        episode_list[start : start + num_envs] for start in range(0, len(episode_list), num_envs)
+    ]
     played: list[list[_Decision]] = []
     for group in groups:
         first = len(played)
@@ -96,7 +98,7 @@ def play_decisions(
 def _play_group(
     agent: Agent,
     env: VectorEnvironment,
-    group: Sequence[EpisodePlan],
+    group: Sequence[EpisodeSpec],
     explore: float,
     rngs: Sequence[np.random.Generator],
     most_decisions: int | None,

@@ -12,14 +12,14 @@ from PIL import Image
 
 from agents.agent import Agent
 from agents.environments import EnvironmentFactory, ResumableVectorEnv
-from agents.evaluation import EpisodePlan
+from agents.evaluation import EpisodeSpec
 from agents.runs.files import atomic_write
 
 
 def record_episode(
     agent: Agent,
     make_environment: EnvironmentFactory,
-    plan: EpisodePlan,
+    spec: EpisodeSpec,
     path: Path,
     *,
     max_frames: int = 200,
@@ -30,7 +30,7 @@ def record_episode(
     Args:
         agent: what plays; it is bound to the environment.
         make_environment: of an environment that can render "rgb_array".
-        plan: the episode.
+        spec: the episode.
         path: the GIF; its folder must exist.
         max_frames: a longer episode is thinned out to between half of this and this.
         frames_per_second: of the animation.
@@ -44,8 +44,8 @@ def record_episode(
     env = _drawn(make_environment)
     try:
         agent.bind(env)
-        options = {"scenario": [plan.scenario]} if plan.scenario else None
-        observations, infos = env.reset(seed=[plan.seed], options=options)
+        options = {"scenario": [spec.scenario]} if spec.scenario else None
+        observations, infos = env.reset(seed=[spec.seed], options=options)
         frames = [_frame(env.render())]
         stride, decisions, over = 1, 0, False
         while not over:

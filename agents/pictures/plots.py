@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from agents.evaluation import EvaluationResult, Trace
+from agents.evaluation import EvaluationResult, LoadingTrace
 from agents.evaluation.statistics import METRIC
 from agents.evaluation.tables import heading
 from agents.runs.files import atomic_write
@@ -22,7 +22,7 @@ _STEPS_PER_DAY = 288  # five minutes each
 
 
 def write_plots(
-    folder: Path, results: Sequence[EvaluationResult], traces: Sequence[Trace] = ()
+    folder: Path, results: Sequence[EvaluationResult], traces: Sequence[LoadingTrace] = ()
 ) -> list[Path]:
     """Write what there is to draw: ``survival.png``, ``actions.png``, ``reward_latency.png``.
 
@@ -103,7 +103,7 @@ def draw_reward_latency(axes: Axes, results: Sequence[EvaluationResult]) -> None
     axes.grid(alpha=0.3)
 
 
-def draw_rho(axes: Axes, *, trace: Trace, agent: str) -> None:
+def draw_rho(axes: Axes, *, trace: LoadingTrace, agent: str) -> None:
     """Draw the highest loading over time, with the agent's actions marked."""
     record, rho = trace.record, trace.rho_max
     if not record.completed and record.agent_error is None:

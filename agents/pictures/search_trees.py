@@ -11,7 +11,7 @@ import numpy as np
 
 from agents.agent import Agent
 from agents.environments import EnvironmentFactory, VectorEnvironment
-from agents.evaluation import EpisodePlan
+from agents.evaluation import EpisodeSpec
 from agents.muzero.search.record import TreeRecord
 from agents.pictures.search_drawing import to_svg
 from agents.power_grid.grid_access import first_grid
@@ -38,14 +38,14 @@ def action_texts(env: VectorEnvironment) -> Sequence[str] | None:
 
 
 def record_searches(
-    agent: Agent, make_environment: EnvironmentFactory, plan: EpisodePlan, *, decisions: int
+    agent: Agent, make_environment: EnvironmentFactory, spec: EpisodeSpec, *, decisions: int
 ) -> list[SearchedDecision]:
     """Play an episode's first decisions and return the searches behind them.
 
     Args:
         agent: one that ``explains``; a copy of it plays.
         make_environment: of the environment.
-        plan: the episode.
+        spec: the episode.
         decisions: how many; the episode may end before.
 
     Raises:
@@ -58,8 +58,8 @@ def record_searches(
     try:
         agent.bind(env)
         texts = action_texts(env)
-        options = {"scenario": [plan.scenario]} if plan.scenario else None
-        observations, infos = env.reset(seed=[plan.seed], options=options)
+        options = {"scenario": [spec.scenario]} if spec.scenario else None
+        observations, infos = env.reset(seed=[spec.seed], options=options)
         step = int(infos.get("duration", [0])[0])
         searched: list[SearchedDecision] = []
         over = False

@@ -37,7 +37,7 @@ _RATE = 30.0  # the few numbers that mean something learn this many times as fas
 _ENDING_RATE = 5.0
 
 
-class Outcomes(NamedTuple):
+class PredictedOutcomes(NamedTuple):
     """What is predicted of M actions, a step ahead."""
 
     loading: torch.Tensor  # [M, L], of each line of the grid
@@ -153,7 +153,7 @@ class FlowNetwork(ResidualNetwork):
 
     def outcomes(
         self, observations: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor
-    ) -> Outcomes:
+    ) -> PredictedOutcomes:
         """Return what it predicts of ``actions [M]`` int64 in ``observations[rows]``.
 
         Args:
@@ -173,17 +173,19 @@ class FlowNetwork(ResidualNetwork):
         beyond = (highest[:, None] - self.knots).relu()
         departures = tables.departures(foreseen)
         score = beyond @ self.slopes * _STEEPNESS + departures * self.departure_slope
-        return Outcomes(loading.t(), end_logit, score)
+        return PredictedOutcomes(loading.t(), end_logit, score)
 
-    def choice_logits(self, policy_logits: torch.Tensor, outcomes: Outcomes) -> torch.Tensor:
+    def choice_logits(
+        self, policy_logits: torch.Tensor, outcomes: PredictedOutcomes
+    ) -> torch.Tensor:
         """Return the root policy's logits ``[M]``, of ``policy_logits [M]`` and outcomes."""
         # what ends the game is learned from endings alone
         shunned = functional.softplus(outcomes.end_logit.detach()) * self.termination_penalty
         return self.prior_weight * policy_logits + outcomes.score - shunned
 
 
-class _Balance(nn.Module):
-    """Flows and potentials on the grid's graph.
+class _PowerFlowLayer(nn.Module):
+    """A learned DC-like power flow: flows and potentials on the grid's graph.
 
     What lines lose depends on what flows through them, so the sources are corrected by learned
     quadratics of the first solution's flows, and the balance is struck once more.
@@ -238,7 +240,7 @@ class _Loadings(nn.Module):
 
     def __init__(self, tables: GridTables, readout_size: int) -> None:
         super().__init__()
-        self.balance = _Balance(tables.num_lines, tables.num_injections)
+        self.balance = _PowerFlowLayer(tables.num_lines, tables.num_injections)
         num_features = 5 * _CHANNELS + 4
         linear = torch.randn((tables.num_lines, 2, num_features)) * 0.02
         for channel in range(_CHANNELS):

@@ -80,12 +80,12 @@ class Potentials:
             ``[L, 2 C, M]``: of a line in graph m, at its origin for each channel, then at its
             extremity; 0 where the line is open.
         """
-        return _Balance.apply(
+        return _SolveBalance.apply(
             self._wiring, self._factor, self._conductance, self._leak, injected, fed
         )
 
 
-class _Balance(torch.autograd.Function):
+class _SolveBalance(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,

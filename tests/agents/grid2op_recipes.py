@@ -16,7 +16,7 @@ from grid2op.Runner import Runner
 from agents.agent import Infos
 from agents.configuration.composition import build_agent
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodePlayer, plan_episodes
+from agents.evaluation import EpisodePlayer, list_episodes
 from agents.grid2op_agent import AgentRecipe, Grid2OpAgent, recipe_from
 from agents.power_grid.baselines import ReconnectAgent
 from envs.fast.vector import PowerGridVectorEnv
@@ -104,7 +104,7 @@ def play_ourselves(
     )
     agent = recipe.build(observation_space=FEATURES, action_space=ACTIONS)
     player = EpisodePlayer(factory)
-    plan = plan_episodes(names)
+    plan = list_episodes(names)
     records = []
     for start in range(0, len(plan), num_envs):
         group = plan[start : start + num_envs]

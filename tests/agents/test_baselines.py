@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodeEvaluator, EpisodePlan
+from agents.evaluation import EpisodeEvaluator, EpisodeSpec
 from agents.power_grid.baselines import ExpertAgent, Greedy2Agent, GreedyAgent, RevertAgent
 from agents.power_grid.baselines.grid_binding import GridBinding
 from agents.power_grid.baselines.reference_topology import departures, rank
@@ -61,7 +61,7 @@ def play(agent_kind: Any, scenario: str, **options: Any) -> Any:
         "action_space": env.single_action_space,
     }
     env.close()
-    evaluator = EpisodeEvaluator(GATED, (EpisodePlan(seed=0, scenario=scenario),))
+    evaluator = EpisodeEvaluator(GATED, (EpisodeSpec(seed=0, scenario=scenario),))
     (episode,) = evaluator.evaluate(agent_kind(**spaces, **options), name="agent").episodes
     evaluator.close()
     return episode

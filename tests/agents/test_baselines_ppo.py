@@ -14,7 +14,7 @@ import torch
 
 from agents.agent import Evaluator, TrainerSettings, TrainingRun
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodeEvaluator, plan_episodes
+from agents.evaluation import EpisodeEvaluator, list_episodes
 from agents.ppo import PPOAgent
 from agents.ppo.environment import MaskedVecEnv
 from agents.runs.checkpoints import CheckpointFolder
@@ -69,7 +69,7 @@ def make_run(
 
 
 def cartpole_evaluator(episodes: int = 2) -> EpisodeEvaluator:
-    return EpisodeEvaluator(CARTPOLE, plan_episodes(None, episodes=episodes))
+    return EpisodeEvaluator(CARTPOLE, list_episodes(None, episodes=episodes))
 
 
 def weights(agent: PPOAgent) -> dict[str, torch.Tensor]:
@@ -118,7 +118,7 @@ def test_sb3_sees_masks_endings_and_scaled_rewards() -> None:
 def test_same_seed_same_weights_and_a_resumed_run_is_never_interrupted(tmp_path: Path) -> None:
     def train(folder: str, decisions: int) -> tuple[PPOAgent, Rows]:
         agent = make_agent(GRID, total_decisions=decisions, decisions_per_round=8)
-        evaluator = EpisodeEvaluator(GRID, plan_episodes(None, episodes=1))
+        evaluator = EpisodeEvaluator(GRID, list_episodes(None, episodes=1))
         run = make_run(
             GRID, tmp_path / folder, evaluator, evaluation_interval=10**8, checkpoint_interval=1
         )

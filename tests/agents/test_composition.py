@@ -21,9 +21,9 @@ from agents.commands.train import prepare
 from agents.configuration.composition import (
     build_agent,
     build_environment_factory,
+    build_episode_list,
     build_evaluation_factory,
     build_logger,
-    build_plan,
     build_settings,
     evaluation_environment,
     instantiate,
@@ -127,7 +127,7 @@ def test_every_experiment_is_built(experiment: str) -> None:
     for kind in ("interim", "final"):
         settings = config["evaluation"][kind]
         env = evaluation_environment(config["env"], config["evaluation"]["env"])
-        plan = build_plan(env, split=split, episodes=settings["episodes"], seed=1)
+        plan = build_episode_list(env, split=split, episodes=settings["episodes"], seed=1)
         assert len(plan) >= 1
         build_evaluation_factory(env, split=split, max_steps=settings["max_steps"])
     preflight_logger(config["logger"])
@@ -187,7 +187,7 @@ def test_parts_of_an_environment_may_be_components() -> None:
     own += ["env.kwargs.observation={_target_: envs.FeaturesEncoder, _partial_: true}"]
     config = make("train", "scenarios=varied", *own)
     env = evaluation_environment(config["env"], config["evaluation"]["env"])
-    plan = build_plan(env, split="val", episodes=1, seed=7)
+    plan = build_episode_list(env, split="val", episodes=1, seed=7)
     assert plan[0].scenario == make_source("varied_more").names("val")[0]
     factory = pickle.loads(pickle.dumps(build_evaluation_factory(env, split="val", max_steps=3)))
     assert factory.kwargs["reward"] == "l2rpn"
@@ -267,9 +267,9 @@ def test_wrong_trainer_settings_are_named(changes: dict[str, Any], message: str)
 
 def test_environments_without_scenarios_are_planned_by_number() -> None:
     env = make("train", "env=cartpole")["env"]
-    assert [one.seed for one in build_plan(env, split="val", episodes=2, seed=7)] == [7, 8]
+    assert [one.seed for one in build_episode_list(env, split="val", episodes=2, seed=7)] == [7, 8]
     with pytest.raises(ValueError, match="has no list of scenarios"):
-        build_plan(env, split="val", episodes=None, seed=7)
+        build_episode_list(env, split="val", episodes=None, seed=7)
     with pytest.raises(ValueError, match="takes no max_steps"):
         build_evaluation_factory(env, split="val", max_steps=5)
     assert isinstance(build_environment_factory(env).make().action_space, gym.spaces.Discrete)
@@ -280,9 +280,11 @@ def test_fewer_episodes_than_asked_for_are_told_of(caplog: pytest.LogCaptureFixt
     names = make_source("recombined").names("val")
     for asked in (2, len(names)):
         options = {"split": "val", "episodes": asked, "seed": 7}
-        assert len(build_plan(env, **options, at_most="evaluation.final.episodes")) == asked
+        assert len(build_episode_list(env, **options, at_most="evaluation.final.episodes")) == asked
     assert not caplog.records
-    plan = build_plan(env, split="val", episodes=99, seed=7, at_most="evaluation.final.episodes")
+    plan = build_episode_list(
+        env, split="val", episodes=99, seed=7, at_most="evaluation.final.episodes"
+    )
     assert [one.scenario for one in plan] == list(names)
     [said] = caplog.messages
     assert said.startswith("evaluation.final.episodes=99, but split 'val' of scenarios=recombined")
@@ -292,7 +294,7 @@ def test_fewer_episodes_than_asked_for_are_told_of(caplog: pytest.LogCaptureFixt
 def evaluated(config: dict[str, Any]) -> tuple[list[str], str]:
     """Return the first scenarios that an evaluation on val plays, and its protocol's hash."""
     env = evaluation_environment(config["env"], config["evaluation"]["env"])
-    plan = build_plan(env, split="val", episodes=2, seed=7)
+    plan = build_episode_list(env, split="val", episodes=2, seed=7)
     factory = build_evaluation_factory(env, split="val")
     return [one.scenario for one in plan], describe_protocol(factory, plan).sha256
 
@@ -313,7 +315,7 @@ def test_episodes_are_those_of_the_source_that_evaluation_plays() -> None:
 
 def test_interim_evaluations_may_play_harder_months() -> None:
     prepared = prepare(make("train", "experiment=debug", "evaluation.interim.scenarios=varied"))
-    plans = prepared.evaluator._plan, prepared.final._plan
+    plans = prepared.evaluator._episode_list, prepared.final._episode_list
     names = [make_source(name).names("val")[0] for name in ("varied", "recombined")]
     assert [plan[0].scenario for plan in plans] == names
 

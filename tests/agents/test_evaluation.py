@@ -20,8 +20,8 @@ from agents.evaluation import (
     EpisodeEvaluator,
     EpisodeRecord,
     EvaluationResult,
+    list_episodes,
     log_metrics,
-    plan_episodes,
 )
 from agents.pictures.gif import record_episode
 from agents.power_grid.baselines import DoNothingAgent, GreedyAgent, RandomAgent, ReconnectAgent
@@ -66,7 +66,7 @@ def test_a_record_counts_the_attacks_that_came_and_were_survived() -> None:
     kwargs = {"opponent": "rl4pnc", "split": "val", "max_steps": 200}
     attacked = EnvironmentFactory("envs:PowerGrid-v0", kwargs, vector=True)
     agent = make_agent(DoNothingAgent, attacked)
-    plan = plan_episodes(SCENARIOS, episodes=6, seed=3)
+    plan = list_episodes(SCENARIOS, episodes=6, seed=3)
     records = EpisodeEvaluator(attacked, plan, num_envs=3).evaluate(agent, name="x").episodes
     for one in records:  # attacks strike at random, once in 144 steps, and last for 48
         assert one.attacks is not None and one.attacks_survived is not None
@@ -80,7 +80,7 @@ def test_a_record_counts_the_attacks_that_came_and_were_survived() -> None:
 
 def test_cartpole_figures_are_those_of_a_plain_loop() -> None:
     agent = make_agent(RandomAgent, CARTPOLE, seed=5)
-    plan = plan_episodes(None, episodes=3, seed=10)
+    plan = list_episodes(None, episodes=3, seed=10)
     result = EpisodeEvaluator(CARTPOLE, plan, num_envs=1).evaluate(agent, name="random")
     env = gym.make("CartPole-v1")
     expected = []
@@ -103,7 +103,7 @@ def test_cartpole_figures_are_those_of_a_plain_loop() -> None:
 
 def test_workers_change_nothing_and_the_agent_stays_as_it_was() -> None:
     agent = make_agent(RandomAgent, CARTPOLE, seed=1)
-    plan = plan_episodes(None, episodes=6)
+    plan = list_episodes(None, episodes=6)
     seen: list[EpisodeRecord] = []
     alone = EpisodeEvaluator(CARTPOLE, plan, num_envs=2, on_episode=seen.append)
     helped = EpisodeEvaluator(CARTPOLE, plan, num_envs=2, num_workers=2)
@@ -115,7 +115,7 @@ def test_workers_change_nothing_and_the_agent_stays_as_it_was() -> None:
 
 @pytest.mark.slow
 def test_a_dead_or_failing_worker_is_named() -> None:
-    plan = plan_episodes(None, episodes=2)
+    plan = list_episodes(None, episodes=2)
     evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=1, num_workers=1)
     with pytest.raises(RuntimeError, match=r"evaluation worker 0 .* died with exit code 7"):
         evaluator.evaluate(make_agent(DyingAgent, CARTPOLE), name="dying")
@@ -128,8 +128,8 @@ def test_a_script_that_each_worker_would_start_again_is_told_so(tmp_path: Path) 
     script = tmp_path / "unguarded.py"
     script.write_text(
         "from tests.agents.test_evaluation import CARTPOLE, DoNothingAgent, EpisodeEvaluator\n"
-        "from tests.agents.test_evaluation import make_agent, plan_episodes\n"
-        "plan = plan_episodes(None, episodes=2)\n"
+        "from tests.agents.test_evaluation import make_agent, list_episodes\n"
+        "plan = list_episodes(None, episodes=2)\n"
         "evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=1, num_workers=2)\n"
         "evaluator.evaluate(make_agent(DoNothingAgent, CARTPOLE), name='nothing')\n"
     )
@@ -149,7 +149,7 @@ def test_a_script_that_each_worker_would_start_again_is_told_so(tmp_path: Path) 
 def test_steps_and_rewards_are_the_same_under_the_idle_gate() -> None:
     bare = EnvironmentFactory("PowerGrid-v0", {"split": "val", "max_steps": 400})
     gated = replace(bare, kwargs={**bare.kwargs, "idle_gate": 0.9})
-    plan = plan_episodes(SCENARIOS, episodes=2)
+    plan = list_episodes(SCENARIOS, episodes=2)
     agent = make_agent(DoNothingAgent, bare)
     first = EpisodeEvaluator(bare, plan).evaluate(agent, name="bare")
     second = EpisodeEvaluator(gated, plan).evaluate(agent, name="gated")
@@ -162,7 +162,7 @@ def test_steps_and_rewards_are_the_same_under_the_idle_gate() -> None:
 
 def test_greedy_outlives_doing_nothing_and_counts_its_simulations() -> None:
     factory = EnvironmentFactory("PowerGrid-v0", {"idle_gate": 0.95, "max_steps": 700})
-    evaluator = EpisodeEvaluator(factory, plan_episodes([SCENARIOS[6]]))
+    evaluator = EpisodeEvaluator(factory, list_episodes([SCENARIOS[6]]))
     (nothing,) = evaluator.evaluate(make_agent(DoNothingAgent, factory), name="nothing").episodes
     assert nothing.end.startswith("blackout")
     (greedy,) = evaluator.evaluate(make_agent(GreedyAgent, factory), name="greedy").episodes
@@ -180,7 +180,7 @@ def test_both_simulators_tell_the_same(kind: Any) -> None:
         "PowerGrid-v0", {"scenarios": "bundled", "split": "val", "idle_gate": 0.95}
     )
     names = make_source("bundled").names("val")
-    plan = plan_episodes([name for name in names if name.startswith("educ")][2:5])
+    plan = list_episodes([name for name in names if name.startswith("educ")][2:5])
     agent = make_agent(kind, single)
     first = EpisodeEvaluator(single, plan).evaluate(agent, name="single")
     second = EpisodeEvaluator(replace(single, vector=True), plan).evaluate(agent, name="many")
@@ -251,11 +251,11 @@ def test_grid_agents_name_other_environments() -> None:
 )
 def test_wrong_plans_are_named(scenarios: Any, first: int, episodes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        plan_episodes(scenarios, first=first, episodes=episodes)
+        list_episodes(scenarios, first=first, episodes=episodes)
 
 
 def test_wrong_evaluators_are_named() -> None:
-    plan = plan_episodes(None, episodes=1)
+    plan = list_episodes(None, episodes=1)
     with pytest.raises(ValueError, match="num_envs is 0"):
         EpisodeEvaluator(CARTPOLE, plan, num_envs=0)
     with pytest.raises(ValueError, match="num_workers is -1"):
@@ -272,7 +272,7 @@ def test_an_episode_is_drawn(vector: bool, tmp_path: Path) -> None:
         kwargs = {**factory.kwargs, "planning_reward": "survival"}
         factory = replace(factory, kwargs=kwargs, vector=True)
     path = tmp_path / "episode.gif"
-    plan = plan_episodes(SCENARIOS, episodes=1)[0]
+    plan = list_episodes(SCENARIOS, episodes=1)[0]
     frames = record_episode(agent, factory, plan, path, max_frames=4)
     assert 2 <= frames <= 4
     assert path.read_bytes()[:6] == b"GIF89a"

@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_module
 
 from agents.commands import entry
 from agents.configuration.composition import (
+    build_episode_list,
     build_evaluation_factory,
-    build_plan,
     evaluation_environment,
 )
 from agents.evaluation import read_results
@@ -141,4 +141,4 @@ def test_an_empty_split_is_named() -> None:
         env = plain(compose("evaluate"))["env"]
     env["kwargs"]["scenarios"] = EmptySource()
     with pytest.raises(ValueError, match="split 'test' of scenarios=EmptySource is empty"):
-        build_plan(env, split="test", episodes=None, seed=0)
+        build_episode_list(env, split="test", episodes=None, seed=0)

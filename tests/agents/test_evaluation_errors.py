@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_module
 from agents.agent import Infos
 from agents.configuration.composition import build_agent, probe_spaces
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodeEvaluator, EpisodeRecord, EvaluationResult, plan_episodes
+from agents.evaluation import EpisodeEvaluator, EpisodeRecord, EvaluationResult, list_episodes
 from agents.evaluation.tables import tell_incidents
 from agents.power_grid.baselines import DoNothingAgent, RandomAgent
 from agents.runs.saved_configs import plain
@@ -95,7 +95,7 @@ class FirstScenarioFails(DoNothingAgent):
 
 
 def play(agent: Any, factory: EnvironmentFactory = GRID, **options: Any) -> EvaluationResult:
-    plan = plan_episodes(SCENARIOS, episodes=3)
+    plan = list_episodes(SCENARIOS, episodes=3)
     options = {"num_envs": 3, "record_errors": True, **options}
     evaluator = EpisodeEvaluator(factory, plan, **options)
     try:
@@ -178,7 +178,7 @@ def test_workers_tell_the_same() -> None:
     ],
 )
 def test_training_stops_where_its_agent_fails(kind: Any, message: str) -> None:
-    evaluator = EpisodeEvaluator(GRID, plan_episodes(SCENARIOS, episodes=2), num_envs=2)
+    evaluator = EpisodeEvaluator(GRID, list_episodes(SCENARIOS, episodes=2), num_envs=2)
     with pytest.raises((KeyError, ValueError), match=message):
         evaluator(make_agent(kind, GRID))
     evaluator.close()
@@ -192,7 +192,7 @@ class Bad(RandomAgent):
 
 
 def test_without_scenarios_the_seed_names_the_episode() -> None:
-    plan = plan_episodes(None, episodes=2, seed=30)
+    plan = list_episodes(None, episodes=2, seed=30)
     evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=1, record_errors=True)
     result = evaluator.evaluate(make_agent(Bad, CARTPOLE), name="bad")
     (told,) = tell_incidents(result)
@@ -214,7 +214,7 @@ def test_a_network_of_nan_is_an_agents_error() -> None:
     with torch.no_grad():
         for weights in agent.network.parameters():
             weights.fill_(torch.nan)
-    plan = plan_episodes(None, episodes=2, seed=30)
+    plan = list_episodes(None, episodes=2, seed=30)
     evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=2, record_errors=True)
     for episode in evaluator.evaluate(agent, name="diverged").episodes:
         assert episode.agent_error is not None

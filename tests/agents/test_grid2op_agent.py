@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_module
 from agents.agent import Agent
 from agents.configuration.composition import build_environment_factory
 from agents.grid2op_agent import AgentRecipe, Grid2OpAgent, recipe_from
-from agents.grid2op_agent.player import Player
+from agents.grid2op_agent.player import Grid2OpPlayer
 from agents.grid2op_agent.scores import open_folder, score_l2rpn_2020
 from agents.runs.folder import RunFolder
 from agents.runs.saved_configs import plain
@@ -115,7 +115,7 @@ def test_wrappers_of_observations_are_kept(env: Any) -> None:
     expected = agent.act(observations, infos)[0]
     vector.close()
 
-    player = Player(recipe, env.action_space)
+    player = Grid2OpPlayer(recipe, env.action_space)
     player.begin()
     observation = env.reset(options={"time serie id": STRESSED[0]})
     while observation.rho.max() < 0.95:

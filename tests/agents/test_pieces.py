@@ -15,10 +15,10 @@ from agents.environments import EnvironmentFactory
 from agents.evaluation import (
     EpisodeEvaluator,
     EvaluationResult,
+    list_episodes,
     markdown_summary,
     merge_by_agent,
     merge_pieces,
-    plan_episodes,
     read_results,
     write_results,
 )
@@ -53,7 +53,7 @@ def test_pieces_merge_to_what_one_run_gives() -> None:
     agent = make_agent(GreedyAgent, attacked)
 
     def played(first: int, count: int) -> EvaluationResult:
-        plan = plan_episodes(MONTHS, first=first, episodes=count)
+        plan = list_episodes(MONTHS, first=first, episodes=count)
         assert [one.seed for one in plan] == [20190106 + first + i for i in range(count)]
         assert [one.scenario for one in plan] == list(MONTHS[first : first + count])
         return EpisodeEvaluator(attacked, plan, num_envs=2).evaluate(agent, name="greedy")

@@ -22,14 +22,14 @@ from agents.environments import EnvironmentFactory
 from agents.evaluation import (
     EpisodeRecord,
     Incident,
+    LoadingTrace,
     Protocol,
     Setting,
-    Trace,
     describe_protocol,
     estimate,
     explain_difference,
+    list_episodes,
     log_metrics,
-    plan_episodes,
     read_results,
     summarize,
     write_results,
@@ -194,7 +194,7 @@ GRID = EnvironmentFactory("envs:PowerGrid-v0", {"split": "test"}, vector=True)
 
 def protocol_of(**kwargs: Any) -> Protocol:
     factory = replace(GRID, kwargs={**GRID.kwargs, **kwargs})
-    return describe_protocol(factory, plan_episodes(SCENARIOS))
+    return describe_protocol(factory, list_episodes(SCENARIOS))
 
 
 def test_the_protocol_says_what_is_played() -> None:
@@ -256,7 +256,7 @@ def negated(reward: SupportsFloat) -> float:
 def test_wrappers_count_unless_they_only_show() -> None:
     def hashed(*wrappers: Any) -> str:
         factory = EnvironmentFactory("PowerGrid-v0", {"split": "test"}, wrappers)
-        return describe_protocol(factory, plan_episodes(SCENARIOS)).sha256
+        return describe_protocol(factory, list_episodes(SCENARIOS)).sha256
 
     shown = partial(gym.wrappers.FlattenObservation)
     scaled = partial(gym.wrappers.TransformReward, func=negated)
@@ -275,7 +275,7 @@ class Louder:
 def test_scenarios_count_with_their_contents_and_order() -> None:
     def hashed(names: tuple[str, ...], **kwargs: Any) -> str:
         factory = replace(GRID, kwargs={**GRID.kwargs, **kwargs})
-        return describe_protocol(factory, plan_episodes(names)).scenarios_sha256
+        return describe_protocol(factory, list_episodes(names)).scenarios_sha256
 
     hashes = {
         hashed(SCENARIOS),
@@ -344,7 +344,7 @@ def test_plots_are_pictures_and_leave_matplotlib_alone(tmp_path: Path) -> None:
     settings, pyplot = dict(matplotlib.rcParams), sys.modules.get("matplotlib.pyplot")
     figures = [] if pyplot is None else pyplot.get_fignums()
     own = result("own")
-    traces = [Trace(one, np.linspace(0.5, 1.2, one.steps + 1)) for one in own.episodes[:2]]
+    traces = [LoadingTrace(one, np.linspace(0.5, 1.2, one.steps + 1)) for one in own.episodes[:2]]
     paths = write_plots(tmp_path, [result("other", (10,) * 4), own], traces)
     names = ["survival", "actions", "reward_latency", "rho_1", "rho_2"]
     assert [path.stem for path in paths] == names

@@ -14,13 +14,13 @@ from agents.agent import Agent
 from agents.commands import entry
 from agents.configuration.composition import (
     build_agent,
+    build_episode_list,
     build_evaluation_factory,
-    build_plan,
     evaluation_environment,
     probe_spaces,
 )
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodePlan
+from agents.evaluation import EpisodeSpec
 from agents.muzero.search import TreeRecord
 from agents.pictures.search_trees import action_texts, record_searches
 from agents.power_grid.baselines import DoNothingAgent
@@ -60,8 +60,8 @@ def agent(config: dict[str, Any], factory: EnvironmentFactory) -> Agent:
 
 
 @pytest.fixture(scope="module")
-def plan(config: dict[str, Any]) -> EpisodePlan:
-    return build_plan(config["env"], split="val", episodes=1, seed=20190106)[0]
+def plan(config: dict[str, Any]) -> EpisodeSpec:
+    return build_episode_list(config["env"], split="val", episodes=1, seed=20190106)[0]
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_mistakes_get_one_line_and_leave_nothing(
 
 
 def test_decisions_are_those_of_the_episode(
-    agent: Agent, factory: EnvironmentFactory, plan: EpisodePlan
+    agent: Agent, factory: EnvironmentFactory, plan: EpisodeSpec
 ) -> None:
     searched = record_searches(agent, factory, plan, decisions=3)
     assert [one.number for one in searched] == [1, 2, 3]
@@ -148,7 +148,7 @@ def test_decisions_are_those_of_the_episode(
 
 
 def test_an_episode_that_ends_sooner_has_fewer(
-    config: dict[str, Any], agent: Agent, plan: EpisodePlan
+    config: dict[str, Any], agent: Agent, plan: EpisodeSpec
 ) -> None:
     short = build_evaluation_factory(config["env"], split="val", max_steps=3)
     searched = record_searches(agent, short, plan, decisions=1000)

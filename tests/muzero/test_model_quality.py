@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from agents.evaluation import plan_episodes
+from agents.evaluation import list_episodes
 from agents.model_quality import (
     Decisions,
     assess,
@@ -353,7 +353,7 @@ def test_actions_are_valued_as_the_search_values_them(predict_discount: bool) ->
 
 class TestPlaying:
     def play(self, **options: Any) -> Decisions:
-        plan = plan_episodes(None, episodes=3, seed=5)
+        plan = list_episodes(None, episodes=3, seed=5)
         return play_decisions(cartpole.make_agent(), cartpole.FACTORY, plan, num_envs=2, **options)
 
     def test_episodes_are_whole_and_repeat(self) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from agents.agent import Agent
 from agents.environments import EnvironmentFactory, VectorEnvironment
-from agents.evaluation import EpisodePlan, EpisodePlayer, EpisodeRecord, replay_episodes
+from agents.evaluation import EpisodePlayer, EpisodeRecord, EpisodeSpec, play_back
 from agents.pictures.report.losses import find_worst_losses
 from agents.pictures.report.trace import DecisionTrace, EpisodeTrace, SearchTrace, TopologyTrace
 from agents.power_grid.grid_access import first_grid, grid_states
@@ -49,19 +49,19 @@ class Recording:
 def record_episodes(
     agent: Agent,
     make_environment: EnvironmentFactory,
-    plans: Sequence[EpisodePlan],
+    episode_list: Sequence[EpisodeSpec],
     *,
     episodes: int | None = None,
     num_envs: int = 4,
 ) -> Recording:
-    """Play an agent over the first of ``plans``, as the evaluation does, and keep every step.
+    """Play an agent over the first episodes, as the evaluation does, and keep every step.
 
     An agent that fails ends the episode in which it does, as there.
 
     Args:
         agent: must pickle; a copy of it plays.
         make_environment: of the evaluation's environments.
-        plans: all episodes of the evaluation.
+        episode_list: all episodes of the evaluation.
         episodes: how many of them to record; None for all.
         num_envs: episodes that the evaluation plays side by side.
 
@@ -69,10 +69,11 @@ def record_episodes(
         ValueError: not a power grid, more episodes than there are, or none.
         RuntimeError: an episode went another way when it was played again.
     """
-    count = len(plans) if episodes is None else check_count("episodes of a report", episodes)
-    if not 1 <= count <= len(plans):
+    count = len(episode_list) if episodes is None else check_count("episodes of a report", episodes)
+    if not 1 <= count <= len(episode_list):
         raise ValueError(
-            f"the report shows {count} episodes; expected 1 to {len(plans)}, those that are played."
+            f"the report shows {count} episodes; expected 1 to {len(episode_list)}, those that are "
+            "played."
         )
     check_count("num_envs", num_envs)
     grid = grid_of(make_environment)
@@ -82,7 +83,7 @@ def record_episodes(
     recorded: list[EpisodeTrace] = []
     try:
         for start in range(0, count, num_envs):
-            group = tuple(plans[start : start + num_envs])  # whole: sums depend on the batch
+            group = tuple(episode_list[start : start + num_envs])  # whole: sums depend on the batch
             with torch_threads(1):  # as the evaluation does
                 played = player.play(payload, group)
             records = [episode.record for episode in played[: count - start]]
@@ -117,21 +118,21 @@ class _Watch:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
-        self._group: tuple[EpisodePlan, ...] = ()
+        self._group: tuple[EpisodeSpec, ...] = ()
         self.decisions: dict[tuple[str, int], list[DecisionTrace]] = {}  # by scenario and seed
 
-    def begin(self, group: tuple[EpisodePlan, ...]) -> None:
+    def begin(self, group: tuple[EpisodeSpec, ...]) -> None:
         self._group = group
-        for plan in group:
-            self.decisions[plan.scenario, plan.seed] = []
+        for spec in group:
+            self.decisions[spec.scenario, spec.seed] = []
 
     def decide(
         self, agent: Agent, active: np.ndarray, actions: np.ndarray, steps: np.ndarray
     ) -> None:
         trees = agent.explain(self._texts) if agent.explains else {}
         for index in np.flatnonzero(active).tolist():
-            plan, tree = self._group[index], trees.get(index)
-            self.decisions[plan.scenario, plan.seed].append(
+            spec, tree = self._group[index], trees.get(index)
+            self.decisions[spec.scenario, spec.seed].append(
                 DecisionTrace(
                     step=int(steps[index]),
                     action=int(actions[index]),
@@ -230,5 +231,5 @@ def _film(
             film.add(step, state, reasons, grid)
             film.look_at_losses(step, env, state, grid, at_risk)
 
-    replay_episodes(make_environment, records, on_step=add)
+    play_back(make_environment, records, on_step=add)
     return [film.trace() for film in films]

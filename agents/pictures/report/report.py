@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.agent import Agent
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodePlan, EpisodeRecord, Protocol, describe_protocol
+from agents.evaluation import EpisodeRecord, EpisodeSpec, Protocol, describe_protocol
 from agents.pictures.report.losses import MOST_LINES
 from agents.pictures.report.page import render_page
 from agents.pictures.report.recorder import Recording, record_episodes
@@ -21,7 +21,7 @@ def write_report(
     path: Path,
     agent: Agent,
     make_environment: EnvironmentFactory,
-    plans: Sequence[EpisodePlan],
+    episode_list: Sequence[EpisodeSpec],
     *,
     name: str,
     episodes: int | None = None,
@@ -35,9 +35,9 @@ def write_report(
         path: the HTML file; its folder must exist.
         agent: must pickle; a copy of it plays.
         make_environment: of the evaluation's environments.
-        plans: all episodes of the evaluation.
+        episode_list: all episodes of the evaluation.
         name: of the agent.
-        episodes: how many of ``plans`` to show, from the first on; None for all.
+        episodes: how many of ``episode_list`` to show, from the first on; None for all.
         num_envs: episodes that the evaluation plays side by side.
         protocol: of the evaluation; None to derive it.
         evaluated: what the evaluation found of the first episodes, in order; where the agent does
@@ -50,10 +50,10 @@ def write_report(
         ValueError: not a power grid, more episodes than there are, or none.
     """
     recording = record_episodes(
-        agent, make_environment, plans, episodes=episodes, num_envs=num_envs
+        agent, make_environment, episode_list, episodes=episodes, num_envs=num_envs
     )
     if protocol is None:
-        protocol = describe_protocol(make_environment, plans)
+        protocol = describe_protocol(make_environment, episode_list)
     facts = {
         **protocol_facts(protocol),
         **_risk_facts(recording, protocol),

@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_module
 
 from agents.configuration.composition import (
     build_agent,
+    build_episode_list,
     build_evaluation_factory,
-    build_plan,
     evaluation_environment,
     probe_spaces,
 )
@@ -38,7 +38,7 @@ def setup() -> Setup:
     factory = build_evaluation_factory(env, split="test", max_steps=540)
     observation, action = probe_spaces(factory)
     agent = build_agent(config["agent"], observation_space=observation, action_space=action, seed=3)
-    plans = build_plan(env, split="test", episodes=3, seed=20190106)
+    plans = build_episode_list(env, split="test", episodes=3, seed=20190106)
     return Setup(agent, factory, plans)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from agents.agent import Agent, Infos
 from agents.configuration.composition import probe_spaces
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodePlan
+from agents.evaluation import EpisodeSpec
 from agents.power_grid.baselines.base import BaselineAgent
 
 HOSTILE = "</script><script>window.broken = 1</script><b>&amp;'\"\u2028"
@@ -28,7 +28,7 @@ class Setup:
 
     agent: Agent
     make_environment: EnvironmentFactory
-    plans: tuple[EpisodePlan, ...]
+    plans: tuple[EpisodeSpec, ...]
 
 
 class Stubborn(BaselineAgent):

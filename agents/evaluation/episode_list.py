@@ -9,23 +9,23 @@ DEFAULT_SEED = 20_190_106  # of the environments' resets; the same for all agent
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpisodePlan:
+class EpisodeSpec:
     """An episode to play."""
 
     scenario: str  # "" where the environment has none
     seed: int
 
 
-Group = tuple[EpisodePlan, ...]  # played side by side
+Group = tuple[EpisodeSpec, ...]  # played side by side
 
 
-def plan_episodes(
+def list_episodes(
     scenario_names: Sequence[str] | None,
     *,
     first: int = 0,
     episodes: int | None = None,
     seed: int = DEFAULT_SEED,
-) -> tuple[EpisodePlan, ...]:
+) -> tuple[EpisodeSpec, ...]:
     """Return what to play: each scenario once, or ``episodes`` episodes told apart by seed.
 
     An episode's seed follows from its number in the whole list, so a part of the list has the
@@ -44,7 +44,7 @@ def plan_episodes(
         if episodes is None or episodes < 1:
             raise ValueError(f"episodes is {episodes}; at least 1 is needed without scenarios.")
         return tuple(
-            EpisodePlan(scenario="", seed=seed + i) for i in range(first, first + episodes)
+            EpisodeSpec(scenario="", seed=seed + i) for i in range(first, first + episodes)
         )
     if not scenario_names:
         raise ValueError("the list of scenarios is empty; at least 1 is needed.")
@@ -59,5 +59,5 @@ def plan_episodes(
         there = "the scenarios there are" if not first else f"the scenarios from number {first} on"
         raise ValueError(f"episodes is {episodes}; expected 1 to {most}, {there}.")
     return tuple(
-        EpisodePlan(scenario=scenario_names[i], seed=seed + i) for i in range(first, first + count)
+        EpisodeSpec(scenario=scenario_names[i], seed=seed + i) for i in range(first, first + count)
     )

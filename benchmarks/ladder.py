@@ -149,7 +149,7 @@ def _rungs(options: Namespace, opponent: str) -> list[Rung]:
     if options.episodes is not None:
         shared.append(f"evaluation.episodes={options.episodes}")
     if options.scenarios is not None:
-        shared.append(f"+evaluation.env.scenarios={options.scenarios}")
+        shared.append(f"evaluation.env.scenarios={options.scenarios}")
     if opponent == CALM:
         named, untrained, trained = UNTRAINED, [GATED], []
     else:

@@ -15,6 +15,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from agents.commands import compare, entry, merge
+from agents.configuration.arguments import for_hydra
 from agents.grid2op_agent import __main__ as grid2op_tools
 from agents.runs.saved_configs import plain
 from tests.conftest import ROOT
@@ -39,7 +40,7 @@ def test_a_command_composes(line: str) -> None:
     assert set(words) - set(overrides) <= {"--multirun"}
     overrides = [re.sub(r"=(\w+)(,\w+)+$", r"=\1", one) for one in overrides]  # the first run
     with initialize_config_module("conf", version_base="1.3"):
-        composed = compose(program.removeprefix("powergrid-"), overrides=overrides)
+        composed = compose(program.removeprefix("powergrid-"), overrides=for_hydra(overrides))
     assert plain(composed)["agent"]["_target_"]
 
 
@@ -50,7 +51,7 @@ def test_a_command_of_grid2ops_tools_parses(line: str) -> None:
     given = grid2op_tools._parser().parse_args(shlex.split(line)[3:])
     overrides = [one for one in getattr(given, "words", ()) if not one.startswith("run=")]
     with initialize_config_module("conf", version_base="1.3"):
-        compose("evaluate", overrides=overrides)
+        compose("evaluate", overrides=for_hydra(overrides))
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

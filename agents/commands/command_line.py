@@ -24,8 +24,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from agents.configuration.arguments import for_hydra
 from agents.configuration.extensions import find_extensions
-from agents.configuration.former_keys import with_present_keys
 from agents.configuration.override_errors import NO_OPTION, explain
 from agents.runs.interrupt import end_as_by_interrupt
 from agents.runs.paths import given_path
@@ -48,7 +48,7 @@ def run_command(task: Task, config_name: str) -> None:
     def run() -> None:
         find_extensions()
         _check_flags(sys.argv[1:], f"powergrid-{config_name}")
-        sys.argv[1:] = _with_own_folder(with_present_keys(sys.argv[1:]))
+        sys.argv[1:] = _with_own_folder(for_hydra(sys.argv[1:]))
         try:
             _run_hydra(task, config_name)
         except (HydraException, ValueError) as error:

@@ -5,6 +5,6 @@
 - ``experiments``: what of an experiment goes with options chosen against it.
 - ``composition``: builds environments, agents and loggers; the one place that calls Hydra.
 - ``override_errors``: the nearest names for mistyped overrides.
-- ``former_keys``: keys by the names of the release before.
+- ``arguments``: keys by the names of the release before.
 - ``extensions``: configuration that other installed packages bring.
 """

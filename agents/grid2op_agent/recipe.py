@@ -10,9 +10,9 @@ import gymnasium as gym
 
 from agents.agent import Agent
 from agents.commands.side_by_side import agent_name
+from agents.configuration.arguments import for_hydra
 from agents.configuration.composition import build_agent, build_options, check_environment
 from agents.configuration.extensions import find_extensions
-from agents.configuration.former_keys import with_present_keys
 from agents.configuration.override_errors import compose_outside
 from agents.configuration.settings import EvaluateConfiguration
 from agents.configuration.signatures import check_keywords
@@ -134,7 +134,7 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
     """
     own: dict[str, str] = {}
     overrides = []
-    for word in with_present_keys(words):
+    for word in for_hydra(words):
         key, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"{word!r} is not KEY=VALUE, such as agent=greedy or run=FOLDER")

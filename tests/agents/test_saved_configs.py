@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 
-from agents.configuration.former_keys import _key_of, with_present_keys
+from agents.configuration.arguments import _key_of, for_hydra, with_present_keys
 from agents.runs.older_configs import of_today
 from agents.runs.saved_configs import (
     adopt,
@@ -92,6 +92,19 @@ def test_keys_by_their_former_names_still_work(
     if "=" in former:
         with pytest.raises(ValueError, match="were given; name one of them"):
             with_present_keys([former, present])
+
+
+def test_what_evaluation_changes_needs_no_plus() -> None:
+    words = ["evaluation.env.scenarios=varied", "env.evaluation_kwargs.start=random", "seed=1"]
+    assert for_hydra(words) == [
+        "++evaluation.env.scenarios=varied",
+        "++evaluation.env.start=random",
+        "seed=1",
+    ]
+    assert for_hydra(["~evaluation.env.reward", "+evaluation.env.start=random"]) == [
+        "~evaluation.env.reward",
+        "+evaluation.env.start=random",
+    ]
 
 
 @pytest.mark.parametrize(

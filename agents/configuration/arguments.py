@@ -1,4 +1,8 @@
-"""Keys of the command line by former names: they work for one release, with a line that says so."""
+"""What is done to a command line before Hydra reads it: former names of keys, and needless pluses.
+
+Keys by former names work for one release, with a line that says so. Options of the environment that
+an evaluation changes need no ``+``, whether or not they are in the configuration already.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,16 @@ _FORMER: Mapping[str, str] = {
 _FORMER_VALUES: Mapping[str, Mapping[str, str]] = {
     "agent.discount_unit": {"true": "step", "false": "decision"},
 }
+
+_OPEN = "evaluation.env."  # may be given any option of the environment
+
+
+def for_hydra(arguments: Sequence[str]) -> list[str]:
+    """Return a command line's arguments as Hydra reads them; see ``with_present_keys``."""
+    return [
+        f"++{one}" if one.startswith(_OPEN) and "=" in one else one
+        for one in with_present_keys(arguments)
+    ]
 
 
 def with_present_keys(arguments: Sequence[str]) -> list[str]:

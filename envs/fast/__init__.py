@@ -7,7 +7,8 @@
   are at one time; ``effects``: what one action does; ``rules``: what a solved step means;
   ``scheduled_outages``: maintenance and hazards; ``cascade``: what overloaded lines do.
 - ``power_flow``: a grid in C++: set it, solve it, read it; ``sweep``: many topologies of one grid,
-  solved in one call; ``memory``: arrays of others, read by their addresses.
+  solved in one call; ``newton``: the same in a compiled loop, for small grids; ``memory``: arrays
+  of others, read by their addresses.
 - ``lookahead``: actions played on the forecast; ``contingencies``: the loss of lines.
 - ``calm_stretches``: steps in which nothing happens, solved in one call.
 - ``forecast_planner``: copies of grids that play on; ``rollouts``: many futures of one grid.

@@ -10,6 +10,7 @@ import numpy as np
 
 from envs.fast.arrays import GridArrays
 from envs.fast.cascade import Cascade
+from envs.fast.newton import NewtonPowerFlow
 from envs.fast.power_flow import Columns, PowerFlow
 from envs.fast.sweep import TopologySweep
 from envs.grid.connectivity import Connectivity
@@ -36,6 +37,8 @@ class Forecaster:
         self._cascade = Cascade(template, self._columns)
         layout = template.layout
         self._connectivity = Connectivity(layout)
+        self._newton = NewtonPowerFlow(template, self._columns)
+        self._newton_met = False  # whether it knows the injections of ``_flow``
         self._sweep: TopologySweep | None = None  # made when it is needed
         nominal = layout.nominal_voltage[layout.load_substation]
         self._nominal = np.concatenate([template.kv_per_unit, nominal])  # [G + D] kV
@@ -115,6 +118,7 @@ class Forecaster:
     def meet(self, grid: int) -> None:
         """Set the power flow to the forecast of ``grid``, for ``solve``; it is not dark."""
         simulator, flow = self._simulator, self._flow
+        self._newton_met = False
         flow.set_injections(simulator.foreseen(np.array([grid]))[0])
         # grid2op looks ahead with shunts as it reads them back, rounding and all
         columns = simulator.columns
@@ -201,7 +205,8 @@ class Forecaster:
         solved = self._connectivity.connected(topologies)
         alone = solved.copy()  # to be solved by itself
         if base is not None:
-            alone &= ~self._solve_together(base, whole, lost, solved, raw)
+            alone &= ~self._solve_quickly(topologies, solved, raw)
+            alone &= ~self._solve_together(base, whole, lost, alone, raw)
         if alone.any():
             found = np.zeros((int(alone.sum()), raw.shape[1]))
             self._flow.read_each(topologies[alone], found)
@@ -234,6 +239,18 @@ class Forecaster:
             topologies[rows, ends[lost]] = -1
         return topologies
 
+    def _solve_quickly(
+        self, topologies: np.ndarray, wanted: np.ndarray, raw: np.ndarray
+    ) -> np.ndarray:
+        """Solve in a compiled loop what can be; see ``_solve_together``."""
+        if not self._newton_met:
+            self._newton.meet(self._flow)
+            self._newton_met = True
+        covered = wanted & self._newton.covers(topologies)
+        if covered.any():
+            self._newton.solve(topologies, covered, raw)
+        return covered
+
     def _solve_together(
         self,
         base: np.ndarray,
@@ -243,6 +260,8 @@ class Forecaster:
         raw: np.ndarray,
     ) -> np.ndarray:
         """Solve in one call what can be; write to ``raw``, and return ``[n]`` bool, which rows."""
+        if not wanted.any():
+            return wanted
         if self._sweep is None:
             self._sweep = TopologySweep(self._simulator.template, self._columns)
         covered = wanted & self._sweep.covers(base, topologies)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from agents.commands import compare, entry, merge
+from agents.commands import entry, results
 from agents.configuration.arguments import for_hydra
 from agents.grid2op_agent import __main__ as grid2op_tools
 from agents.runs.saved_configs import plain
@@ -32,9 +32,8 @@ MODULE = re.compile(r"python -m ([\w.]+)")
 )
 def test_a_command_composes(line: str) -> None:
     program, *words = shlex.split(line)
-    subcommands = {entry.COMPARE: compare, entry.MERGE: merge}
-    if words[0] in subcommands:
-        subcommands[words[0]]._parser().parse_args(words[1:])
+    if words[0] in (entry.COMPARE, entry.MERGE):
+        results.make_parser().parse_args(words)
         return
     overrides = [word for word in words if not word.startswith("--")]
     assert set(words) - set(overrides) <= {"--multirun"}

@@ -1,6 +1,7 @@
 """The commands ``powergrid-train`` and ``powergrid-evaluate``.
 
-- ``train``, ``evaluate``, and ``compare`` and ``merge``, subcommands of the second.
+- ``train``, ``evaluate``; ``results``: ``compare`` and ``merge``, subcommands of the second.
+- ``entry``: where they start, before anything heavy is loaded.
 - ``side_by_side``: evaluates several agents on one list of episodes.
 - ``command_line``: runs a command; a user's mistake is one line.
 """

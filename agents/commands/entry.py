@@ -21,7 +21,7 @@ def train() -> None:
 def evaluate() -> None:
     """Run ``powergrid-evaluate``, or its subcommand ``compare`` or ``merge``."""
     if sys.argv[1:2] in ([COMPARE], [MERGE]):
-        import_module(f"agents.commands.{sys.argv[1]}").main(sys.argv[2:])
+        import_module("agents.commands.results").main(sys.argv[1:])
     run_command(_evaluate, "evaluate")
 
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from agents.agent import Infos
 from agents.environments import VectorEnvironment
-from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid_binding import GridBinding
+from agents.power_grid.baselines.grid_binding import GridBaselineAgent
 from agents.power_grid.baselines.reference_topology import check_loading, departures
 from agents.power_grid.beam import NEAR_LIMIT
 from agents.power_grid.grid_access import first_grid
@@ -19,7 +18,7 @@ from envs import DO_NOTHING, GridState, lines_at_risk
 _MOST = 2.0  # excess of one loss, at most: beyond it the grid collapses in any case
 
 
-class N1Agent(BaselineAgent):
+class N1Agent(GridBaselineAgent):
     """Chooses by what the loss of each line at risk would do.
 
     In calm it looks ahead at the loss of each line at risk, and if some loss loads a line beyond
@@ -44,7 +43,7 @@ class N1Agent(BaselineAgent):
         gain: excess over ``margin``, in sum over the losses, that a calm action must take away.
     """
 
-    kind = "n1"  # for messages
+    kind = "n1"
     _rebuilt = ("_lines",)  # by ``bind``
 
     def __init__(
@@ -68,12 +67,11 @@ class N1Agent(BaselineAgent):
         self._safe = check_loading("safe", safe)
         self._margin = check_loading("margin", margin)
         self._gain = check_loading("gain", gain)
-        self._binding = GridBinding(self.kind)
         self._lines: np.ndarray | None = None
 
     def bind(self, env: VectorEnvironment) -> None:
         """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
-        self._binding.meet(env)
+        super().bind(env)
         grid = first_grid(env)
         assert grid is not None  # meet() saw to it
         self._lines = lines_at_risk(grid.layout, grid.opponent)

@@ -9,15 +9,13 @@ import gymnasium as gym
 import numpy as np
 
 from agents.agent import Infos
-from agents.environments import VectorEnvironment
-from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid_binding import GridBinding
+from agents.power_grid.baselines.grid_binding import GridBaselineAgent, GridBinding
 from agents.power_grid.baselines.reference_topology import check_loading, departures, rank
 from agents.power_grid.baselines.revert import revert
 from envs import DO_NOTHING, REFERENCE_BUSBAR, GridState
 
 
-class ExpertAgent(BaselineAgent):
+class ExpertAgent(GridBaselineAgent):
     """Expert-like rules, with the five-minute forecast as the judge.
 
     At an overload, the most loaded line comes first. Looked at are the moves at the substation that
@@ -43,6 +41,8 @@ class ExpertAgent(BaselineAgent):
         safe: forecast rho below which an overload is cleared.
     """
 
+    kind = "expert"
+
     def __init__(
         self,
         *,
@@ -56,11 +56,6 @@ class ExpertAgent(BaselineAgent):
         super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
         self._threshold = check_loading("threshold", threshold)
         self._safe = check_loading("safe", safe)
-        self._binding = GridBinding("expert")
-
-    def bind(self, env: VectorEnvironment) -> None:
-        """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
-        self._binding.meet(env)
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""

@@ -8,14 +8,12 @@ import gymnasium as gym
 import numpy as np
 
 from agents.agent import Infos
-from agents.environments import VectorEnvironment
-from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid_binding import GridBinding
+from agents.power_grid.baselines.grid_binding import GridBaselineAgent
 from agents.power_grid.baselines.reference_topology import check_loading, departures, rank
 from envs import DO_NOTHING, GridState
 
 
-class GreedyAgent(BaselineAgent):
+class GreedyAgent(GridBaselineAgent):
     """Chooses by the forecast: what is safe and near the reference topology, or the least loading.
 
     It looks at every legal action of distinct effect with the environment's ``simulate``. Of those
@@ -39,7 +37,7 @@ class GreedyAgent(BaselineAgent):
         safe: forecast rho below which an action is safe; None: the least loading always.
     """
 
-    kind = "greedy"  # for messages
+    kind = "greedy"
 
     def __init__(
         self,
@@ -54,11 +52,6 @@ class GreedyAgent(BaselineAgent):
         super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
         self._threshold = check_loading("threshold", threshold)
         self._safe = None if safe is None else check_loading("safe", safe)
-        self._binding = GridBinding(self.kind)
-
-    def bind(self, env: VectorEnvironment) -> None:
-        """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
-        self._binding.meet(env)
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""

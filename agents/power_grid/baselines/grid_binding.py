@@ -1,8 +1,11 @@
-"""Gives a baseline access to the grids that it plays on."""
+"""Baselines that look at the grids that they play on."""
 
 from __future__ import annotations
 
+import gymnasium as gym
+
 from agents.environments import VectorEnvironment
+from agents.power_grid.baselines.base import BaselineAgent
 from agents.power_grid.grid_access import first_grid, grid_states
 from agents.resumable import ResumableVectorEnv
 from envs import ActionCatalogue, GridState
@@ -60,3 +63,24 @@ class GridBinding(Copyable):
     def state(self) -> GridState:
         """The present state of all B grids."""
         return grid_states(self.env)
+
+
+class GridBaselineAgent(BaselineAgent):
+    """A baseline that looks at its grids: ``bind`` it to them before ``act``."""
+
+    kind: str  # its name in messages
+
+    def __init__(
+        self,
+        *,
+        observation_space: gym.spaces.Box,
+        action_space: gym.spaces.Discrete,
+        seed: int = 0,
+    ) -> None:
+        """Make the agent; see ``BaselineAgent``."""
+        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        self._binding = GridBinding(self.kind)
+
+    def bind(self, env: VectorEnvironment) -> None:
+        """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
+        self._binding.meet(env)

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from agents.agent import Infos
-from agents.environments import VectorEnvironment
-from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid_binding import GridBinding
+from agents.power_grid.baselines.grid_binding import GridBaselineAgent
 from envs import DO_NOTHING
 
 
-class ReconnectAgent(BaselineAgent):
+class ReconnectAgent(GridBaselineAgent):
     """Closes an open line at its former busbars when that is legal; else does nothing.
 
     Where several can be closed, the first in the grid's order is.
     """
 
-    def __init__(
-        self,
-        *,
-        observation_space: gym.spaces.Box,
-        action_space: gym.spaces.Discrete,
-        seed: int = 0,
-    ) -> None:
-        """Make the agent; see ``BaselineAgent``."""
-        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
-        self._binding = GridBinding("reconnect")
-
-    def bind(self, env: VectorEnvironment) -> None:
-        """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
-        self._binding.meet(env)
+    kind = "reconnect"
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""

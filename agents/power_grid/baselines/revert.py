@@ -8,14 +8,12 @@ import gymnasium as gym
 import numpy as np
 
 from agents.agent import Infos
-from agents.environments import VectorEnvironment
-from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid_binding import GridBinding
+from agents.power_grid.baselines.grid_binding import GridBaselineAgent, GridBinding
 from agents.power_grid.baselines.reference_topology import check_loading, departures
 from envs import DO_NOTHING, REFERENCE_BUSBAR, GridState
 
 
-class RevertAgent(BaselineAgent):
+class RevertAgent(GridBaselineAgent):
     """Moves back towards the reference topology, one legal action at a time, where that is safe.
 
     Candidates are all legal actions that leave fewer element ends on busbar 2 or out: closing a
@@ -35,6 +33,8 @@ class RevertAgent(BaselineAgent):
         threshold: rho below which the grid is calm, now and after an action.
     """
 
+    kind = "revert"
+
     def __init__(
         self,
         *,
@@ -46,11 +46,6 @@ class RevertAgent(BaselineAgent):
         """Make the agent."""
         super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
         self._threshold = check_loading("threshold", threshold)
-        self._binding = GridBinding("revert")
-
-    def bind(self, env: VectorEnvironment) -> None:
-        """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
-        self._binding.meet(env)
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""

@@ -9,6 +9,9 @@
 - ``runs``: the folder of a run; ``configuration``: from Hydra to parts; ``commands``.
 - ``grid2op_agent``: the same agents in grid2op's own tools.
 - ``pretrained``: weights that ship.
+- ``parts``: configured parts, and the key that is put before their errors.
+
+What others may import is listed in ``__init__.pyi``, and loaded when it is first used.
 """
 
 from pathlib import Path

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -74,3 +75,12 @@ def test_the_python_of_the_readme_runs(working_folder: Path) -> None:
         exec(compile(block, "README.md", "exec"), names)
     for made in ("env", "grids"):
         names[made].close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("package", ["agents", "envs"])
+def test_a_package_lists_its_modules(package: str) -> None:
+    for init in (ROOT / package).rglob("__init__.py"):
+        listed = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+        there = {path.stem for path in init.parent.glob("*.py")} - {"__init__", "__main__"}
+        there |= {path.parent.name for path in init.parent.glob("*/__init__.py")}
+        assert [name for name in sorted(there) if f"``{name}``" not in listed] == [], init

@@ -1,4 +1,4 @@
-"""Run folders: configuration, checkpoints, logs, weights, locks.
+"""Runs: their folders (configuration, checkpoints, logs, weights, locks) and their loop.
 
 - ``folder``: ``RunFolder``; ``output_folders`` makes folders in one step, with one writer each.
 - ``checkpoints``, ``files``: training states, written at once or not at all.
@@ -6,6 +6,7 @@
 - ``older_configs``: configurations of older runs by today's names.
 - ``weights``: what ``weights=`` names.
 - ``json_records``: JSON as dataclasses, strictly.
+- ``training_loop``: rounds, evaluations and checkpoints, for every agent that learns.
 - ``loggers``: CSV, progress, W&B.
 - ``paths``: paths and names that users give.
 - ``devices``, ``interrupt``: where tensors are; Ctrl-C and signals.

@@ -1,4 +1,10 @@
-"""MuZero's networks and the codecs of their scalar heads."""
+"""MuZero's networks and the codecs of their scalar heads.
+
+- ``base``: ``MuZeroNetwork``, and layers that several networks share.
+- ``mlp``: the specification's network; ``mlp_step``: its fast step for searches.
+- ``residual``: pre-norm residual blocks, categorical heads.
+- ``heads``: codecs between a head's output and a scalar.
+"""
 
 from agents.muzero.networks.base import (
     MuZeroNetwork,

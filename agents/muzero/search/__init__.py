@@ -1,13 +1,13 @@
 """Tree search: a ``Search`` plans for B roots in a ``Model``.
 
-base    the interfaces Model, ChanceModel and Search, and their records
-tree    flat trees and the compiled loops that every search shares
-batched_trees  the trees grown together, one model call per simulation
-chance  chance nodes: afterstates, their outcomes and values
-checks  what arguments and models must be
-puct    MuZero's search, as in the specification
-gumbel  Gumbel MuZero's search
-record  one finished search written down: its tree, candidates and figures, as JSON
+- ``base``: the interfaces Model, ChanceModel and Search, and their records.
+- ``puct``: MuZero's search, as in the specification; ``gumbel``: Gumbel MuZero's.
+- ``tree``: flat trees and the compiled loops that every search shares; ``batched_trees``: the trees
+  grown together, one model call per simulation.
+- ``chance``: chance nodes: afterstates, their outcomes and values.
+- ``noise``: random numbers, of one generator or of one per row.
+- ``checks``: what arguments and models must be.
+- ``record``: one finished search written down: its tree, candidates and figures, as JSON.
 """
 
 from agents.muzero.search.base import (

@@ -1,4 +1,7 @@
-"""Loggers of training metrics: CSV, W&B, a progress bar."""
+"""Loggers of training metrics: CSV, W&B, a progress bar.
+
+- ``base``: the base class, and several loggers as one; ``csv``, ``wandb``, ``progress``.
+"""
 
 from agents.runs.loggers.base import CompositeLogger, RunInfo, RunLogger
 from agents.runs.loggers.csv import CsvLogger

@@ -13,7 +13,7 @@ import numpy as np
 
 from agents.evaluation.records import EpisodeRecord, EvaluationResult
 
-RESAMPLES = 10_000
+RESAMPLES = 10_000  # drawn with replacement
 CONFIDENCE = 0.95
 _SEED = 0  # of the resampling: the same figures always get the same interval
 
@@ -71,7 +71,7 @@ def mean(episodes: Sequence[EpisodeRecord], name: str) -> float | None:
     return None if found is None else float(found.mean())
 
 
-def estimate(samples: np.ndarray, *, resamples: int = RESAMPLES) -> Estimate:
+def estimate(samples: np.ndarray) -> Estimate:
     """Return the mean of ``[N]`` values and its 95 % bootstrap interval (percentile method).
 
     The same N gets the same resamples, so intervals of two metrics, or of paired differences, are
@@ -79,14 +79,13 @@ def estimate(samples: np.ndarray, *, resamples: int = RESAMPLES) -> Estimate:
 
     Args:
         samples: of N scenarios.
-        resamples: drawn with replacement.
     """
     count = len(samples)
     rng = np.random.default_rng(_SEED)
-    means = np.empty(resamples)
+    means = np.empty(RESAMPLES)
     batch = max(1, 1_000_000 // count)  # bounds the memory
-    for start in range(0, resamples, batch):
-        drawn = rng.integers(count, size=(min(batch, resamples - start), count))
+    for start in range(0, RESAMPLES, batch):
+        drawn = rng.integers(count, size=(min(batch, RESAMPLES - start), count))
         means[start : start + len(drawn)] = samples[drawn].mean(axis=1)
     tail = 50.0 * (1.0 - CONFIDENCE)
     low, high = np.percentile(means, [tail, 100.0 - tail])

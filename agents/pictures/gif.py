@@ -15,6 +15,8 @@ from agents.environments import EnvironmentFactory, ResumableVectorEnv
 from agents.evaluation import EpisodeSpec
 from agents.runs.files import atomic_write
 
+_FRAME_MS = 200  # milliseconds that a frame is shown
+
 
 def record_episode(
     agent: Agent,
@@ -23,7 +25,6 @@ def record_episode(
     path: Path,
     *,
     max_frames: int = 200,
-    frames_per_second: int = 5,
 ) -> int:
     """Play one episode and write its frames, one per decision of the agent.
 
@@ -33,7 +34,6 @@ def record_episode(
         spec: the episode.
         path: the GIF; its folder must exist.
         max_frames: a longer episode is thinned out to between half of this and this.
-        frames_per_second: of the animation.
 
     Returns:
         The number of frames.
@@ -65,7 +65,7 @@ def record_episode(
             format="GIF",
             save_all=True,
             append_images=frames[1:],
-            duration=1000 // frames_per_second,  # milliseconds a frame
+            duration=_FRAME_MS,
             loop=0,
         )
     return len(frames)

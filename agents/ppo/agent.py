@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ from agents.parts import KeywordsOf
 from agents.ppo.settings import ACTIVATIONS, PPOSettings
 from agents.runs.checkpoints import checked_weights
 from agents.runs.devices import choose_device
+from agents.runs.json_records import read_record
 from powergrid_muzero.checks import check_count
 from powergrid_muzero.names import choose
 
@@ -61,7 +63,9 @@ class PPOAgent(Agent):
         **settings: Annotated[Any, KeywordsOf(PPOSettings)],
     ) -> None:
         _require_extra()
-        self.settings = PPOSettings.checked(settings)
+        for name in settings:
+            choose("agent option", name, [one.name for one in fields(PPOSettings)])
+        self.settings = read_record(settings, PPOSettings, "agent")
         self.seed = seed
         self.device = choose_device(device)
         self.num_actions = int(action_space.n)

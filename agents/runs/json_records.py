@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
@@ -30,15 +31,16 @@ def read_record(value: Any, kind: type[Record], where: str) -> Record:
     """Return the JSON ``value`` as the dataclass ``kind``, all entries there and no other.
 
     Args:
-        value: of ``parse_object``, or an entry of it.
+        value: of ``parse_object``, or an entry of it; or the keywords of ``kind``.
         kind: a dataclass; annotated ranges of its fields are checked.
         where: its name, for messages.
 
     Raises:
         ValueError: an entry is missing, unknown, of another type, out of range or not finite.
     """
+    text = to_json(value, fallback=np.generic.item)  # of NumPy's numbers
     try:
-        return _adapter(kind).validate_json(to_json(value), strict=True, extra="forbid")
+        return _adapter(kind).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     path = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in first["loc"])

@@ -302,8 +302,8 @@ WRONG: list[tuple[str, ...]] = [
         "null",
     ),
     ("experiment=ppo", "trainer.num_workers=1", "agent=ppo plays in the main process"),
-    ("experiment=ppo", "agent.epochs=0", "epochs must be an integer of at least 1"),
-    ("experiment=ppo", "agent.clip_range=-1", "clip_range must be above 0"),
+    ("experiment=ppo", "agent.epochs=0", "expected a whole number of at least 1"),
+    ("experiment=ppo", "agent.clip_range=-1", "expected a finite number above 0"),
     ("experiment=ppo", "agent.activation=tahn", "did you mean 'tanh'?"),
 ]
 

@@ -270,7 +270,6 @@ def main() -> None:
         ("one process", {}),
         ("two workers", {"num_workers": 2}),
         ("gated, one process", {"idle_gate": GATE}),
-        ("gated, two threads", {"idle_gate": GATE, "threads": 2}),
         ("gated, two workers", {"idle_gate": GATE, "num_workers": 2}),
     ):
         by_clock[name] = vector_rate(64, pick_nothing, seconds, clock=clock, **options)
@@ -308,7 +307,6 @@ def main() -> None:
         "speedup_of_2_workers": round(by_clock["two workers"] / by_clock["one process"], 2),
         "gated_steps_per_s": {reward: round(rate) for reward, rate in gated.items()},
         "gated_steps_per_s_2_workers": round(by_clock["gated, two workers"]),
-        "gated_steps_per_s_2_threads": round(by_clock["gated, two threads"]),
         "speedup_of_2_workers_gated": round(
             by_clock["gated, two workers"] / by_clock["gated, one process"], 2
         ),

@@ -9,7 +9,6 @@ Shape letters: B grids, L lines, m calm rows, n grids of a call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -82,11 +81,9 @@ class GridPlayer(Copyable):
         at_risk: ``[C]`` int, lines whose loss an N-1 gate or reward looks at.
         reconnect_lines: close lines that are out where the agent does nothing.
         max_steps: of an episode; None for the whole scenario.
-        threads: that solve the calm stretches of different grids side by side; results do not
-            depend on their number.
     """
 
-    _rebuilt = ("_threads", "_kept")
+    _rebuilt = ("_kept",)
 
     def __init__(
         self,
@@ -97,11 +94,8 @@ class GridPlayer(Copyable):
         at_risk: np.ndarray | None = None,
         reconnect_lines: bool = False,
         max_steps: int | None = None,
-        threads: int = 1,
     ):
         self.simulator = simulator
-        self._num_threads = threads
-        self._threads: ThreadPoolExecutor | None = None  # made when needed
         self._decision_gate = gate
         self._losses: Contingencies | None = None
         gated = gate is not None and gate.n1 is not None
@@ -153,12 +147,6 @@ class GridPlayer(Copyable):
     def stop(self, grid: int, end: str) -> None:
         """End the running episode on ``grid`` from outside; ``end`` says why."""
         self.over[grid], self.end[grid] = True, end
-
-    def close(self) -> None:
-        """End the threads, if any, until they are needed again."""
-        if self._threads is not None:
-            self._threads.shutdown()
-            self._threads = None
 
     def save(self, grid: int) -> EpisodeSnapshot:
         """Return a snapshot of the episode on ``grid``."""
@@ -346,9 +334,7 @@ class GridPlayer(Copyable):
             before = self._attacked(grids)
             if self._stretches:
                 left = (ends[places] - duration[places]).tolist()
-                # C++ frees the interpreter while it solves
-                side_by_side = map if self._threads is None else self._threads.map
-                stretches = side_by_side(self._stretch, grids[places].tolist(), left)
+                stretches = map(self._stretch, grids[places].tolist(), left)
                 for place, (reward, steps) in zip(places.tolist(), stretches, strict=True):
                     total[place] += reward
                     duration[place] += steps

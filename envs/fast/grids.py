@@ -50,7 +50,6 @@ class GridSettings:
     max_steps: int | None
     max_decisions: int | None  # of an episode, at most
     autoreset: AutoresetMode
-    threads: int
     text_infos: bool  # infos hold words, too
 
 
@@ -109,7 +108,6 @@ class Grids:
             at_risk=lines_at_risk(self.layout, settings.opponent),
             reconnect_lines=settings.reconnect_lines,
             max_steps=settings.max_steps,
-            threads=settings.threads,
         )
         self._settings = settings
         self._first = first
@@ -267,8 +265,7 @@ class Grids:
         ]
 
     def close(self) -> None:
-        """End the threads, until they are needed again; twice is fine."""
-        self.player.close()
+        """See ``GridProcesses.close``: here there is nothing to end."""
 
     def _reset_one(self, grid: int, *, seed: int | None, options: dict[str, Any] | None) -> None:
         """Start an episode as ``PowerGridEnv.reset`` and ``IdleGate.reset`` do."""

@@ -91,8 +91,6 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
       200 MB. One that dies ends the environment.
     - ``planning_reward``: what ``planner`` pays; None for ``reward``. An agent that plans is
       evaluated by another reward than the one it was trained with.
-    - ``threads``: of each process, that share the calm steps under an idle gate; the result does
-      not depend on it.
     - all others: of ``gymnasium.make("PowerGrid-v0")``.
     """
 
@@ -106,7 +104,6 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         autoreset: str | AutoresetMode = "same_step",
         max_episode_steps: int | None = None,
         num_workers: int = 0,
-        threads: int = 1,
         grid: str = "l2rpn_case14_sandbox",
         scenarios: str | ScenarioSource = "recombined",
         scenario_folder: str | None = None,
@@ -178,7 +175,6 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             max_steps=self.max_steps,
             max_decisions=check_time_limit(max_episode_steps),
             autoreset=self.autoreset_mode,
-            threads=check_count("threads", threads),
             text_infos=check_flag("text_infos", text_infos),
         )
         self._settings = settings
@@ -368,7 +364,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         return ForecastRollouts(template, self, unusual=unusual)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """End workers and threads; without workers, ``reset`` opens the environment again."""
+        """End workers; without any, ``reset`` opens the environment again."""
         self._grids.close()
 
     # ------------------------------------------------------------------------------ snapshots

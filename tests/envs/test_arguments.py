@@ -161,7 +161,6 @@ def test_grids_of_a_refused_vector_environment_are_closed(monkeypatch: pytest.Mo
         ({"planning_reward": ""}, "unknown reward ''"),
         ({"planning_reward": "Reward"}, "unknown reward 'Reward'"),
         ({"num_workers": True}, "num_workers must be an integer"),
-        ({"threads": "2"}, "threads must be an integer"),
         ({"num_workers": 2**40}, "num_workers must be an integer of at most"),
         ({"max_episode_steps": 2**40}, "max_episode_steps must be an integer of at most"),
     ],

@@ -74,7 +74,7 @@ def plan(env: Any) -> list[Any]:
     "options",
     [
         OPTIONS,
-        {**GATED, "threads": 2, "reward": "survival"},
+        {**GATED, "reward": "survival"},
         {"observation": "graph", "action_mask": "distinct", "autoreset": "next_step"},
     ],
     ids=["plain", "gated", "graph"],

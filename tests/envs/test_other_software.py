@@ -389,7 +389,7 @@ def test_reset_after_close_opens_again_as_in_cartpole():
     env.close()
 
 
-@pytest.mark.parametrize("options", [{}, {"threads": 2, "idle_gate": 0.9}])
+@pytest.mark.parametrize("options", [{}, {"idle_gate": 0.9}])
 def test_reset_after_close_opens_the_vector_environment_again(options: dict[str, Any]):
     env, other = make_vec(**options), make_vec(**options)
     for each in (env, other):

@@ -336,16 +336,6 @@ def test_goes_back_to_where_a_grid_stood(options: dict[str, Any]):
         assert np.array_equal(one[4]["action_mask"][1], three[4]["action_mask"][0])
 
 
-def test_threads_change_nothing():
-    one, two = PowerGridVectorEnv(4, **OPTIONS), PowerGridVectorEnv(4, threads=2, **OPTIONS)
-    expected, given = one.reset(seed=2), two.reset(seed=2)
-    for _ in range(8):
-        assert np.array_equal(expected[0], given[0])
-        expected, given = one.step([0, 1, 2, 3]), two.step([0, 1, 2, 3])
-        assert np.array_equal(expected[1], given[1])
-    two.close()
-
-
 def test_lookahead_leaves_the_grids_alone():
     with_it, without = PowerGridVectorEnv(2), PowerGridVectorEnv(2)
     with_it.reset(seed=3)
@@ -391,7 +381,6 @@ def test_effects_are_the_catalogues():
         ({"ask_every": 0}, "ask_every must be an integer of at least 1"),
         ({"ask_at_attacks": True}, "needs an opponent"),
         ({"max_steps": 0}, "max_steps"),
-        ({"threads": 0}, "threads must be an integer of at least 1"),
         ({"num_workers": -1}, "num_workers must be an integer of at least 0"),
         ({"grid": "l2rpn_case14_sandboxx"}, "did you mean 'l2rpn_case14_sandbox'"),
         ({"scenarios": "bundeld"}, "did you mean 'bundled'"),

@@ -73,9 +73,6 @@ def serve(
             connection.send(answer)
     except (EOFError, OSError):
         return  # the other side is gone or has closed
-    finally:
-        if service is not None:
-            service.close()
 
 
 def _sendable(error: Exception) -> Exception:
@@ -167,10 +164,6 @@ class Service:
         """See ``Grids.load``; the scenario is found again by its name."""
         self._grids.load(grid - self._first, with_scenario(saved, self._source))
         return Rest(self._changed_words(), {})
-
-    def close(self) -> None:
-        """End the threads."""
-        self._grids.close()
 
     def _show(self, shown: Shown) -> Rest:
         """Write the numbers; return the rest."""

@@ -38,6 +38,7 @@ _NETWORKS_OWN: Mapping[tuple[str, str], str] = {
 # options of the agent's parts that older runs saved and that are gone -> the value that means "off"
 _REMOVED: Mapping[str, object] = {
     "symlog_observations": False,
+    "normalize_observations": False,
     "reuse_subtree": False,
     "sparse_policy_size": None,
 }

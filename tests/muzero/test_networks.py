@@ -270,12 +270,6 @@ def test_projection_for_the_consistency_loss(network_class: type) -> None:
         make(network_class).project(hidden, with_grad=True)
 
 
-def test_raw_observations_of_any_scale() -> None:
-    network = make(ResidualNetwork, normalize_observations=True)
-    observations = torch.tensor([[1e6, -1e6, 0.0, 1e-6, 3.0]])
-    assert torch.isfinite(network.representation(observations)).all()
-
-
 @pytest.mark.parametrize("network_class", NETWORKS)
 @pytest.mark.parametrize("depth", [1, 3])
 def test_deeper_networks_and_image_observations(network_class: type, depth: int) -> None:

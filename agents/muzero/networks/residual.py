@@ -42,7 +42,6 @@ class ResidualNetwork(MuZeroNetwork):
         num_prediction_blocks: blocks of the trunk of value and policy.
         value_codec: of the value head; None for ``CategoricalCodec()``.
         reward_codec: of the reward head; None for ``CategoricalCodec()``.
-        normalize_observations: a layer norm over each observation.
         normalize_state: scale each state to [0, 1] (MuZero appendix G).
         zero_init_heads: start with values and rewards of 0 and a uniform policy.
         consistency_size: width of the projection for the consistency loss, None for none.
@@ -65,7 +64,6 @@ class ResidualNetwork(MuZeroNetwork):
         num_prediction_blocks: int = 1,
         value_codec: Codec | None = None,
         reward_codec: Codec | None = None,
-        normalize_observations: bool = False,
         normalize_state: bool = True,
         zero_init_heads: bool = True,
         consistency_size: int | None = None,
@@ -98,9 +96,6 @@ class ResidualNetwork(MuZeroNetwork):
                 nn.LayerNorm(hidden_size),
             )
 
-        self.observation_norm = (
-            nn.LayerNorm(self.observation_size) if normalize_observations else nn.Identity()
-        )
         self.observation_input = nn.Linear(self.observation_size, hidden_size)
         self.representation_trunk = trunk(num_representation_blocks)
         self.dynamics_input = StateActionLinear(hidden_size, num_actions, hidden_size)
@@ -118,7 +113,7 @@ class ResidualNetwork(MuZeroNetwork):
 
     def representation(self, observations: torch.Tensor) -> torch.Tensor:
         """Return states ``[B, H]`` of ``observations [B, ...]``."""
-        first = self.observation_input(self.observation_norm(observations.flatten(1)))
+        first = self.observation_input(observations.flatten(1))
         return self._state(self.representation_trunk(first))
 
     def dynamics(

@@ -16,7 +16,7 @@ from agents.agent import Agent
 from agents.commands import entry
 from agents.commands.command_line import typed_overrides
 from agents.commands.side_by_side import (
-    Entry,
+    EvaluatedAgent,
     agent_name,
     agent_notes,
     baseline_entries,
@@ -106,7 +106,7 @@ def evaluate(composed: DictConfig) -> float:
     name = given_text(config["name"], "name") if named else agent_name(config["agent"], option)
     origin = weights.name if _load(agent, name, weights, config) and weights is not None else ""
     notes = agent_notes(config["agent"], seed=config["seed"], weights=origin)
-    entry = Entry(name=name, agent=agent, make_environment=make_environment, notes=notes)
+    entry = EvaluatedAgent(name=name, agent=agent, make_environment=make_environment, notes=notes)
     entries = [entry]
     if evaluation["baselines"]:
         baselines = baseline_entries(env, **limits, **spaces, seed=config["seed"])

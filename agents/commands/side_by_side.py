@@ -36,7 +36,7 @@ from agents.runs.loggers import CompositeLogger
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class EvaluatedAgent:
     """An agent to evaluate."""
 
     name: str  # in the table
@@ -80,7 +80,7 @@ def baseline_entries(
     observation_space: gym.spaces.Box,
     action_space: gym.spaces.Discrete,
     seed: int,
-) -> list[Entry]:
+) -> list[EvaluatedAgent]:
     """Return the environment's baselines, ready to be evaluated.
 
     Args:
@@ -105,12 +105,12 @@ def baseline_entries(
         )
         notes = agent_notes(config, seed=seed)
         entries.append(
-            Entry(name=name, agent=agent, make_environment=make_environment, notes=notes)
+            EvaluatedAgent(name=name, agent=agent, make_environment=make_environment, notes=notes)
         )
     return entries
 
 
-def meet(entry: Entry) -> None:
+def meet(entry: EvaluatedAgent) -> None:
     """Let a copy of the agent meet its environment, before anything is played.
 
     Args:
@@ -127,7 +127,7 @@ def meet(entry: Entry) -> None:
 
 
 def evaluate_entries(
-    entries: Sequence[Entry],
+    entries: Sequence[EvaluatedAgent],
     episode_list: Sequence[EpisodeSpec],
     *,
     split: str,
@@ -250,7 +250,7 @@ def log_results(
             )
 
 
-def draw(entry: Entry, spec: EpisodeSpec, path: Path) -> None:
+def draw(entry: EvaluatedAgent, spec: EpisodeSpec, path: Path) -> None:
     """Write a GIF of the entry's first episode.
 
     Args:

@@ -18,7 +18,7 @@ from agents.agent import Agent, TrainerSettings, TrainingRun
 from agents.commands import entry
 from agents.commands.command_line import typed_overrides
 from agents.commands.side_by_side import (
-    Entry,
+    EvaluatedAgent,
     agent_name,
     agent_notes,
     baseline_entries,
@@ -242,7 +242,7 @@ class FinalEvaluation:
         )
         make_environment = build_evaluation_factory(env, split=split, max_steps=final["max_steps"])
         probe_spaces(make_environment, "evaluation.env")
-        self._entry = Entry(
+        self._entry = EvaluatedAgent(
             name=agent_name(config["agent"], option),
             agent=agent,
             make_environment=make_environment,
@@ -250,7 +250,7 @@ class FinalEvaluation:
         )
         if final["gif"]:
             check_drawable(agent, make_environment, "evaluation.final.gif")
-        self._baselines: list[Entry] = []
+        self._baselines: list[EvaluatedAgent] = []
         if final["baselines"]:
             self._baselines = [
                 entry

@@ -305,6 +305,7 @@ def test_a_run_whose_terminal_is_lost_continues_as_if_nothing_had_been(
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # not as under nohup
     ) as process:
         os.close(terminal)
         metrics = tmp_path / "run" / "metrics.csv"

@@ -2,8 +2,11 @@
 
     python -m benchmarks.model RUN [--checkpoint best] [--split val] [--episodes 16]
                                [--scenarios varied] [--explore SHARE] [--depth K] [--output FILE]
+                               [--opponents rl4pnc rte_case14] [--attacked-states 64]
+                               [--only-attacked] [--folder FOLDER]
 
-Plays a run over its evaluation's scenarios, paid by the reward it was trained with, and reports:
+RUN is the folder of a run, or weights that ship, such as ``case14``. It is played over its
+evaluation's scenarios, paid by the reward it was trained with, and what is reported is:
 
 1. The error of predicted rewards and values, by depth of the unroll along the actions played. A
    value is compared with the return really observed, by the training's own discount. A truncated
@@ -20,8 +23,17 @@ Plays a run over its evaluation's scenarios, paid by the reward it was trained w
 ``--explore`` plays a share of legal actions at random: episodes that end, and states that the agent
 avoids. Returns are then those of such play. Without power grids (CartPole) the third is left out. A
 run without trained dynamics (``agent.unroll_steps=0``, as AlphaZero's) has no model of its own:
-values of observations, the prior and the search, which plans in the simulator, are left. The last
-line is one JSON object.
+values of observations, the prior and the search, which plans in the simulator, are left.
+
+4. Of power grids, a fixed list of attacked or stressed validation states for each opponent, made
+anew by seeded play, whose hash is printed. The legal actions of distinct effect are ranked by the
+prior, the loadings foreseen, the model's Q and the search's improved policy, beside the simulator's
+plans of several actions (``agents.model_quality.planned_values``). Loadings foreseen 1, 3 and 5
+actions deep are compared with those of the simulator, and endings within as many.
+``--attacked-states 0`` leaves this out, ``--only-attacked`` leaves out the rest. ``--folder``
+writes plots (PNG) and all figures of it (``attacked.csv``).
+
+The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -31,7 +43,6 @@ import json
 import math
 import platform
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -43,24 +54,34 @@ from agents.configuration.composition import (
     build_agent,
     build_episode_list,
     build_evaluation_factory,
+    build_options,
     evaluation_environment,
     probe_spaces,
 )
 from agents.environments import EnvironmentFactory
 from agents.evaluation import DEFAULT_SEED, EpisodeSpec
 from agents.evaluation.protocol import describe_protocol
-from agents.evaluation.tables import align, number
-from agents.model_quality import Assessment, Calibration, Errors, Ranked, assess, play_decisions
-from agents.model_quality.assessment import MOST_UNSEEN, TOP
+from agents.model_quality import (
+    Assessment,
+    AttackedAssessment,
+    StressedStates,
+    assess,
+    assess_attacked,
+    find_truth,
+    play_decisions,
+    write_attacked_plots,
+)
 from agents.muzero.agent import MuZeroAgent
-from agents.runs.checkpoints import restore_agent
 from agents.runs.devices import torch_threads
 from agents.runs.files import atomic_write
-from agents.runs.folder import RunFolder
 from agents.runs.output_folders import check_writable
+from agents.runs.weights import WHICH, find_weights
+from benchmarks.model_tables import attacked_csv, tell, tell_attacked
 from envs.scenarios import SPLITS
 from powergrid_muzero.names import choose
 
+OPPONENTS = ("rl4pnc", "rte_case14")  # of l2rpn_case14_sandbox
+_THEIR_GRID = "l2rpn_case14_sandbox"
 SAFE_WITHOUT_GATE = 0.95  # rho, of environments without an idle gate
 
 
@@ -76,7 +97,7 @@ class _Loaded(NamedTuple):
 def main() -> None:
     """Play, compare and print."""
     parser = OneLineParser(description="How good a trained MuZero's model is.")
-    parser.add_argument("run", type=path_argument, help="folder of a trained MuZero run")
+    parser.add_argument("run", type=path_argument, help="a run of MuZero, or weights that ship")
     parser.add_argument("--checkpoint", default="best", help="best or latest")
     parser.add_argument("--split", default="val", help="train, val or test")
     parser.add_argument("--episodes", type=whole_number(1), default=16, help="of the split's list")
@@ -90,6 +111,16 @@ def main() -> None:
     )
     parser.add_argument(
         "--decisions", type=whole_number(1), default=300, help="cap of an episode, decisions"
+    )
+    parser.add_argument("--opponents", nargs="+", metavar="NAME", help=f"of {', '.join(OPPONENTS)}")
+    parser.add_argument(
+        "--attacked-states", type=whole_number(0), default=64, help="of each opponent; 0: none"
+    )
+    parser.add_argument(
+        "--only-attacked", action="store_true", help="judge on attacked grids alone"
+    )
+    parser.add_argument(
+        "--folder", type=path_argument, help="an existing one, for plots and attacked.csv"
     )
     parser.add_argument("--output", type=path_argument, help="JSON file to write")
     run(parser.parse_args())
@@ -107,39 +138,30 @@ def run(options: argparse.Namespace) -> None:
     begin = time.perf_counter()
     if not 0.0 <= options.explore <= 1.0:
         raise ValueError(f"--explore {options.explore}: expected a share, 0 to 1")
-    if options.output is not None:
-        check_writable(options.output)
+    for file in (options.output, options.folder and options.folder / "attacked.csv"):
+        if file is not None:
+            check_writable(file)
     loaded = load(options)
+    opponents = _opponents(options, loaded.config["env"]["kwargs"])
     agent = loaded.config["agent"]
     depth = _depth(options, int(agent["unroll_steps"]))
-    per_step = agent.get("discount_unit") == "step"
-    gate = loaded.make_environment.kwargs.get("idle_gate") or SAFE_WITHOUT_GATE
     with torch_threads(1):
-        decisions = play_decisions(
-            loaded.agent,
-            loaded.make_environment,
-            loaded.episode_list,
-            explore=options.explore,
-            most_decisions=options.decisions,
+        found = None if options.only_attacked else _played(options, loaded, depth)
+        attacked = [_attacked(options, loaded, opponent) for opponent in opponents]
+    protocol = None
+    if found is not None:
+        protocol = describe_protocol(
+            loaded.make_environment, loaded.episode_list, split=options.split
         )
-        found = assess(
-            loaded.agent.network,
-            decisions,
-            discount=agent["discount"],
-            discount_per_step=per_step,
-            depth=depth,
-            gate=gate,
-        )
-    protocol = describe_protocol(loaded.make_environment, loaded.episode_list, split=options.split)
     config = {
         "run": str(options.run),
         "checkpoint": options.checkpoint,
         "explore": options.explore,
         "depth": depth,
         "most_decisions": options.decisions,
-        "safe_rho": gate,
+        "safe_rho": _gate(loaded),
         "discount": agent["discount"],
-        "discount_per_step": per_step,
+        "discount_per_step": agent.get("discount_unit") == "step",
         "predict_discount": loaded.agent.network.predicts_discount,
         "unroll_steps": agent["unroll_steps"],
         "td_steps": agent["td_steps"],
@@ -149,16 +171,108 @@ def run(options: argparse.Namespace) -> None:
             "numpy": np.__version__,
             "torch": torch.__version__,
         },
-        "protocol_sha256": protocol.sha256,
-        "protocol": asdict(protocol),
+        "protocol_sha256": protocol and protocol.sha256,
+        "protocol": protocol and asdict(protocol),
         "seconds": round(time.perf_counter() - begin, 1),
     }
-    print("\n".join(tell(found, loaded, config)))
-    report = json.dumps({"config": config, **_plain(found)}, allow_nan=False)
+    lines = []
+    if found is not None:
+        trained_cap = loaded.config["env"]["kwargs"].get("max_steps")
+        lines += tell(found, config, trained_cap=trained_cap)
+    for one in attacked:
+        lines += tell_attacked(one)
+    print("\n".join(lines))
+    if options.folder is not None and attacked:
+        with atomic_write(options.folder / "attacked.csv") as file:
+            file.write(attacked_csv(attacked).encode())
+        write_attacked_plots(options.folder, attacked)
+    judged = {} if found is None else _plain(found)
+    judged |= {"attacked": [_plain(one._replace(foreseen=())) for one in attacked]}
+    report = json.dumps({"config": config, **judged}, allow_nan=False)
     if options.output is not None:
         with atomic_write(options.output) as file:
             file.write((report + "\n").encode())
     print(report)
+
+
+def _played(options: argparse.Namespace, loaded: _Loaded, depth: int) -> Assessment:
+    agent = loaded.config["agent"]
+    decisions = play_decisions(
+        loaded.agent,
+        loaded.make_environment,
+        loaded.episode_list,
+        explore=options.explore,
+        most_decisions=options.decisions,
+    )
+    return assess(
+        loaded.agent.network,
+        decisions,
+        discount=agent["discount"],
+        discount_per_step=agent.get("discount_unit") == "step",
+        depth=depth,
+        gate=_gate(loaded),
+    )
+
+
+def _attacked(options: argparse.Namespace, loaded: _Loaded, opponent: str) -> AttackedAssessment:
+    agent, config = loaded.agent, loaded.config
+    kwargs = build_options(
+        {
+            key: value
+            for key, value in config["env"]["kwargs"].items()
+            if key in ("grid", "parameters", "observation", "reward")
+        }
+    )
+    with StressedStates(kwargs, opponent=opponent, count=options.attacked_states) as listed:
+        agent.bind(listed.env)
+        truth = find_truth(
+            listed, lambda seen, mask: agent.search(seen, mask, np.zeros(1, np.int64)).policy
+        )
+        return assess_attacked(
+            agent.network,
+            listed,
+            truth,
+            discount=config["agent"]["discount"],
+            with_model=config["agent"]["unroll_steps"] > 0,
+        )
+
+
+def _gate(loaded: _Loaded) -> float:
+    return loaded.make_environment.kwargs.get("idle_gate") or SAFE_WITHOUT_GATE
+
+
+def _opponents(options: argparse.Namespace, kwargs: dict[str, Any]) -> tuple[str, ...]:
+    """Return the opponents of the attacked grids to judge on."""
+    given = {
+        "--only-attacked": options.only_attacked,
+        "--opponents": options.opponents is not None,
+        "--folder": options.folder is not None,
+    }
+    wanted = " and ".join(name for name, there in given.items() if there)
+    if "grid" not in kwargs:
+        if wanted:
+            raise ValueError(
+                f"{options.run} plays no power grids, so there are none to attack: leave out "
+                f"{wanted}"
+            )
+        return ()
+    if not options.attacked_states:
+        if wanted:
+            raise ValueError(
+                "--attacked-states 0 leaves out the attacked grids, which "
+                f"{wanted} asks for: leave out one of them"
+            )
+        return ()
+    if options.opponents is not None:
+        return tuple(choose("opponent", name, OPPONENTS) for name in options.opponents)
+    if kwargs["grid"] == _THEIR_GRID:
+        return OPPONENTS
+    if wanted:
+        raise ValueError(
+            f"the opponents {', '.join(OPPONENTS)} are of {_THEIR_GRID}, and {options.run} plays "
+            f"{kwargs['grid']}: leave out {wanted}"
+        )
+    return ()
 
 
 def load(options: argparse.Namespace) -> _Loaded:
@@ -170,10 +284,15 @@ def load(options: argparse.Namespace) -> _Loaded:
     Raises:
         ValueError: no run of MuZero, nothing learned, or no such checkpoint, split or scenarios.
     """
-    choose("checkpoint", options.checkpoint, ("best", "latest"))
+    choose("checkpoint", options.checkpoint, WHICH)
     choose("split", options.split, SPLITS)
-    folder = RunFolder.open_existing(options.run)
-    config = folder.load_config()
+    weights = find_weights(str(options.run), options.checkpoint)
+    if weights.run is None:
+        raise ValueError(
+            f"{options.run} is a checkpoint by itself, which does not tell what it was trained "
+            "with: name the folder of its run"
+        )
+    config = weights.run.load_config()
     env = config["env"]
     changes = {
         key: value
@@ -207,8 +326,7 @@ def load(options: argparse.Namespace) -> _Loaded:
             f"{options.run} plans in the simulator without a network (agent.model.guidance=none): "
             "there is no learned model to judge"
         )
-    weights = folder.checkpoints.load_weights(options.checkpoint)
-    restore_agent(agent, weights, origin=f"the {options.checkpoint} checkpoint of {options.run}")
+    weights.restore(agent)
     return _Loaded(config, agent, make_environment, episode_list)
 
 
@@ -223,165 +341,12 @@ def _depth(options: argparse.Namespace, unroll_steps: int) -> int:
     return int(options.depth)
 
 
-def tell(found: Assessment, loaded: _Loaded, config: dict[str, Any]) -> list[str]:
-    """Return the report's lines.
-
-    Args:
-        found: what is said of the model.
-        loaded: the run.
-        config: how it was found.
-    """
-    protocol = config["protocol"]
-    where = f"{protocol['scenarios']}, split {protocol['split']}" if protocol["grid"] else "seeds"
-    lines = [
-        f"{config['run']}, {config['checkpoint']}: {protocol['environment']}, "
-        f"{protocol['episodes']} episodes ({where}), {found.decisions} decisions; "
-        f"{found.terminated} ended for good, {found.truncated} truncated"
-    ]
-    if config["explore"]:
-        lines.append(f"{config['explore']:.0%} of the actions were drawn at random")
-    trained_cap = loaded.config["env"]["kwargs"].get("max_steps")
-    if trained_cap is not None and (protocol["max_steps"] or math.inf) > trained_cap:
-        lines.append(
-            f"the training's episodes were capped at {trained_cap} steps: longer decisions were "
-            f"never learned from; --max-steps {trained_cap} compares like with like"
-        )
-    dynamics = config["depth"] > 0
-    if not dynamics:
-        lines.append(
-            "the run trained no dynamics (agent.unroll_steps=0): rewards, ends and the model's "
-            "Q are left out"
-        )
-    accuracy = found.accuracy
-    unit = "environment step" if config["discount_per_step"] else "decision"
-    lines += [
-        "",
-        f"value by depth k, against the return (discount {config['discount']} per {unit}, "
-        "truncated episodes bootstrapped)",
-        _error_table(accuracy.value, 0),
-    ]
-    if accuracy.observed_value[0].count < accuracy.value[0].count:
-        lines += [
-            "",
-            f"of these, returns of which at most {MOST_UNSEEN:.0%} is bootstrapped",
-            _error_table(accuracy.observed_value, 0),
-        ]
-    if dynamics:
-        lines += ["", "reward by depth k", _error_table(accuracy.reward, 1)]
-        after = accuracy.after_end
-        if any(one.count for one in after):
-            lines += ["", "after an end for good, where 0 is right"]
-            columns = [
-                ["k", *(str(k) for k in range(1, len(after) + 1))],
-                ["n", *(str(one.count) for one in after)],
-                ["mean |value|", *(_shown(one.value) for one in after)],
-                ["mean |reward|", *(_shown(one.reward) for one in after)],
-            ]
-            lines.append(align(columns))
-    if dynamics:
-        lines += ["", *_tell_endings(found, per_step=config["discount_per_step"])]
-    lines.append("")
-    if found.ranking is None:
-        lines.append(
-            f"ranking of actions: left out, {protocol['environment']} has no simulator to look "
-            "ahead with"
-        )
-    else:
-        some = found.ranking[0].choices
-        lines += [
-            f"ranking of actions beside the simulator's look-ahead, {found.candidates:.0f} a "
-            f"decision; some are safe (rho below {config['safe_rho']}) in {some.safe_count} "
-            f"decisions, some survive in {some.survivable_count}",
-            _ranking_table(found.ranking),
-        ]
-    lines.append("")
-    return lines
-
-
-def _tell_endings(found: Assessment, *, per_step: bool) -> list[str]:
-    what = "discounts" if per_step else "end of the episode"
-    if found.endings is None:
-        return [
-            f"calibration of the predicted {what}: left out, the network predicts no discounts "
-            "(network.predict_discount=false)"
-        ]
-    title = "gamma^duration, or 0 where it ends" if per_step else "probability that it ends here"
-    first = found.endings[0]
-    return [
-        f"calibration of the predicted {what} by depth k: {title}",
-        _calibration_table(found.endings),
-        "",
-        "reliability at depth 1",
-        _bin_table(first),
-    ]
-
-
-def _error_table(errors: Sequence[Errors], first: int) -> str:
-    return align(
-        [
-            ["k", *(str(first + position) for position in range(len(errors)))],
-            ["n", *(str(one.count) for one in errors)],
-            ["observed", *(_shown(one.observed) for one in errors)],
-            ["mean abs. error", *(_shown(one.mae) for one in errors)],
-            ["of the mean", *(_shown(one.baseline_mae) for one in errors)],
-            ["bias", *(_shown(one.bias, sign="+") for one in errors)],
-            ["correlation", *(_shown(one.correlation) for one in errors)],
-            ["R^2", *(_shown(one.r_squared) for one in errors)],
-        ]
-    )
-
-
-def _calibration_table(depths: Sequence[Calibration]) -> str:
-    return align(
-        [
-            ["k", *(str(position) for position in range(1, len(depths) + 1))],
-            ["n", *(str(one.count) for one in depths)],
-            ["predicted", *(_shown(one.predicted, 4) for one in depths)],
-            ["observed", *(_shown(one.observed, 4) for one in depths)],
-            ["Brier score", *(_shown(one.brier, 4) for one in depths)],
-            ["of the mean", *(_shown(one.baseline_brier, 4) for one in depths)],
-            ["calibration error", *(_shown(one.calibration_error, 4) for one in depths)],
-        ]
-    )
-
-
-def _bin_table(calibration: Calibration) -> str:
-    filled = [one for one in calibration.bins if one.count]
-    return align(
-        [
-            ["prediction", *(f"{one.low:g} to {one.high:g}" for one in filled)],
-            ["n", *(str(one.count) for one in filled)],
-            ["predicted", *(_shown(one.predicted, 4) for one in filled)],
-            ["observed", *(_shown(one.observed, 4) for one in filled)],
-        ]
-    )
-
-
-def _ranking_table(ranking: Sequence[Ranked]) -> str:
-    return align(
-        [
-            ["choice", *(one.name for one in ranking)],
-            ["Spearman", *(_shown(one.correlation) for one in ranking)],
-            [f"best in top {TOP} %", *(_percent(one.hits_best) for one in ranking)],
-            ["safe %", *(_percent(one.choices.safe) for one in ranking)],
-            ["ends the game %", *(_percent(one.choices.ends_game) for one in ranking)],
-            ["regret, rho", *(_shown(one.choices.regret, 3) for one in ranking)],
-        ]
-    )
-
-
-def _shown(value: float | None, digits: int = 2, *, sign: str = "") -> str:
-    return "-" if value is None or math.isnan(value) else number(value, digits, sign=sign)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None or math.isnan(share) else f"{100 * share:.1f}"
-
-
 def _plain(value: Any) -> Any:
     """Return named tuples as objects and NaN as null, for JSON."""
     if hasattr(value, "_asdict"):
         return {name: _plain(one) for name, one in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
     return None if isinstance(value, float) and math.isnan(value) else value

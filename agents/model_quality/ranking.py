@@ -25,6 +25,40 @@ class Choices(NamedTuple):
     survivable_count: int  # decisions in which some action would not end the game
 
 
+class MedianEstimate(NamedTuple):
+    """A median over states and how sure it is; NaN where there are none."""
+
+    median: float
+    low: float  # of the 95 % bootstrap interval
+    high: float
+    count: int  # states in it
+
+
+def median_estimate(
+    samples: np.ndarray, episodes: np.ndarray, *, resamples: int = 2000
+) -> MedianEstimate:
+    """Return the median of ``[N]`` values, NaN left out, and its 95 % bootstrap interval.
+
+    States of one episode are alike, so whole episodes are drawn (percentile method).
+
+    Args:
+        samples: of N states.
+        episodes: ``[N]`` int, that the states are of.
+        resamples: drawn with replacement.
+    """
+    known = ~np.isnan(samples)
+    samples, episodes = samples[known], episodes[known]
+    if not len(samples):
+        nan = float("nan")
+        return MedianEstimate(nan, nan, nan, 0)
+    parts = [samples[episodes == one] for one in np.unique(episodes)]
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(parts), size=(resamples, len(parts)))
+    medians = [np.median(np.concatenate([parts[place] for place in row])) for row in drawn]
+    low, high = np.percentile(medians, [2.5, 97.5])
+    return MedianEstimate(float(np.median(samples)), float(low), float(high), len(samples))
+
+
 def rank_correlations(scores: np.ndarray, rho: np.ndarray) -> np.ndarray:
     """Return ``[N]`` Spearman rank correlations of scores with low loadings.
 

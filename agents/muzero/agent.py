@@ -177,17 +177,26 @@ class MuZeroAgent(Agent):
         if not len(rows):
             return actions
         masks = full_masks(infos, len(observations), self._num_actions)
-        model = self._model.at(rows)
-        result = self._search.run(
-            model,
-            np.asarray(observations)[rows],
-            masks[rows],
-            np.random.default_rng(self._seed),
-            explore=False,
-        )
-        self._searched = rows, result, getattr(model, "outcome_names", None)
+        result = self.search(np.asarray(observations)[rows], masks[rows], rows)
         actions[rows] = result.action
         return actions
+
+    def search(
+        self, observations: np.ndarray, action_mask: np.ndarray, rows: np.ndarray
+    ) -> SearchResult:
+        """Plan, without exploration.
+
+        Args:
+            observations: ``[n, ...]``.
+            action_mask: ``[n, A]`` int8, 1 = legal.
+            rows: ``[n]`` int, the environments that they are of.
+        """
+        model = self._model.at(rows)
+        result = self._search.run(
+            model, observations, action_mask, np.random.default_rng(self._seed), explore=False
+        )
+        self._searched = rows, result, getattr(model, "outcome_names", None)
+        return result
 
     def train(self, run: TrainingRun) -> None:
         """Learn from self-play; see ``MuZeroTrainer``."""

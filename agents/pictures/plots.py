@@ -37,14 +37,16 @@ def write_plots(
         The files written, in this order.
     """
     paths = [
-        _write(folder / "survival.png", lambda axes: draw_survival(axes, results)),
-        _write(folder / "reward_latency.png", lambda axes: draw_reward_latency(axes, results)),
+        write_plot(folder / "survival.png", lambda axes: draw_survival(axes, results)),
+        write_plot(folder / "reward_latency.png", lambda axes: draw_reward_latency(axes, results)),
     ]
     if any(episode.substation_actions for result in results for episode in result.episodes):
-        paths.insert(1, _write(folder / "actions.png", lambda axes: draw_actions(axes, results)))
+        paths.insert(
+            1, write_plot(folder / "actions.png", lambda axes: draw_actions(axes, results))
+        )
     for number, trace in enumerate(traces, start=1):
         draw = partial(draw_rho, trace=trace, agent=results[-1].agent)
-        paths.append(_write(folder / f"rho_{number}.png", draw))
+        paths.append(write_plot(folder / f"rho_{number}.png", draw))
     return paths
 
 
@@ -122,7 +124,8 @@ def draw_rho(axes: Axes, *, trace: LoadingTrace, agent: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def _write(path: Path, draw: Callable[[Axes], None]) -> Path:
+def write_plot(path: Path, draw: Callable[[Axes], None]) -> Path:
+    """Write what ``draw`` draws as a PNG file; return its path."""
     # a figure with a canvas of its own: pyplot would keep it in a global list
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)

@@ -163,7 +163,45 @@ class FlowNetwork(ResidualNetwork):
         """
         flat = observations.flatten(1)
         present = self.tables.busbars(flat)
-        foreseen = self.tables.after(present[rows], actions)
+        return self._foresee(flat, present, rows, self.tables.after(present[rows], actions))
+
+    def outcomes_along(
+        self, observations: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor
+    ) -> PredictedOutcomes:
+        """Return what it predicts after each of several actions in a row: fields ``[M, D, ...]``.
+
+        It foresees topologies alone: injections and overload counters are those of one step ahead.
+
+        Args:
+            observations: ``[B, ...]``.
+            rows: ``[M]`` int64.
+            actions: ``[M, D]`` int64, D at least 1.
+        """
+        flat = observations.flatten(1)
+        present = self.tables.busbars(flat)
+        busbars, found = present[rows], []
+        for action in actions.unbind(1):
+            busbars = self.tables.after(busbars, action)
+            found.append(self._foresee(flat, present, rows, busbars))
+        return PredictedOutcomes(
+            *(torch.stack(values, dim=1) for values in zip(*found, strict=True))
+        )
+
+    def _foresee(
+        self,
+        flat: torch.Tensor,
+        present: torch.Tensor,
+        rows: torch.Tensor,
+        foreseen: torch.Tensor,
+    ) -> PredictedOutcomes:
+        """Return what it predicts of topologies.
+
+        Args:
+            flat: ``[B, N]`` observations.
+            present: ``[B, E]`` busbars in them.
+            rows: ``[M]`` int64, the observation of each topology.
+            foreseen: ``[M, E]`` busbars.
+        """
         tables = self.tables
         loading, ends = self.loadings(tables, flat, present, rows, foreseen)  # [L, M], [L, 2 C, M]
         # loadings are learned from loadings alone: endings and choices would bend them to their use

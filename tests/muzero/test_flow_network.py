@@ -282,6 +282,25 @@ def test_open_lines_carry_nothing(walk: Walk, tables: GridTables) -> None:
 # -------------------------------------------------------------------------------- learning it
 
 
+def test_plans_are_foreseen_action_by_action(walk: Walk, tables: GridTables) -> None:
+    network = FlowNetwork(observation_shape=(417,), num_actions=487, grid=GRID)
+    rows = torch.arange(40)
+    first, second = torch.randint(
+        1, 487, (2, 40), generator=torch.Generator().manual_seed(0)
+    ).unbind()
+    with torch.inference_mode():
+        plans = torch.stack((first, second, torch.zeros_like(first)), dim=1)
+        found = network.outcomes_along(walk.observations, rows, plans)
+        once = network.outcomes(walk.observations, rows, first)
+    for several, one in zip(found, once, strict=True):
+        torch.testing.assert_close(several[:, 0], one)
+        assert not torch.equal(several[:, 1], several[:, 0])
+        torch.testing.assert_close(several[:, 2], several[:, 1])  # nothing was done
+    after = tables.after(tables.busbars(walk.observations)[rows], first)
+    is_open = tables.after(after, second)[:, tables.origin] < 0
+    assert is_open.any() and (found.loading[:, 1][is_open] == 0).all()
+
+
 def test_what_foresees_learns_faster_and_does_not_decay() -> None:
     network = make_network()
     factory = partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)

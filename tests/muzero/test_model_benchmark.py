@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from agents.configuration.composition import build_agent, build_environment_fact
 from agents.runs.folder import RunFolder
 from agents.runs.saved_configs import plain
 from benchmarks import model as benchmark
+
+NO_ATTACKS = ("--attacked-states", 0)
 
 
 def make_run(folder: Path, *overrides: str) -> Path:
@@ -57,6 +60,7 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_on_the_grid(run: Path, say: Any, tmp_path: Path) -> None:
     file = tmp_path / "model.json"
     arguments = ("--episodes", 3, "--max-steps", 700, "--explore", 0.5, "--depth", 2)
+    arguments += ("--opponents", "rte_case14", "--attacked-states", 1, "--folder", tmp_path)
     code, out, error = say(run, *arguments, "--scenarios", "varied", "--output", file)
     assert code == 0, error
     for part in ("value by depth k", "reward by depth k", "reliability", "ranking of actions"):
@@ -81,6 +85,30 @@ def test_on_the_grid(run: Path, say: Any, tmp_path: Path) -> None:
     random = ranking["random"]["choices"]
     assert 0 < random["ends_game"] < 1 and random["regret"] > 0
     assert ranking["do nothing"]["choices"]["ends_game"] < random["ends_game"]
+    (attacked,) = found["attacked"]
+    assert (
+        f"opponent rte_case14, 1 validation states of 1 episodes, list {attacked['sha256'][:12]}"
+        in out
+    )
+    assert "loadings foreseen: n/a" in out and "endings of reckless plans" in out
+    assert [one["name"] for one in attacked["ranks"]] == [
+        *("look-ahead", "prior", "model", "search"),
+    ]
+    assert attacked["ranks"][0]["lookahead"]["median"] == pytest.approx(1.0)
+    assert {one.name for one in tmp_path.iterdir()} == {
+        *("attacked.csv", "endings.png", "model.json", "ranks.png"),
+    }
+    rows = list(csv.DictReader((tmp_path / "attacked.csv").read_text().splitlines()))
+    first = rows[0]
+    assert (first["measure"], first["of"]) == ("spearman_planned", "look-ahead")
+    planned = attacked["ranks"][0]["planned"]["median"]
+    assert float(first["value"]) == pytest.approx(planned, abs=1e-4)
+
+
+def test_weights_that_ship(say: Any) -> None:
+    code, out, error = say("case14", "--episodes", 1, "--max-steps", 100, *NO_ATTACKS)
+    assert code == 0, error
+    assert out.startswith("case14, best: ") and json.loads(out.splitlines()[-1])["attacked"] == []
 
 
 def test_other_runs(tmp_path: Path, say: Any) -> None:
@@ -93,9 +121,11 @@ def test_other_runs(tmp_path: Path, say: Any) -> None:
     assert np.isfinite(found["accuracy"]["reward"][4]["mae"])
     code, _, error = say(cart, "--scenarios", "varied")
     assert code == 2 and "has none; leave it out" in error
+    code, _, error = say(cart, "--only-attacked")
+    assert code == 2 and "plays no power grids" in error
 
     zero = make_run(tmp_path / "zero", "experiment=alphazero", "agent.search.num_simulations=2")
-    code, out, error = say(zero, "--episodes", 1, "--max-steps", 600, "--decisions", 2)
+    code, out, error = say(zero, "--episodes", 1, "--max-steps", 600, "--decisions", 2, *NO_ATTACKS)
     assert code == 0, error
     assert "trained no dynamics" in out and "reward by depth" not in out
     found = json.loads(out.splitlines()[-1])
@@ -114,6 +144,9 @@ def test_other_runs(tmp_path: Path, say: Any) -> None:
         (["--explore", "1.5"], "expected a share"),
         (["--depth", "0"], "at least 1"),
         (["--output", "nowhere/model.json"], "nowhere cannot be written to (No such"),
+        (["--folder", "nowhere"], "nowhere cannot be written to (No such"),
+        (["--opponents", "rl4pcn"], "did you mean 'rl4pnc'"),
+        (["--only-attacked", *map(str, NO_ATTACKS)], "which --only-attacked asks for"),
     ],
 )
 def test_mistakes_get_one_line(run: Path, say: Any, arguments: list[str], message: str) -> None:
@@ -127,7 +160,11 @@ def test_runs_without_a_model_are_refused(tmp_path: Path, say: Any) -> None:
     code, _, error = say(greedy)
     assert code == 2 and "is a run of GreedyAgent, which has no model" in error
     code, _, error = say(tmp_path / "nothing")
-    assert code == 2 and "is not the folder of a run" in error
+    assert code == 2 and "does not exist" in error and "case14" in error
+    alone = tmp_path / "alone.pt"
+    alone.write_bytes((greedy / "checkpoints" / "best.pt").read_bytes())
+    code, _, error = say(alone)
+    assert code == 2 and "is a checkpoint by itself" in error
     bare = make_run(tmp_path / "bare", "experiment=alphazero", "agent.model.guidance=none")
     code, _, error = say(bare)
     assert code == 2 and "without a network" in error

@@ -259,10 +259,11 @@ class Prevention:
             if lost.over[0]:
                 total += _END
             elif lost.tripped[0] or lost.rho.max() >= self._margin:
-                table = tables.setdefault(line, Screening(self._layout))
+                if line not in tables:
+                    tables[line] = Screening(self._layout)
                 total += 20 * float(lost.tripped[0])
                 total += float(self._exposure(lost.rho.max()))
-                total += self._answered(rollouts, lost, line, prepared, table)
+                total += self._answered(rollouts, lost, line, prepared, tables[line])
             if total >= most:
                 break
         return total

@@ -6,6 +6,7 @@ to be estimated.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from envs import GridLayout
@@ -19,18 +20,16 @@ class Screening:
     and takes no power flow.
 
     Args:
-        layout: of the grid; element ends are in the order of substations.
+        layout: of the grid.
     """
 
     def __init__(self, layout: GridLayout):
-        sizes = np.bincount(layout.element_substation, minlength=layout.num_substations)
-        assert (np.diff(layout.element_substation) >= 0).all() and sizes.all()
-        self._starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])  # [S]
+        self._substation = layout.element_substation.astype(np.int64)
+        self._num_substations = layout.num_substations
         self._line_or = layout.line_or_position
         self._salts = np.random.default_rng(0).integers(
             1, 1 << 62, size=(3, layout.num_elements), dtype=np.uint64
         )
-        self._ends = np.arange(layout.num_elements)
         self.learned = False
 
     def learn(self, busbars: np.ndarray, topologies: np.ndarray, rho: np.ndarray) -> None:
@@ -76,27 +75,71 @@ class Screening:
             busbars: ``[m, E]`` int8, as in ``learn``.
             topologies: ``[m, E]`` int8.
         """
-        keys_before, keys = self._keys(before[0])[rows], self._keys(busbars)
-        moved = keys != keys_before
-        count = moved.sum(axis=1)
-        places, each = moved.argmax(axis=1), np.arange(len(rows))
-        change = self._look_up(keys[each, places]) - self._look_up(keys_before[each, places])
-        change[count == 0] = 0
-        change[count > 1] = np.nan
-        closed_before = (before[1][:, self._line_or] > 0)[rows]
-        closed = topologies[:, self._line_or] > 0
-        switched, lines = np.nonzero(closed != closed_before)
-        signs = np.where(closed[switched, lines], -1.0, 1.0)
-        np.add.at(change, switched, signs[:, None] * self._opening[lines])
-        estimated = np.maximum(before[2][rows] + change, 0)
-        return np.where(closed, estimated, 0)
+        estimated = np.empty((len(rows), self._change.shape[1]))
+        _estimate(
+            np.ascontiguousarray(before[1]),
+            np.ascontiguousarray(before[2]),
+            rows,
+            self._keys(before[0]),
+            self._keys(busbars),
+            topologies,
+            self._line_or,
+            (self._known, self._change, self._opening),
+            estimated,
+        )
+        return estimated
 
     def _keys(self, busbars: np.ndarray) -> np.ndarray:
         """Return ``[m, S]`` uint64 that tell the configurations of substations apart."""
-        return np.add.reduceat(self._salts[busbars, self._ends], self._starts, axis=1)
+        keys = np.zeros((len(busbars), self._num_substations), dtype=np.uint64)
+        _add_salts(busbars, self._salts, self._substation, keys)
+        return keys
 
-    def _look_up(self, keys: np.ndarray) -> np.ndarray:
-        places = np.minimum(np.searchsorted(self._known, keys), len(self._known) - 1)
-        found = self._change[places]
-        found[self._known[places] != keys] = np.nan
-        return found
+
+@numba.njit(cache=True)
+def _add_salts(busbars, salts, substation, keys):
+    """See ``Screening._keys``."""
+    for row in range(len(busbars)):
+        for end in range(len(substation)):
+            keys[row, substation[end]] += salts[busbars[row, end], end]
+
+
+@numba.njit(cache=True)
+def _estimate(
+    topologies_before, rho, rows, keys_before, keys_after, topologies, line_or, table, estimated
+):
+    """See ``Screening.estimate``."""
+    known, change, opening = table
+    count, num_lines = estimated.shape
+    for number in range(count):
+        row = rows[number]
+        moved, place = 0, 0
+        for substation in range(keys_after.shape[1]):
+            if keys_after[number, substation] != keys_before[row, substation]:
+                if not moved:
+                    place = substation
+                moved += 1
+        estimate = estimated[number]
+        estimate[:] = np.nan if moved > 1 else 0.0
+        if moved == 1:
+            after = np.searchsorted(known, keys_after[number, place])
+            first = np.searchsorted(known, keys_before[row, place])
+            there = after < len(known) and known[after] == keys_after[number, place]
+            there &= first < len(known) and known[first] == keys_before[row, place]
+            if there:
+                estimate[:] = change[after] - change[first]
+            else:
+                estimate[:] = np.nan
+        for line in range(num_lines):
+            closed = topologies[number, line_or[line]] > 0
+            if closed != (topologies_before[row, line_or[line]] > 0):
+                if closed:
+                    estimate -= opening[line]
+                else:
+                    estimate += opening[line]
+        for line in range(num_lines):
+            if topologies[number, line_or[line]] > 0:
+                value = rho[row, line] + estimate[line]
+                estimate[line] = 0.0 if value < 0 else value  # NaN remains
+            else:
+                estimate[line] = 0.0

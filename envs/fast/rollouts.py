@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import gymnasium as gym
+import numba
 import numpy as np
 
 from envs.fast.arrays import GridArrays
@@ -26,6 +27,7 @@ from envs.fast.template import GridTemplate
 from envs.grid.state import LegalityState
 from powergrid_muzero.copies import Copyable
 
+_FIRST = 1024  # topologies that there is room for at first: a power of two
 _FOR_GOOD = np.iinfo(np.int32).max  # steps
 
 
@@ -87,10 +89,13 @@ class ForecastRollouts(Copyable):
         """See ``Copyable``."""
         self._forecaster = Forecaster(self._present)
         self._effects = Effects(self._present.template.catalogue)
-        self._places: dict[bytes, int] = {}  # topology -> its row below
-        # solutions [*, N] in grid2op's units, and [*] which there are, of the topologies solved
-        self._solutions = np.zeros((1024, self._columns.count), dtype=np.float32)
-        self._solved = np.zeros(1024, dtype=np.bool_)
+        # topologies that were solved, [*, E], their number, and where they are by their hashes;
+        # solutions [*, N] in grid2op's units, and [*] which there are
+        self._kept = np.zeros((_FIRST, self._present.layout.num_elements), dtype=np.int8)
+        self._known = 0
+        self._slots = np.full(4 * _FIRST, -1)
+        self._solutions = np.zeros((_FIRST, self._columns.count), dtype=np.float32)
+        self._solved = np.zeros(_FIRST, dtype=np.bool_)
         self._grid: int | None = None
 
     @property
@@ -113,7 +118,8 @@ class ForecastRollouts(Copyable):
             )
         present.load(0, saved.grid)
         self._forecaster.meet(0)
-        self._places.clear()
+        self._known = 0
+        self._slots[:] = -1
         self._grid = grid
         return Rollouts(
             topology=self._forecaster.expected_topology(0)[None].copy(),
@@ -159,53 +165,62 @@ class ForecastRollouts(Copyable):
         Returns:
             The m states after them.
         """
-        template, columns = self._present.template, self._columns
+        template, a_or = self._present.template, self._columns.a_or
         rules, layout = template.rules, template.layout
-        before = rollouts.of(steps.rows)
-        topology = steps.topology.copy()
+        rows, topology = steps.rows, steps.topology.copy()
         each = np.arange(len(topology))
         if lost is not None:
             for ends in (layout.line_or_position, layout.line_ex_position):
                 topology[each, ends[lost]] = -1
         places = self._solve(topology)
-        solutions, solved = self._solutions[places], self._solved[places]
-        closed = topology[:, layout.line_or_position] > 0
-        tripped = np.zeros(closed.shape, dtype=np.bool_)
+        currents, solved = self._solutions[places, a_or], self._solved[places]
+        tripped = np.zeros(currents.shape, dtype=np.bool_)
         if rules.protected:
-            trips = self._cascade.trips(solutions[:, columns.a_or], closed, before.overload_steps)
-            trips = np.flatnonzero(trips.any(axis=1) & solved)
+            trips = _trip(
+                topology[:, layout.line_or_position],
+                currents,
+                solved,
+                rollouts.overload_steps,
+                rows,
+                (rules.soft_limit, rules.hard_limit, rules.overflow_allowed),
+            )
             if len(trips):
-                rest, found = topology[trips], solutions[trips]
+                rest, found = topology[trips], self._solutions[places[trips]]
+                closed = rest[:, layout.line_or_position] > 0
                 causes = self._cascade.run(
                     lambda _, after: self._solution(after),
                     found,
                     rest,
-                    before.overload_steps[trips],
+                    rollouts.overload_steps[rows[trips]],
                 )
-                topology[trips], solutions[trips] = rest, found
+                topology[trips], currents[trips] = rest, found[:, a_or]
                 solved[trips] = [not cause for cause in causes]
-                tripped = closed & (topology[:, layout.line_or_position] < 0)
-        currents = solutions[:, columns.a_or]
+                tripped[trips] = closed & (rest[:, layout.line_or_position] < 0)
         rho = currents / rules.limit
         rho[~solved] = np.inf
-        line_cooldown = np.maximum(before.line_cooldown - 1, 0)
-        line_cooldown[tripped] = rules.reconnection
+        last_busbar, line_cooldown, substation_cooldown, overload_steps = _count(
+            rows,
+            topology,
+            (rollouts.last_busbar, rollouts.line_cooldown),
+            (rollouts.substation_cooldown, rollouts.overload_steps),
+            (currents, rules.soft_limit),
+            (tripped, rules.reconnection),
+        )
         if lost is not None:
             line_cooldown[each, lost] = _FOR_GOOD
-        substation_cooldown = np.maximum(before.substation_cooldown - 1, 0)
         if rules.line_cooldown or rules.substation_cooldown:
-            status = before.topology[:, layout.line_or_position] > 0
+            status = rollouts.topology[rows][:, layout.line_or_position] > 0
             lines, substations = template.catalogue.impacts(steps.actions, status)
             line_cooldown[lines] = np.maximum(line_cooldown[lines], rules.line_cooldown)
             substation_cooldown[substations] = rules.substation_cooldown
         return Rollouts(
             topology=topology,
-            last_busbar=np.where(topology > 0, topology, before.last_busbar),
+            last_busbar=last_busbar,
             line_cooldown=line_cooldown,
             substation_cooldown=substation_cooldown,
-            overload_steps=(before.overload_steps + 1) * (currents > rules.soft_limit),
+            overload_steps=overload_steps,
             rho=rho,
-            tripped=before.tripped + tripped.sum(axis=1, dtype=np.int32),
+            tripped=rollouts.tripped[rows] + tripped.sum(axis=1, dtype=np.int32),
             over=~solved,
         )
 
@@ -253,19 +268,103 @@ class ForecastRollouts(Copyable):
     def _solve(self, topologies: np.ndarray) -> np.ndarray:
         """Return where the solutions of ``[n, E]`` topologies are kept, ``[n]`` int."""
         assert self._grid is not None  # begin() was called
-        places, known = self._places, len(self._places)
-        kept = [places.setdefault(row.tobytes(), len(places)) for row in topologies]
-        found = np.array(kept, dtype=np.int64)
-        count = len(places)
+        known, most = self._known, self._known + len(topologies)
+        while most > len(self._solved):
+            self._grow()
+        places = np.empty(len(topologies), dtype=np.int64)
+        count = self._known = _keep(topologies, self._kept, known, self._slots, places)
         if count > known:
-            numbers, first = np.unique(found, return_index=True)
-            first = first[numbers >= known]
-            while count > len(self._solved):
-                self._solutions = np.concatenate([self._solutions, np.zeros_like(self._solutions)])
-                self._solved = np.concatenate([self._solved, np.zeros_like(self._solved)])
-            solutions, solved = self._forecaster.solve(
-                topologies[first], base=self._present.topology[0], unusual=self._unusual
+            self._solutions[known:count], self._solved[known:count] = self._forecaster.solve(
+                self._kept[known:count], base=self._present.topology[0], unusual=self._unusual
             )
-            self._solutions[found[first]], self._solved[found[first]] = solutions, solved
             self._played.simulator_calls[self._grid] += count - known
-        return found
+        return places
+
+    def _grow(self) -> None:
+        """Make room for twice as many topologies."""
+        kept = self._kept[: self._known]
+        self._solutions = np.concatenate([self._solutions, np.zeros_like(self._solutions)])
+        self._solved = np.concatenate([self._solved, np.zeros_like(self._solved)])
+        self._kept = np.concatenate([self._kept, np.zeros_like(self._kept)])
+        self._slots = np.full(2 * len(self._slots), -1)
+        _keep(kept, self._kept, 0, self._slots, np.empty(len(kept), dtype=np.int64))
+
+
+@numba.njit(cache=True)
+def _keep(topologies, kept, count, slots, places):
+    """Write where n topologies are kept, and keep those that are not yet.
+
+    Args:
+        topologies: ``[n, E]`` int8.
+        kept: ``[*, E]`` int8, written to.
+        count: how many are kept.
+        slots: ``[2^k]`` int, places by hashes of topologies, -1 for none; written to.
+        places: ``[n]`` int, written to.
+
+    Returns:
+        How many are kept then.
+    """
+    last = np.uint64(len(slots) - 1)
+    for number in range(len(topologies)):
+        topology = topologies[number]
+        key = np.uint64(0)
+        for end in range(len(topology)):
+            key = key * np.uint64(0x100000001B3) + np.uint64(topology[end] + 1)
+        slot = (key ^ (key >> np.uint64(29))) & last
+        while slots[slot] >= 0:
+            other, same = kept[slots[slot]], True
+            for end in range(len(topology)):
+                if topology[end] != other[end]:
+                    same = False
+                    break
+            if same:
+                break
+            slot = (slot + np.uint64(1)) & last
+        if slots[slot] < 0:
+            slots[slot] = count
+            kept[count] = topology
+            count += 1
+        places[number] = slots[slot]
+    return count
+
+
+@numba.njit(cache=True)
+def _trip(ends, currents, solved, overload_steps, rows, limits):
+    """Return the numbers of the m steps in which lines trip: see ``Cascade.trips``."""
+    soft_limit, hard_limit, allowed = limits
+    trips = np.zeros(len(rows), dtype=np.bool_)
+    for number in range(len(rows)):
+        for line in range(len(soft_limit)):
+            if solved[number] and ends[number, line] > 0:
+                current = currents[number, line]
+                steps = overload_steps[rows[number], line] + (current > soft_limit[line])
+                trips[number] |= current > hard_limit[line] or steps > allowed
+    return np.flatnonzero(trips)
+
+
+@numba.njit(cache=True)
+def _count(rows, topology, lasting, passing, current, trips):
+    """Return last busbars, cooldowns of lines and substations, and overload steps after m steps."""
+    last_busbar, line_cooldown = lasting
+    substation_cooldown, overload_steps = passing
+    currents, limit = current
+    tripped, reconnection = trips
+    count = len(rows)
+    busbars = np.empty(topology.shape, dtype=last_busbar.dtype)
+    lines = np.empty((count, line_cooldown.shape[1]), dtype=line_cooldown.dtype)
+    substations = np.empty((count, substation_cooldown.shape[1]), dtype=substation_cooldown.dtype)
+    overloads = np.empty((count, overload_steps.shape[1]), dtype=overload_steps.dtype)
+    for number in range(count):
+        row = rows[number]
+        for end in range(topology.shape[1]):
+            busbar = topology[number, end]
+            busbars[number, end] = busbar if busbar > 0 else last_busbar[row, end]
+        for line in range(lines.shape[1]):
+            lines[number, line] = max(line_cooldown[row, line] - 1, 0)
+            if tripped[number, line]:
+                lines[number, line] = reconnection
+            above = currents[number, line] > limit[line]
+            overloads[number, line] = overload_steps[row, line] + 1 if above else 0
+        for substation in range(substations.shape[1]):
+            substations[number, substation] = max(substation_cooldown[row, substation] - 1, 0)
+    return busbars, lines, substations, overloads

@@ -14,6 +14,7 @@ import numpy as np
 
 from envs.grid.action_text import describe
 from envs.grid.connectivity import Connectivity
+from envs.grid.distinct_results import DistinctResults
 from envs.grid.state import GridLayout, GridState, LegalityState
 from powergrid_muzero.checks import check_action, check_action_list
 from powergrid_muzero.names import choose
@@ -275,6 +276,9 @@ class ActionCatalogue:
         self._salts = np.random.default_rng(0).integers(
             1 << 62, size=self._num_words, dtype=np.uint64
         )
+        self._distinct = DistinctResults(
+            layout, self.set_busbar, self.switch_busbar, self.set_line, self.switch_line
+        )
 
     def _padded_results(
         self, topo_vect: np.ndarray, last_busbar: np.ndarray, rows: Sequence[int] | slice
@@ -378,10 +382,8 @@ class ActionCatalogue:
         Returns:
             Of m actions the grid ``[m]`` int, the number ``[m]`` int and the topology ``[m, E]``.
         """
-        results = self._padded_results(topo_vect, last_busbar, slice(None))
-        mask = self._first_of_each(self.legal(rules).view(np.bool_), results)
-        grids, actions = np.nonzero(mask)
-        after = results[grids, actions, : topo_vect.shape[1]]
+        legal = self.legal(rules).view(np.bool_)
+        grids, actions, after = self._distinct.find(legal, topo_vect, last_busbar)
         kept = self._connectivity.connected(after) | (actions == DO_NOTHING)
         return grids[kept], actions[kept], after[kept]
 

@@ -1,0 +1,151 @@
+"""Finds the distinct topologies that legal actions lead to, in a compiled loop.
+
+``ActionCatalogue.distinct`` says the same by hashes of all results at once.
+
+Shape letters: A actions, B grids, E element ends, L lines, m actions found.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from envs.grid.state import GridLayout
+
+# what an action does, one after another: put an element end on the other busbar, or on a given one;
+# open a line; open it if it is closed, close it if it is open; close the other end of an open line
+_SWITCH_END, _SET_END, _OPEN, _SWITCH_LINE, _CLOSE_EX, _CLOSE_OR = range(6)
+
+
+class DistinctResults:
+    """Applies all actions of a catalogue, and keeps the first of each result.
+
+    Args:
+        layout: of the grid.
+        set_busbar: ``[A, E]`` int8, see ``ActionCatalogue``; so are the others.
+        switch_busbar: ``[A, E]`` bool.
+        set_line: ``[A, L]`` int8.
+        switch_line: ``[A, L]`` bool.
+    """
+
+    def __init__(
+        self,
+        layout: GridLayout,
+        set_busbar: np.ndarray,
+        switch_busbar: np.ndarray,
+        set_line: np.ndarray,
+        switch_line: np.ndarray,
+    ):
+        at_or = set_busbar[:, layout.line_or_position] > 0
+        at_ex = set_busbar[:, layout.line_ex_position] > 0
+        operations: list[tuple[int, int, int]] = []  # what, which element end or line, busbar
+        starts = [0]
+        for action in range(len(set_busbar)):
+            for kind, places in (
+                (_SWITCH_END, switch_busbar[action]),
+                (_SET_END, set_busbar[action] != 0),
+                (_OPEN, set_line[action] < 0),
+                (_SWITCH_LINE, switch_line[action]),
+                (_CLOSE_EX, at_or[action] & ~at_ex[action]),
+                (_CLOSE_OR, at_ex[action] & ~at_or[action]),
+            ):
+                for place in np.flatnonzero(places).tolist():
+                    busbar = int(set_busbar[action, place]) if kind == _SET_END else 0
+                    operations.append((kind, place, busbar))
+            starts.append(len(operations))
+        self._operations = np.array(operations, dtype=np.int64).reshape(-1, 3)
+        self._starts = np.array(starts, dtype=np.int64)
+        ends = [layout.line_or_position, layout.line_ex_position]
+        self._line_ends = np.array(ends, dtype=np.int64)
+
+    def find(
+        self, legal: np.ndarray, topo_vect: np.ndarray, last_busbar: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the ``distinct`` actions of B grids one after another, with what they lead to.
+
+        Args:
+            legal: ``[B, A]`` bool.
+            topo_vect: ``[B, E]`` int8.
+            last_busbar: ``[B, E]`` int8.
+
+        Returns:
+            Of m actions the grid ``[m]`` int, the number ``[m]`` int and the topology ``[m, E]``.
+        """
+        most = int(legal.sum()) + len(legal)
+        grids, actions = np.zeros((2, most), dtype=np.int64)
+        results = np.zeros((most, topo_vect.shape[1]), dtype=np.int8)
+        count = _find(
+            legal,
+            topo_vect,
+            last_busbar,
+            self._operations,
+            self._starts,
+            self._line_ends,
+            (grids, actions, results),
+        )
+        return grids[:count], actions[:count], results[:count]
+
+
+@numba.njit(cache=True)
+def _find(legal, topo_vect, last_busbar, operations, starts, line_ends, found):
+    """Write the ``distinct`` actions of B grids and what they lead to; return their number.
+
+    Args:
+        legal: ``[B, A]`` bool.
+        topo_vect: ``[B, E]`` int8.
+        last_busbar: ``[B, E]`` int8.
+        operations: ``[*, 3]`` int, what actions do one after another: see ``_SWITCH_END``.
+        starts: ``[A + 1]`` int, of those of each action.
+        line_ends: ``[2, L]`` int.
+        found: ``[m]`` int grids, ``[m]`` int actions and ``[m, E]`` int8, written to.
+    """
+    grids, actions, results = found
+    num_grids, num_actions = legal.shape
+    num_ends = topo_vect.shape[1]
+    size = 1
+    while size < 2 * (num_actions + 1):
+        size *= 2
+    slots = np.empty(size, dtype=np.int64)  # place of a result by its hash, -1 for none
+    count = 0
+    for grid in range(num_grids):
+        slots[:] = -1
+        for action in range(num_actions):
+            if action and not legal[grid, action]:
+                continue
+            after = results[count]
+            after[:] = topo_vect[grid]
+            for number in range(starts[action], starts[action + 1]):
+                kind, place, busbar = operations[number]
+                if kind == _SWITCH_END:
+                    if after[place] > 0:
+                        after[place] = 3 - after[place]
+                elif kind == _SET_END:
+                    after[place] = busbar
+                else:
+                    end_or, end_ex = line_ends[0, place], line_ends[1, place]
+                    is_open = topo_vect[grid, end_or] < 0
+                    if kind == _OPEN or (kind == _SWITCH_LINE and not is_open):
+                        after[end_or] = after[end_ex] = -1
+                    elif is_open:
+                        if kind != _CLOSE_EX:
+                            after[end_or] = last_busbar[grid, end_or]
+                        if kind != _CLOSE_OR:
+                            after[end_ex] = last_busbar[grid, end_ex]
+            key = np.uint64(0)
+            for end in range(num_ends):
+                key = key * np.uint64(0x100000001B3) + np.uint64(after[end] + 1)
+            slot = np.int64((key ^ (key >> np.uint64(29))) & np.uint64(size - 1))
+            while slots[slot] >= 0:
+                other, same = results[slots[slot]], True
+                for end in range(num_ends):
+                    if after[end] != other[end]:
+                        same = False
+                        break
+                if same:
+                    break
+                slot = (slot + 1) & (size - 1)
+            if slots[slot] < 0:
+                slots[slot] = count
+                grids[count], actions[count] = grid, action
+                count += 1
+    return count

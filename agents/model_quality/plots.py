@@ -117,7 +117,7 @@ def draw_endings(axes: Axes, found: Sequence[AttackedAssessment]) -> None:
                 )
     axes.axhline(0.5, color="black", linewidth=0.8, linestyle="--", label="chance")
     axes.set_xticks(DEPTHS)
-    axes.set(xlabel="actions deep", ylabel="area under the ROC curve", ylim=(0.3, 1.02))
+    axes.set(xlabel="actions deep", ylabel="area under the ROC curve", ylim=(0, 1.02))
     axes.set_title("Endings of reckless plans")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)

@@ -2,7 +2,8 @@
 
 A cheap policy plays validation months under an opponent: of some actions drawn it takes that with
 the lowest loading on the forecast, now and then any. Some of the states that it meets are kept:
-those in which an attack holds a line out, or in which a line is or will be near its limit.
+those in which an attack holds a line out, or in which a line is or will be near its limit, most
+readily those in which doing nothing overloads one.
 
 Shape letters: A actions, B grids, L lines.
 """
@@ -28,7 +29,8 @@ _GRIDS = 4  # side by side
 _EPISODE = 576  # five-minute steps: two days, from a random row of a month
 _LOOKED_AT = 40  # actions drawn of those that a stressed grid offers
 _AT_RANDOM = 0.15  # share of decisions in which one of these is played at random
-_KEPT = 0.15  # share of the states in question that are kept
+# share of states that are kept: where doing nothing overloads a line, under stress, and in calm
+_OVERLOADED, _STRESSED, _CALM = 0.5, 0.15, 0.03
 _PER_EPISODE = 2  # of one episode, at most
 _APART = 12  # steps from one state of an episode to the next, at least
 _MOST_EPISODES_A_STATE = 20  # before giving up: an opponent that never stresses the grid
@@ -144,8 +146,14 @@ class StressedStates:
             if not playing:
                 return [state for episode in kept for state in episode]
             drawn: list[np.ndarray | None] = [None] * num_grids
+            at_random = rng.random(num_grids) < _AT_RANDOM
             for grid in playing:
-                drawn[grid] = _draw(infos["action_mask"][grid], infos["rho_max"][grid], rng)
+                others = np.flatnonzero(infos["action_mask"][grid])
+                others = others[others != DO_NOTHING]
+                wanted = _LOOKED_AT if infos["rho_max"][grid] >= STRESS else 0
+                wanted = min(1 if at_random[grid] else wanted, len(others))
+                some = rng.choice(others, wanted, replace=False)
+                drawn[grid] = np.concatenate([[DO_NOTHING], np.sort(some)])
             looked = env.simulate(drawn)
             actions = np.zeros(num_grids, dtype=np.int64)
             for grid in playing:
@@ -156,7 +164,10 @@ class StressedStates:
                 stressed = max(rho, idle_rho) >= STRESS
                 step = int(infos["step"][grid])
                 due = not kept[grid] or step - kept[grid][-1].step >= _APART
-                if (attacked or stressed) and rng.random() < _KEPT and due:
+                share = _CALM if attacked else 0.0
+                share = _STRESSED if stressed else share
+                share = _OVERLOADED if idle_rho >= 1.0 else share
+                if rng.random() < share and due:
                     kept[grid].append(
                         StressedState(
                             scenario=scenarios[grid],
@@ -170,22 +181,5 @@ class StressedStates:
                             saved=env.save_state(grid),
                         )
                     )
-                at_random = rng.random() < _AT_RANDOM
-                place = rng.integers(len(some)) if at_random else ahead.rho_max.argmin()
-                actions[grid] = some[place]
+                actions[grid] = some[-1 if at_random[grid] else ahead.rho_max.argmin()]
             observations, _, _, _, infos = env.step(actions)
-
-
-def _draw(offered: np.ndarray, rho: float, rng: np.random.Generator) -> np.ndarray:
-    """Return doing nothing and, of a stressed grid many, of a calm one now and then one of others.
-
-    Args:
-        offered: ``[A]`` int8.
-        rho: the highest loading.
-        rng: draws.
-    """
-    others = np.flatnonzero(offered)
-    others = others[others != DO_NOTHING]
-    wanted = _LOOKED_AT if rho >= STRESS else int(rng.random() < _AT_RANDOM)
-    some = rng.choice(others, min(wanted, len(others)), replace=False)
-    return np.concatenate([[DO_NOTHING], np.sort(some)])

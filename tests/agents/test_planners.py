@@ -265,14 +265,16 @@ def test_several_calm_actions_take_away_what_one_does_not(
         if len(course.actions) < 2:
             continue
         assert course.danger < before
-        there = root
+        before_last = there = root
+        step = None
         for action in course.actions:
-            step = rollouts.choice(there, action)
+            before_last, step = there, rollouts.choice(there, action)
             assert step is not None  # cooldowns allow it
             assert rollouts.loadings(step.topology).max() < 0.9
             assert (step.topology > 0).all()  # it opens no line
-            last, there = (there, step), rollouts.step(there, step)
-        assert prevention(env).danger(rollouts, *last, {}, {}) < before
+            there = rollouts.step(there, step)
+        assert step is not None
+        assert prevention(env).danger(rollouts, before_last, step, {}, {}) < before
         longer += 1
     assert longer
 

@@ -219,6 +219,7 @@ def test_records_have_the_discount_of_each_edge() -> None:
         discounts = {node.discount for node in record.nodes[1:]}
         assert len(discounts) > 1 and min(discounts) > 0.0 and max(discounts) < 1.0
         for node, children in zip(record.nodes, record.children, strict=True):
+            assert node.raw_value is not None  # a decision node
             returns = node.raw_value + sum(child.visits * child.q for child in children)
             assert node.value == pytest.approx(returns / node.visits, rel=1e-5, abs=1e-6)
         assert TreeRecord.from_json(record.to_json()) == record

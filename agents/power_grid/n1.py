@@ -15,6 +15,7 @@ from agents.power_grid.beam import NEAR_LIMIT
 from agents.power_grid.grid_access import first_grid
 from envs import DO_NOTHING, GridState, lines_at_risk
 
+_AT_ONCE = 8  # actions whose losses are all simulated in one call
 _MOST = 2.0  # excess of one loss, at most: beyond it the grid collapses in any case
 
 
@@ -22,9 +23,10 @@ class N1Agent(GridBaselineAgent):
     """Chooses by what the loss of each line at risk would do.
 
     In calm it looks ahead at the loss of each line at risk, and if some loss loads a line beyond
-    ``margin``, at every legal action with each of these losses. Of the actions that are safe by
-    themselves (forecast below ``safe``) it takes the one whose losses exceed ``margin`` the least
-    in sum, then the one nearest to the reference topology, if that is better by ``gain``.
+    ``margin``, at every legal action, and at these losses after it where they matter. Of the
+    actions that are safe by themselves (forecast below ``safe``) it takes the one whose losses
+    exceed ``margin`` the least in sum, then the one nearest to the reference topology, if that is
+    better by ``gain``.
 
     Under stress it does the same without asking for a gain. Where nothing is safe, it takes what
     leaves the fewest overloads, those weighing most that have lasted longest and trip next. While
@@ -96,19 +98,20 @@ class N1Agent(GridBaselineAgent):
             some = GridState(*(values[rows] for values in state))
             for row, mask in zip(rows.tolist(), binding.catalogue.connected(some), strict=True):
                 candidates[row] = np.flatnonzero(mask)
-            outlooks = env.simulate(candidates, lines)
+            outlooks = env.simulate(candidates)
             for row in rows.tolist():
                 ids, outlook = candidates[row], outlooks[row]
                 assert ids is not None and outlook is not None
-                rho = outlook.rho_max if lines is None else outlook.rho_max[:, 0]
-                losses = np.zeros(len(ids)) if lines is None else self._excess(outlook.rho_max)
+                rho = outlook.rho_max
                 departed = departures(binding.catalogue, state, row, ids)
-                loaded = outlook.rho if lines is None else outlook.rho[:, 0]
-                harm = _harm(loaded, state.rho[row], state.overflow_steps[row])
+                harm = _harm(outlook.rho, state.rho[row], state.overflow_steps[row])
                 closing = np.isin(ids, binding.catalogue.switch_line_action[ready[row]])
                 if not stressed[row] and rho[closing].min(initial=np.inf) < self._threshold:
                     actions[row] = ids[closing][rho[closing].argmin()]
                 else:
+                    losses = np.zeros(len(ids), dtype=np.float32)
+                    if lines is not None:
+                        losses = self._losses(row, ids, rho < self._safe, bool(stressed[row]))
                     best = self._choose(rho, harm, losses, departed, stressed=bool(stressed[row]))
                     actions[row] = ids[best]
         return actions
@@ -123,6 +126,49 @@ class N1Agent(GridBaselineAgent):
             if outlook is not None:
                 found[row] = self._excess(outlook.rho_max)[0] > self._gain
         return found
+
+    def _losses(self, row: int, ids: np.ndarray, holds: np.ndarray, stressed: bool) -> np.ndarray:
+        """Return the excess after losses of K actions, inf of those that cannot be chosen.
+
+        What the worst loss exceeds ``margin`` by is the least that all do, so most actions need
+        none of the others.
+
+        Args:
+            row: the grid.
+            ids: ``[K]`` int, the actions, of which the first is doing nothing.
+            holds: ``[K]`` bool, those that are safe by themselves; others are not looked at.
+            stressed: see ``_choose``.
+        """
+        losses = np.full(len(ids), np.inf, dtype=np.float32)
+        if not holds.any() or self._lines is None or not len(self._lines):
+            return losses
+        nothing = self._look(row, ids[:1], self._lines)
+        losses[0] = self._excess(nothing)[0]
+        places = 1 + np.flatnonzero(holds[1:])
+        if not len(places):
+            return losses
+        gravest = self._lines[[int(nothing[0, 1:].argmax())]]
+        least = self._excess(self._look(row, ids[places], gravest))
+        best = losses[0] if stressed else losses[0] - self._gain
+        if stressed and not holds[0]:
+            best = np.float32(np.inf)
+        order = np.argsort(least, kind="stable")
+        for first in range(0, len(order), _AT_ONCE):
+            some = order[first : first + _AT_ONCE]
+            some = some[least[some] <= best]
+            if not len(some):
+                break
+            losses[places[some]] = self._excess(self._look(row, ids[places[some]], self._lines))
+            best = min(best, losses[places[some]].min())
+        return losses
+
+    def _look(self, row: int, ids: np.ndarray, lines: np.ndarray) -> np.ndarray:
+        """Return the highest loadings ``[K, 1 + C]`` after actions and losses on one grid."""
+        asked: list[np.ndarray | None] = [None] * self._binding.env.num_envs
+        asked[row] = ids
+        outlook = self._binding.env.simulate(asked, lines)[row]
+        assert outlook is not None
+        return outlook.rho_max
 
     def _excess(self, rho_max: np.ndarray) -> np.ndarray:
         """Return the excess over ``margin`` in sum over the losses, ``[K]``, of ``[K, 1 + C]``."""
@@ -142,7 +188,7 @@ class N1Agent(GridBaselineAgent):
         Args:
             rho: ``[K]`` forecast highest loadings, inf where the game would end.
             harm: ``[K]`` see ``_harm``; it counts where nothing is safe.
-            losses: ``[K]`` excess after losses.
+            losses: ``[K]`` excess after losses, of the first and of those that are safe.
             departed: ``[K]`` how far from the reference topology they lead.
             stressed: whether something has to be done.
         """

@@ -11,6 +11,7 @@ import pytest
 
 from agents.environments import EnvironmentFactory
 from agents.power_grid.baselines import Greedy2Agent, GreedyAgent
+from agents.power_grid.baselines.reference_topology import departures
 from agents.power_grid.beam import BeamSearch, Plan
 from agents.power_grid.n1 import N1Agent
 from agents.power_grid.planner import PlannerAgent
@@ -332,6 +333,29 @@ def test_n1_chooses_alike_in_both_simulators(states: list[GridSave]) -> None:
         env.close()
     assert chosen[0] == chosen[1]
     assert any(chosen[0])
+
+
+def test_n1_chooses_as_if_all_losses_were_looked_at(
+    states: list[GridSave], env: PowerGridVectorEnv
+) -> None:
+    agent = make(N1Agent, env, gain=0.02)
+    lines = lines_at_risk(env.layout, env.opponent)
+    chosen = []
+    for state in [*states[::15], *stressed(states, env)[:3]]:
+        env.load_state(0, state)
+        ids = np.flatnonzero(env.catalogue.connected(env.state)[0])
+        (ahead,) = env.simulate([ids], lines)
+        assert ahead is not None
+        rho, departed = ahead.rho_max[:, 0], departures(env.catalogue, env.state, 0, ids)
+        for under_stress in (False, True):
+            some = agent._losses(0, ids, rho < agent._safe, under_stress)
+            best, expected = (
+                agent._choose(rho, rho, losses, departed, stressed=under_stress)
+                for losses in (some, agent._excess(ahead.rho_max))
+            )
+            assert best == expected
+            chosen.append(best)
+    assert len(set(chosen)) > 3
 
 
 def test_n1_prevents_what_greedy_waits_for() -> None:

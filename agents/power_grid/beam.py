@@ -166,11 +166,14 @@ class BeamSearch:
             steps: m, from their ends.
             rho: ``[m, L]`` loadings after them, before any line trips.
         """
-        overload, trips, bad = _judge(
-            nodes.overload, steps.rows, np.asarray(rho, dtype=np.float32), np.float32(self._error)
+        overload, trips, bad, departed = _judge(
+            nodes.overload,
+            steps.rows,
+            np.asarray(rho, dtype=np.float32),
+            np.float32(self._error),
+            steps.topology,
         )
         risk = nodes.risk[steps.rows] + trips
-        departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
         past = nodes.past[steps.rows]
         score = _RISK * risk + past + bad + _DEPARTURE * departed
         return overload, risk, past + _ON_THE_WAY * bad, score
@@ -208,7 +211,7 @@ class BeamSearch:
 
 
 @numba.njit(cache=True)
-def _judge(overload, rows, rho, error):
+def _judge(overload, rows, rho, error, topology):
     """Return what ``BeamSearch._judge`` needs of each of m steps.
 
     Args:
@@ -216,16 +219,18 @@ def _judge(overload, rows, rho, error):
         rows: ``[m]`` int, of those.
         rho: ``[m, L]`` float32.
         error: its standard deviation.
+        topology: ``[m, E]`` int8.
 
     Returns:
-        ``[m, L, K]`` chances after, ``[m]`` expected trips and ``[m]`` what is bad of the loadings
-        and counters.
+        ``[m, L, K]`` chances after, ``[m]`` expected trips, ``[m]`` what is bad of the loadings
+        and counters, and ``[m]`` int, element ends away from the reference topology.
     """
     count, num_lines = rho.shape
     size = overload.shape[2]
     after = np.empty((count, num_lines, size), dtype=np.float32)
     trips = np.zeros(count)
     bad = np.zeros(count)
+    departed = np.zeros(count, dtype=np.int64)
     for step in range(count):
         before = overload[rows[step]]
         highest = 0.0
@@ -244,4 +249,6 @@ def _judge(overload, rows, rho, error):
                 highest = loading
                 break
         bad[step] += _HIGHEST * highest
-    return after, trips, bad
+        for end in range(topology.shape[1]):
+            departed[step] += topology[step, end] != REFERENCE_BUSBAR
+    return after, trips, bad, departed

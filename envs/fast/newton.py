@@ -47,6 +47,7 @@ class NewtonPowerFlow:
         self._starts = np.array([columns.a_or.start, columns.gen_v.start, columns.load_v.start])
         self._small = template.num_buses <= _LARGEST
         self._covered = False
+        self._admittances: np.ndarray | None = None  # [L, 4]
 
     def meet(self, flow: PowerFlow) -> None:
         """Take over the injections and shunts of ``flow``."""
@@ -54,10 +55,11 @@ class NewtonPowerFlow:
         self._covered = self._small and _is_covered(model)
         if not self._covered:
             return
-        branches = [*model.get_lines(), *model.get_trafos()]
-        self._admittances = np.array(
-            [(one.yac_11, one.yac_12, one.yac_21, one.yac_22) for one in branches]
-        )
+        if self._admittances is None:  # they never change
+            branches = [*model.get_lines(), *model.get_trafos()]
+            self._admittances = np.array(
+                [(one.yac_11, one.yac_12, one.yac_21, one.yac_22) for one in branches]
+            )
         base = self._base = float(model.get_sn_mva())
         generators, loads = model.get_generators(), model.get_loads()
         self._generation = np.array([one.target_p_mw for one in generators]) / base

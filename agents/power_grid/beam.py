@@ -71,6 +71,8 @@ class BeamSearch:
             estimates (``Screening``) find the best.
         error: of foreseen loadings, a standard deviation per unit.
         safe: loading below which a state is safe: no plan needs to go on from there.
+        endures: steps in a row that a line endures an overload.
+        trips_at: loading above which a line trips at once.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class BeamSearch:
         error: float,
         safe: float,
         endures: int,
+        trips_at: float = 2.0,
     ):
         self._depth = check_count("depth", depth)
         self._width = check_count("width", width)
@@ -90,6 +93,7 @@ class BeamSearch:
         self._error = error
         self._safe = safe
         self._endures = endures
+        self._trips_at = trips_at
         self._layout = layout
 
     def search(
@@ -171,6 +175,7 @@ class BeamSearch:
             steps.rows,
             np.asarray(rho, dtype=np.float32),
             np.float32(self._error),
+            np.float32(self._trips_at),
             steps.topology,
         )
         risk = nodes.risk[steps.rows] + trips
@@ -211,7 +216,7 @@ class BeamSearch:
 
 
 @numba.njit(cache=True)
-def _judge(overload, rows, rho, error, topology):
+def _judge(overload, rows, rho, error, trips_at, topology):
     """Return what ``BeamSearch._judge`` needs of each of m steps.
 
     Args:
@@ -219,6 +224,7 @@ def _judge(overload, rows, rho, error, topology):
         rows: ``[m]`` int, of those.
         rho: ``[m, L]`` float32.
         error: its standard deviation.
+        trips_at: loading above which a line trips at once.
         topology: ``[m, E]`` int8.
 
     Returns:
@@ -242,7 +248,10 @@ def _judge(overload, rows, rho, error, topology):
                 chance = before[line, number - 1] * exceeded
                 after[step, line, number] = chance
                 bad[step] += chance * number**2
-            trips[step] += before[line, size - 1] * exceeded
+            at_once = 1 / (
+                1 + math.exp(-min(max(_STEEPNESS * (loading - trips_at) / error, -50), 50))
+            )
+            trips[step] += max(before[line, size - 1] * exceeded, at_once)
             bad[step] += _EXCESS * max(loading - NEAR_LIMIT, 0)
             highest = max(highest, loading)
             if math.isnan(loading):

@@ -159,7 +159,7 @@ class PlannerAgent(BaselineAgent):
                 "one: set env.simulator=lightsim2grid, or take agent=n1"
             )
         rollouts = self._rollouts = grids.rollouts(unusual=False)
-        shared = {"error": self._error, "endures": rollouts.endures}
+        shared = {"error": self._error, "endures": rollouts.endures, "trips_at": rollouts.trips_at}
         self._beam = BeamSearch(grids.layout, **self._size, **shared, safe=self._safe)
         more = {name: size * self._widening for name, size in self._size.items()}
         more["depth"] = self._size["depth"]

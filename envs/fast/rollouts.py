@@ -103,6 +103,12 @@ class ForecastRollouts(Copyable):
         """Steps in a row that a line endures an overload."""
         return self._present.template.rules.overflow_allowed
 
+    @property
+    def trips_at(self) -> float:
+        """Loading above which a line trips at once; inf where lines are not protected."""
+        rules = self._present.template.rules
+        return float((rules.hard_limit / rules.limit).min()) if rules.protected else np.inf
+
     def begin(self, grid: int) -> Rollouts:
         """Forget all before; return the state ``[1]`` in which a grid is now.
 

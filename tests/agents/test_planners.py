@@ -179,7 +179,7 @@ def test_the_risk_of_a_plan_is_that_lines_trip(
     lightest = np.where(root.rho[0] > 0, root.rho[0], np.inf).argmin()
     counters = np.where(np.arange(len(root.rho[0])) == lightest, 2, 0)[None]
     even = root._replace(overload_steps=counters)
-    blurred = beam(env, error=1000.0).follow(rollouts, even, (0,))
+    blurred = beam(env, error=1000.0, trips_at=np.inf).follow(rollouts, even, (0,))
     assert blurred.risk == pytest.approx(0.5, abs=0.01)
 
 
@@ -211,6 +211,23 @@ def test_estimates_are_exact_for_single_changes_and_near_for_pairs(
     worst, expected = found[both].max(axis=1), truth[both].max(axis=1)
     assert np.median(np.abs(worst - expected)) < 0.05
     assert np.corrcoef(worst, expected)[0, 1] > 0.8
+
+
+def test_plans_count_lines_that_trip_at_once(
+    states: list[GridSave], env: PowerGridVectorEnv
+) -> None:
+    tripped = 0
+    for state in states:
+        rollouts, root = begun(env, state)
+        assert rollouts.trips_at == pytest.approx(2.0)  # of grid2op's parameters
+        steps = rollouts.choices(root)
+        after = rollouts.step(root, steps)
+        loaded = rollouts.loadings(steps.topology).max(axis=1)
+        for place in np.flatnonzero((loaded > 2.1) & ~after.over)[:5]:
+            plan = beam(env).follow(rollouts, root, (int(steps.actions[place]),))
+            assert after.tripped[place] and plan.risk > 0.9
+            tripped += 1
+    assert tripped
 
 
 def prevention(env: PowerGridVectorEnv, *, candidates: int = 4, grave: float = 5.0) -> Prevention:

@@ -77,7 +77,7 @@ TRAINED: Mapping[str, tuple[str, ...]] = {  # name -> overrides
         *("experiment=best", "agent.search.num_simulations=64", "agent.search.max_considered=32"),
     ),
     "no_gate": (  # asked at every step while it learns, evaluated as the others are
-        *("experiment=best", "env.kwargs.idle_gate=null", "evaluation.env.idle_gate=0.95"),
+        *("experiment=best", "env.kwargs.idle_gate=null", "+evaluation.env.idle_gate=0.95"),
     ),
     "ppo": ("experiment=ppo", *_ON_VARIED),
     "alphazero": ("experiment=alphazero", *_ON_VARIED, "agent.learning.averaging=0.99"),

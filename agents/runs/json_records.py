@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any, TypeVar
 
@@ -10,6 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 Record = TypeVar("Record")
+
+_TOO_LARGE = re.compile(rb"\d{309}")  # digits: beyond a float, which would be infinite
 
 
 def parse_object(text: str) -> dict[str, Any]:
@@ -39,6 +42,8 @@ def read_record(value: Any, kind: type[Record], where: str) -> Record:
         ValueError: an entry is missing, unknown, of another type, out of range or not finite.
     """
     text = to_json(value, fallback=np.generic.item)  # of NumPy's numbers
+    if _TOO_LARGE.search(text):
+        raise ValueError(f"{where}: a number is too large")
     try:
         return _adapter(kind).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:

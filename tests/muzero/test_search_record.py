@@ -252,11 +252,14 @@ def change(*path: Any, to: Any) -> Any:
 DAMAGE = [
     (change("version", to=1), "of version 1; this release reads version 3"),
     (change("format", to="x"), "not a search tree"),
-    (change("value", to="high"), "tree.value: expected a number, found 'high'"),
-    (change("value", to=float("nan")), "NaN is not a finite number"),
-    (change("value", to=True), "expected a number, found True"),
+    (change("value", to="high"), "tree.value: Input should be a valid number, found 'high'"),
+    (change("value", to=float("nan")), "not JSON: expected value"),
+    (change("value", to=True), "Input should be a valid number, found True"),
     (change("nodes", to=[]), "0 nodes"),
-    (change("nodes", 3, "visits", to=1.5), r"tree.nodes\[3\].visits: expected int, found 1.5"),
+    (
+        change("nodes", 3, "visits", to=1.5),
+        r"tree.nodes\[3\].visits: Input should be a valid integer",
+    ),
     (change("nodes", 3, "visits", to=0), r"tree.nodes\[3\]: visits is 0"),
     (change("nodes", 3, "parent", to=9), r"tree.nodes\[3\]: parent is 9"),
     (change("nodes", 3, "depth", to=4), r"tree.nodes\[3\]: depth is 4"),
@@ -266,15 +269,15 @@ DAMAGE = [
     (change("nodes", 1, "value", to=9.0), "tree.candidates: q: .*, but the nodes give"),
     (change("candidates", 0, "visits", to=9), "tree.candidates: visits: 9, but the nodes give"),
     (change("candidates", 0, "action", to=9), "not the actions below the root"),
-    (change("candidates", 0, "colour", to=9), "unknown entry 'colour'"),
+    (change("candidates", 0, "colour", to=9), "colour: Unexpected keyword argument"),
     (change("candidates", 1, "action", to=304), "not the actions below the root"),
     (change("candidates", 0, "visits", to=10**400), "is too large"),
     (change("value", to=10**400), "is too large"),
     (change("summary", "width", to=9), "tree.summary: width: 9, but the nodes give 16"),
-    (change("summary", to=[]), r"tree.summary: expected an object, found \[\]"),
+    (change("summary", to=[]), r"tree.summary: Input should be an object, found \[\]"),
     (change("num_simulations", to=9), "not the sum of the candidates' visits"),
     (change("action", to=-1), "tree.action: it is -1"),
-    (lambda document: document["nodes"][3].pop("discount"), r"nodes\[3\].*discount is missing"),
+    (lambda document: document["nodes"][3].pop("discount"), r"nodes\[3\].discount: Field required"),
 ]
 
 
@@ -288,9 +291,7 @@ def test_damaged_files_are_named(record: TreeRecord, damage: Any, message: str) 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}"])
 def test_other_files_are_named(record: TreeRecord, text: str) -> None:
-    with pytest.raises(
-        ValueError, match=r"not a search tree|not JSON at line 1|expected an object"
-    ):
+    with pytest.raises(ValueError, match=r"not a search tree|not JSON: EOF|expected an object"):
         TreeRecord.from_json(text)
     with pytest.raises(ValueError, match="damaged: not JSON"):
         TreeRecord.from_json(record.to_json()[:-100])

@@ -9,25 +9,17 @@ Shape letters: L lines, S substations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from annotated_types import Interval
 
 from agents.evaluation.protocol import Protocol, Setting
-
-_LARGEST = 2**63  # what NumPy's whole numbers hold
-_Count = Annotated[int, Interval(ge=0, lt=_LARGEST)]
-_Whole = Annotated[int, Interval(gt=-_LARGEST, lt=_LARGEST)]
-_Amount = Annotated[float, Interval(ge=0.0, lt=_LARGEST)]
-_Number = Annotated[float, Interval(gt=-_LARGEST, lt=_LARGEST)]
+from agents.runs.json_records import Amount, Count, Number, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
     """A mistake of an agent's in an episode."""
 
-    decision: _Count  # 1 for the first of the episode
-    step: _Count  # environment steps played before it
+    decision: Count  # 1 for the first of the episode
+    step: Count  # environment steps played before it
     text: str  # what was wrong
 
 
@@ -40,41 +32,41 @@ class EpisodeRecord:
     """
 
     scenario: str  # name, "" where the environment has no scenarios
-    seed: _Whole  # of the environment's reset
-    steps: _Count  # environment steps survived; under an idle gate the calm ones count
-    max_steps: _Count | None  # steps the episode could have lasted, None where unknown
+    seed: Whole  # of the environment's reset
+    steps: Count  # environment steps survived; under an idle gate the calm ones count
+    max_steps: Count | None  # steps the episode could have lasted, None where unknown
     completed: bool  # lasted to the end (truncated, not terminated)
     end: str  # why it ended, in the environment's words; "agent error: ..." where the agent failed
-    reward: _Number  # sum over the episode, undiscounted, of the protocol's reward
-    decisions: _Count  # times the agent was asked
+    reward: Number  # sum over the episode, undiscounted, of the protocol's reward
+    decisions: Count  # times the agent was asked
 
-    action_steps: tuple[_Count, ...]  # environment steps played before each action below, ascending
-    actions: tuple[_Whole, ...]  # all actions but "do nothing" (0), illegal ones included
-    substation_actions: tuple[_Count, ...]  # [S] legal ones that move element ends there
-    line_actions: tuple[_Count, ...]  # [L] legal ones that open, close or switch the line
-    mean_distance: _Amount | None  # element ends off the reference topology, mean over decisions
-    final_distance: _Count | None  # the same when it ended; before a blackout, at the last decision
+    action_steps: tuple[Count, ...]  # environment steps played before each action below, ascending
+    actions: tuple[Whole, ...]  # all actions but "do nothing" (0), illegal ones included
+    substation_actions: tuple[Count, ...]  # [S] legal ones that move element ends there
+    line_actions: tuple[Count, ...]  # [L] legal ones that open, close or switch the line
+    mean_distance: Amount | None  # element ends off the reference topology, mean over decisions
+    final_distance: Count | None  # the same when it ended; before a blackout, at the last decision
 
-    attacks: _Count | None  # of an opponent, that began; None without an opponent
-    attacks_survived: _Count | None  # of those, before the one that lasted when the episode ended
+    attacks: Count | None  # of an opponent, that began; None without an opponent
+    attacks_survived: Count | None  # of those, before the one that lasted when the episode ended
 
-    illegal_actions: _Count  # refused by the environment, which then did nothing
+    illegal_actions: Count  # refused by the environment, which then did nothing
     first_illegal: Incident | None
     agent_error: Incident | None  # ended the episode: it raised, or gave no valid action
 
-    simulator_calls: _Count  # actions looked ahead at in the environment's simulator
-    seconds: _Amount  # spent in the agent, its share of each batch
-    median_ms: _Amount  # milliseconds of a decision, its share of the batch; 0 without decisions
-    p99_ms: _Amount  # 99th percentile of the same
+    simulator_calls: Count  # actions looked ahead at in the environment's simulator
+    seconds: Amount  # spent in the agent, its share of each batch
+    median_ms: Amount  # milliseconds of a decision, its share of the batch; 0 without decisions
+    p99_ms: Amount  # 99th percentile of the same
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """Milliseconds of a decision over all episodes, each the decision's share of its batch."""
 
-    mean: _Number
-    median: _Number
-    p99: _Number  # 99th percentile
+    mean: Number
+    median: Number
+    p99: Number  # 99th percentile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +75,13 @@ class Conditions:
 
     agent_configuration: str  # of the agent, as JSON; "" if it was built without one
     weights: str  # run folder or file that they came from, "" for none
-    seed: _Whole  # of the agent
-    num_envs: _Count  # episodes side by side: the batch that latencies are shares of
-    num_workers: _Count  # processes that shared the episodes; 0: the main one
+    seed: Whole  # of the agent
+    num_envs: Count  # episodes side by side: the batch that latencies are shares of
+    num_workers: Count  # processes that shared the episodes; 0: the main one
     device: str  # of networks: "cpu", "cuda:0"; "" without any
     machine: str  # processor, cores, operating system
     started: str  # ISO 8601, with time zone
-    seconds: _Number  # wall clock of the whole evaluation
+    seconds: Number  # wall clock of the whole evaluation
     versions: tuple[Setting, ...]  # of what the protocol does not name: python, numpy, torch
 
 

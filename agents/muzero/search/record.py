@@ -17,7 +17,7 @@ import numpy as np
 
 from agents.muzero.search.base import Search, SearchResult
 from agents.muzero.search.tree import Tree, root_visits
-from agents.runs.json_records import parse_object, read_record
+from agents.runs.json_records import Number, Whole, parse_object, read_record
 
 FORMAT = "powergrid-muzero search tree"
 VERSION = 3  # 2: each node has the discount of its edge; 3: afterstates and their outcomes
@@ -28,18 +28,18 @@ _CERTAIN = 1.0 - 1e-6  # probability
 class NodeRecord:
     """A node, and the edge that leads into it: an action, or an outcome of an afterstate."""
 
-    index: int  # position in TreeRecord.nodes: the root is 0, a parent comes before its children
-    parent: int | None  # index of the parent; None for the root
-    depth: int  # actions from the root
-    action: int | None  # of the edge into the node; None for the root and after an outcome
-    outcome: int | None  # of the edge into the node; None where it is an action
+    index: Whole  # position in TreeRecord.nodes: the root is 0, a parent comes before its children
+    parent: Whole | None  # index of the parent; None for the root
+    depth: Whole  # actions from the root
+    action: Whole | None  # of the edge into the node; None for the root and after an outcome
+    outcome: Whole | None  # of the edge into the node; None where it is an action
     text: str  # what the action does or what happens, "" where it has no words
-    visits: int  # times that a simulation passed through or ended here
-    value: float  # mean discounted return from here on, the environment's units
-    reward: float  # of the edge into the node, the environment's units
-    discount: float  # of the edge into the node, factor on ``value``; 0 where the episode ended
-    prior: float  # of the action by the model, noise included; of an outcome its probability
-    raw_value: float | None  # the model's own value, before any look-ahead; None of an afterstate
+    visits: Whole  # times that a simulation passed through or ended here
+    value: Number  # mean discounted return from here on, the environment's units
+    reward: Number  # of the edge into the node, the environment's units
+    discount: Number  # of the edge into the node, factor on ``value``; 0 where the episode ended
+    prior: Number  # of the action by the model, noise included; of an outcome its probability
+    raw_value: Number | None  # the model's own value, before any look-ahead; None of an afterstate
 
     @property
     def q(self) -> float:
@@ -51,12 +51,12 @@ class NodeRecord:
 class OutcomeRecord:
     """What chance may make of a candidate, and what the search would answer."""
 
-    outcome: int
+    outcome: Whole
     text: str  # what happens, "" where it has no words
-    probability: float
-    visits: int
-    q: float  # what the search expects then, the environment's units
-    answer: int | None  # the action most visited then; None if none was
+    probability: Number
+    visits: Whole
+    q: Number  # what the search expects then, the environment's units
+    answer: Whole | None  # the action most visited then; None if none was
     answer_text: str  # what it does, "" where it has no words
 
 
@@ -64,12 +64,12 @@ class OutcomeRecord:
 class CandidateRecord:
     """An action that the search tried at the root."""
 
-    action: int
+    action: Whole
     text: str  # what it does, "" where it has no words
-    visits: int
-    q: float  # what the search expects of it (``NodeRecord.q``), the environment's units
-    prior: float  # before the search
-    weight: float  # in the improved policy, after the search
+    visits: Whole
+    q: Number  # what the search expects of it (``NodeRecord.q``), the environment's units
+    prior: Number  # before the search
+    weight: Number  # in the improved policy, after the search
     outcomes: tuple[OutcomeRecord, ...]  # looked at, most visited first; () where one is certain
 
 
@@ -77,24 +77,24 @@ class CandidateRecord:
 class TreeSummary:
     """What a person asks first of a search."""
 
-    depth: int  # of the deepest node
-    mean_depth: float  # over the nodes below the root but afterstates
-    width: int  # actions tried at the root
-    nodes_per_depth: tuple[int, ...]  # [depth + 1], from the root (1) on, without afterstates
-    visit_entropy: float  # nats, of the visits of the candidates
-    policy_entropy: float  # nats, of the improved policy over all A actions
-    lowest_q: float  # of the candidates
-    highest_q: float
+    depth: Whole  # of the deepest node
+    mean_depth: Number  # over the nodes below the root but afterstates
+    width: Whole  # actions tried at the root
+    nodes_per_depth: tuple[Whole, ...]  # [depth + 1], from the root (1) on, without afterstates
+    visit_entropy: Number  # nats, of the visits of the candidates
+    policy_entropy: Number  # nats, of the improved policy over all A actions
+    lowest_q: Number  # of the candidates
+    highest_q: Number
 
 
 @dataclass(frozen=True, kw_only=True)
 class TreeRecord:
     """A finished search. ``record_tree`` makes it; ``to_json`` and ``from_json`` keep it."""
 
-    action: int  # chosen; under exploration it need not be the most visited, nor a candidate
+    action: Whole  # chosen; under exploration it need not be the most visited, nor a candidate
     text: str  # what it does, "" where it has no words
-    value: float  # of the root after the search, the environment's units
-    num_simulations: int  # visits of all candidates together
+    value: Number  # of the root after the search, the environment's units
+    num_simulations: Whole  # visits of all candidates together
     summary: TreeSummary
     candidates: tuple[CandidateRecord, ...]  # most visited first, then by weight, then by action
     nodes: tuple[NodeRecord, ...]  # [N], in order of the simulations

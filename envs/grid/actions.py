@@ -261,50 +261,16 @@ class ActionCatalogue:
     def _prepare_effects(self) -> None:
         layout = self.layout
         self._connectivity = Connectivity(layout)
-        num_actions, num_elements = self.set_busbar.shape
-        self._num_words = -(-num_elements // 8)  # rows are padded to whole 64-bit words to hash
-        padding = ((0, 0), (0, 8 * self._num_words - num_elements))
-        self._set_busbar = np.pad(self.set_busbar, padding)
-        self._is_set = self._set_busbar != 0
-        self._is_switched = np.pad(self.switch_busbar, padding)
+        self._is_set = self.set_busbar != 0
         self._opens, self._opened_lines = np.nonzero(self.set_line < 0)
         self._switches, self._switched_lines = np.nonzero(self.switch_line)
         at_or = self.set_busbar[:, layout.line_or_position] > 0
         at_ex = self.set_busbar[:, layout.line_ex_position] > 0
         self._closes_from_or = [np.flatnonzero(column) for column in (at_or & ~at_ex).T]
         self._closes_from_ex = [np.flatnonzero(column) for column in (at_ex & ~at_or).T]
-        self._salts = np.random.default_rng(0).integers(
-            1 << 62, size=self._num_words, dtype=np.uint64
-        )
         self._distinct = DistinctResults(
             layout, self.set_busbar, self.switch_busbar, self.set_line, self.switch_line
         )
-
-    def _padded_results(
-        self, topo_vect: np.ndarray, last_busbar: np.ndarray, rows: Sequence[int] | slice
-    ) -> np.ndarray:
-        layout = self.layout
-        num_elements = layout.num_elements
-        num_grids = len(topo_vect)
-        present = np.zeros((num_grids, 8 * self._num_words), dtype=np.int8)
-        present[:, :num_elements] = topo_vect
-        other = np.where(present > 0, np.int8(3) - present, present)
-        result = np.where(self._is_switched, other[:, None], present[:, None])
-        np.copyto(result, self._set_busbar, where=self._is_set)
-
-        result[:, self._opens, layout.line_or_position[self._opened_lines]] = -1
-        result[:, self._opens, layout.line_ex_position[self._opened_lines]] = -1
-        line_open = topo_vect[:, layout.line_or_position] < 0  # [B, L], both ends open together
-        for ends in (layout.line_or_position, layout.line_ex_position):
-            switched = ends[self._switched_lines]
-            result[:, self._switches, switched] = np.where(
-                line_open[:, self._switched_lines], last_busbar[:, switched], np.int8(-1)
-            )
-        for grid, line in np.argwhere(line_open):
-            position_or, position_ex = layout.line_or_position[line], layout.line_ex_position[line]
-            result[grid, self._closes_from_or[line], position_ex] = last_busbar[grid, position_ex]
-            result[grid, self._closes_from_ex[line], position_or] = last_busbar[grid, position_or]
-        return result[:, rows]
 
     def results(
         self,
@@ -330,31 +296,33 @@ class ActionCatalogue:
             if isinstance(actions, slice)
             else check_action_list(actions, self.num_actions).tolist()
         )
-        return self._padded_results(topo_vect, last_busbar, rows)[..., : topo_vect.shape[1]]
+        layout, present = self.layout, topo_vect
+        other = np.where(present > 0, np.int8(3) - present, present)
+        result = np.where(self.switch_busbar, other[:, None], present[:, None])
+        np.copyto(result, self.set_busbar, where=self._is_set)
+
+        result[:, self._opens, layout.line_or_position[self._opened_lines]] = -1
+        result[:, self._opens, layout.line_ex_position[self._opened_lines]] = -1
+        line_open = present[:, layout.line_or_position] < 0  # [B, L], both ends open together
+        for ends in (layout.line_or_position, layout.line_ex_position):
+            switched = ends[self._switched_lines]
+            result[:, self._switches, switched] = np.where(
+                line_open[:, self._switched_lines], last_busbar[:, switched], np.int8(-1)
+            )
+        for grid, line in np.argwhere(line_open):
+            position_or, position_ex = layout.line_or_position[line], layout.line_ex_position[line]
+            result[grid, self._closes_from_or[line], position_ex] = last_busbar[grid, position_ex]
+            result[grid, self._closes_from_ex[line], position_or] = last_busbar[grid, position_or]
+        return result[:, rows]
 
     def distinct(self, state: GridState) -> np.ndarray:
         """Return ``[B, A]`` int8: one legal action for each distinct topology within reach.
 
-        The first of each is kept, and action 0, but no other that changes nothing. Topologies are
-        compared by a 64-bit hash: a collision, about once in 10^14 states, loses one action.
+        The first of each is kept, and action 0, but no other that changes nothing.
         """
         legal = self.legal(state).view(np.bool_)
-        results = self._padded_results(state.topo_vect, state.last_busbar, slice(None))
-        return self._first_of_each(legal, results).view(np.int8)
-
-    def _first_of_each(self, legal: np.ndarray, results: np.ndarray) -> np.ndarray:
-        """Return the ``distinct`` mask ``[B, A]`` bool of legal actions with padded results."""
-        hashes = self._hashes(results)
-        nothing = hashes[:, :1]
-        hashes = np.where(legal, hashes, nothing)
-        order = hashes.argsort(axis=1, kind="stable")
-        ordered = np.take_along_axis(hashes, order, axis=1)
-        first = ordered != nothing
-        first[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
-        mask = np.zeros_like(legal)
-        np.put_along_axis(mask, order, first, axis=1)
-        mask[:, 0] = True
-        return mask
+        grids, actions, _ = self._distinct.find(legal, state.topo_vect, state.last_busbar)
+        return self._mask(len(legal), grids, actions)
 
     def connected(self, state: GridState) -> np.ndarray:
         """Return ``[B, A]`` int8: of the distinct actions those that hold the grid together.
@@ -362,15 +330,16 @@ class ActionCatalogue:
         What cuts off an element or a part of the grid ends the game at once, which takes no power
         flow to tell. Action 0 is always kept.
         """
-        mask = self.distinct(state)
-        grids, actions = np.nonzero(mask)
-        results = self.results(state.topo_vect, state.last_busbar)[grids, actions]
-        mask[grids, actions] = self._connectivity.connected(results)
-        mask[:, DO_NOTHING] = 1
+        grids, actions, _ = self.choices(state, state.topo_vect, state.last_busbar)
+        return self._mask(len(state.topo_vect), grids, actions)
+
+    def _mask(self, num_grids: int, grids: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        mask = np.zeros((num_grids, self.num_actions), dtype=np.int8)
+        mask[grids, actions] = 1
         return mask
 
     def choices(
-        self, rules: LegalityState, topo_vect: np.ndarray, last_busbar: np.ndarray
+        self, rules: GridState | LegalityState, topo_vect: np.ndarray, last_busbar: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the ``connected`` actions of B grids one after another, with what they lead to.
 
@@ -406,13 +375,6 @@ class ActionCatalogue:
         for numbers in self._action_pairs[:, actions]:
             substations[rows, self._pair_substation[numbers]] |= changed[rows, numbers]
         return lines, substations
-
-    def _hashes(self, results: np.ndarray) -> np.ndarray:
-        """Return ``[B, A]`` uint64 of ``[B, A, 8 W]`` int8, mixing each word (splitmix64)."""
-        words = results.view(np.uint64) + self._salts
-        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return (words ^ (words >> np.uint64(31))).sum(axis=-1, dtype=np.uint64)
 
 
 def _steps(count: int) -> str:

@@ -1,7 +1,5 @@
 """Finds the distinct topologies that legal actions lead to, in a compiled loop.
 
-``ActionCatalogue.distinct`` says the same by hashes of all results at once.
-
 Shape letters: A actions, B grids, E element ends, L lines, m actions found.
 """
 

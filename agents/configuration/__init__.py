@@ -5,6 +5,6 @@
 - ``experiments``: what of an experiment goes with options chosen against it.
 - ``composition``: builds environments, agents and loggers; the one place that calls Hydra.
 - ``override_errors``: the nearest names for mistyped overrides.
-- ``arguments``: keys by the names of the release before.
+- ``arguments``: what is done to a command line before Hydra reads it.
 - ``extensions``: configuration that other installed packages bring.
 """

@@ -20,7 +20,6 @@ PLAN_DEPTH = 3  # actions that may follow on the one that is judged
 HOLDS = 0.02  # lines that may be expected to trip in a plan that holds
 _SAFE = 0.95  # loading below which a plan is done
 _ERROR = 0.015  # standard deviation of foreseen loadings, as ``agent=planner`` has it
-_TRIP = 20.0  # score of a line that trips, as in ``BeamSearch``
 _WIDTH, _SOLVED = 8, 24  # plans followed on, and power flows solved of each length
 
 
@@ -43,6 +42,7 @@ def make_beam(rollouts: ForecastRollouts, layout: GridLayout) -> BeamSearch:
         error=_ERROR,
         safe=_SAFE,
         endures=rollouts.endures,
+        trips_at=rollouts.trips_at,
     )
 
 
@@ -52,12 +52,11 @@ def find_planned_values(
     """Judge each action in grid 0 by the best plan that begins with it.
 
     The value of an action is minus the planner's score (``BeamSearch``) of the plan that is made of
-    it and the best ``PLAN_DEPTH`` actions found after it: 20 for each line that is expected to trip
-    or trips at once, 3 for each unit of loading above 0.98, less for the highest loading, for
-    overloads that have lasted some steps and for element ends off the reference topology. A plan is
-    done where all loadings are below 0.95, so an action that leads there is judged by itself. A
-    score is 100 at most, also where no plan is found that keeps the game going, and 200 where the
-    action itself ends it.
+    it and the best ``PLAN_DEPTH`` actions found after it: 20 for each line expected to trip, 3 for
+    each unit of loading above 0.98, less for the highest loading, for overloads that have lasted
+    some steps and for element ends off the reference topology. A plan is done where all loadings
+    are below 0.95, so an action that leads there is judged by itself. A score is 100 at most, also
+    where no plan is found that keeps the game going, and 200 where the action itself ends it.
 
     Args:
         rollouts: of the environment whose grid 0 is in the state; begun here.
@@ -84,23 +83,8 @@ def find_planned_values(
                 plan = beam.follow(rollouts, root, (action, *after.actions))
             else:
                 plan = LOST
-        risk[place] = max(plan.risk, _tripped(rollouts, root, plan.actions))
-        extra = 0.0 if np.isinf(plan.risk) else _TRIP * (risk[place] - plan.risk)
-        score[place] = min(plan.score + extra, LOST.score)
+        risk[place], score[place] = plan.risk, min(plan.score, LOST.score)
     return PlannedValues(steps.actions, -score, risk, rho)
-
-
-def _tripped(rollouts: ForecastRollouts, root: Rollouts, actions: tuple[int, ...]) -> int:
-    """Return how many lines trip in a plan that ``BeamSearch.follow`` went through.
-
-    The score knows chances of overloads that last, and no line that trips at once.
-    """
-    state = root
-    for action in actions:
-        step = rollouts.choice(state, action)
-        assert step is not None  # it was legal there
-        state = rollouts.step(state, step)
-    return int(state.tripped[0])
 
 
 class Plans(NamedTuple):

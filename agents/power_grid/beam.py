@@ -85,7 +85,7 @@ class BeamSearch:
         error: float,
         safe: float,
         endures: int,
-        trips_at: float = 2.0,
+        trips_at: float,
     ):
         self._depth = check_count("depth", depth)
         self._width = check_count("width", width)

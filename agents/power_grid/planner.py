@@ -10,8 +10,7 @@ import numpy as np
 
 from agents.agent import Infos
 from agents.environments import VectorEnvironment
-from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid_binding import GridBinding
+from agents.power_grid.baselines.grid_binding import GridBaselineAgent
 from agents.power_grid.baselines.reference_topology import check_loading
 from agents.power_grid.beam import BeamSearch, Plan
 from agents.power_grid.grid_access import fast_grids
@@ -40,7 +39,7 @@ class _Memory:
     rests_until: int = 0  # step from which on something is prevented again
 
 
-class PlannerAgent(BaselineAgent):
+class PlannerAgent(GridBaselineAgent):
     """Looks several actions ahead on copies of the grid, under stress and in calm.
 
     Under stress (a loading of ``threshold``, now or in the forecast) a beam search follows the best
@@ -81,7 +80,7 @@ class PlannerAgent(BaselineAgent):
         rest: steps from one choice of a calm action to the next.
     """
 
-    kind = "planner"  # for messages
+    kind = "planner"
     _rebuilt = ("_rollouts", "_beam", "_wide", "_prevention")  # by ``bind``
 
     def __init__(
@@ -117,9 +116,9 @@ class PlannerAgent(BaselineAgent):
         self._threshold = check_loading("threshold", threshold)
         self._safe = check_loading("safe", safe)
         self._margin = check_loading("margin", margin)
-        self._tolerance = check_loading("tolerance", tolerance)
-        self._gain = check_loading("gain", gain)
-        self._error = check_loading("error", error)
+        self._tolerance = check_loading("tolerance", tolerance, "danger")
+        self._gain = check_loading("gain", gain, "danger")
+        self._error = check_loading("error", error, "deviation")
         if not self._error:
             raise ValueError("error is 0; expected more: forecasts are never exact.")
         self._size = {
@@ -134,11 +133,10 @@ class PlannerAgent(BaselineAgent):
             "solved": check_count("answer_solved", answer_solved),
         }
         self._candidates = check_count("candidates", candidates)
-        self._grave = check_loading("grave", grave)
+        self._grave = check_loading("grave", grave, "danger")
         self._courses = check_count("courses", courses, least=0)
         self._rest = check_count("rest", rest, least=0)
         self._calm = self._threshold - _CALM
-        self._binding = GridBinding(self.kind)
         self._rollouts: ForecastRollouts | None = None
         self._beam: BeamSearch | None = None
         self._wide: BeamSearch | None = None
@@ -151,7 +149,7 @@ class PlannerAgent(BaselineAgent):
         Raises:
             ValueError: the environment is not PowerGrid-v0's vector environment.
         """
-        self._binding.meet(env)
+        super().bind(env)
         grids = fast_grids(env)
         if grids is None:
             raise ValueError(

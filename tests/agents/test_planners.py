@@ -137,8 +137,9 @@ def begun(env: PowerGridVectorEnv, state: GridSave) -> tuple[ForecastRollouts, R
 
 
 def beam(env: PowerGridVectorEnv, **options: Any) -> BeamSearch:
-    sizes = {"depth": 2, "width": 10_000, "solved": 100_000, "error": 0.01, "safe": 0.0}
-    return BeamSearch(env.layout, endures=2, **sizes | options)
+    settings: dict[str, Any] = {"depth": 2, "width": 10_000, "solved": 100_000}
+    settings |= {"error": 0.01, "safe": 0.0, "endures": 2, "trips_at": 2.0}
+    return BeamSearch(env.layout, **settings | options)
 
 
 def test_a_beam_of_any_width_finds_the_best_pair(

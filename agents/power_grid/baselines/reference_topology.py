@@ -48,12 +48,12 @@ def rank(rho_max: np.ndarray, departed: np.ndarray, safe: float | None) -> np.nd
     return np.lexsort((rho_max, np.where(holds, departed, 0), ~holds))
 
 
-def check_loading(name: str, value: float) -> float:
-    """Return ``value``, a loading of 0 or more.
+def check_loading(name: str, value: float, kind: str = "loading") -> float:
+    """Return ``value``, a loading of 0 or more, or another ``kind`` of number of 0 or more.
 
     Raises:
         ValueError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0.0:
-        raise ValueError(f"{name} is {value!r}; expected a loading of 0 or more.")
+        raise ValueError(f"{name} is {value!r}; expected a {kind} of 0 or more.")
     return float(value)

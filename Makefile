@@ -38,7 +38,7 @@ train: setup
 	@echo "The commands are in $(BIN): '. $(BIN)/activate' makes powergrid-train and powergrid-evaluate known to your shell."
 
 test: setup
-	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
@@ -47,7 +47,7 @@ test-slow: setup
 test-readme: setup
 	$(BIN)/python -m pytest -q -m slow tests/test_readme_literally.py $(ARGS)
 
-# the fast simulator beside grid2op for 200,000 states: 10 minutes or so
+# the fast simulator beside grid2op for 200,000 states, more under attack: 15 minutes or so
 test-nightly: setup
 	$(BIN)/python -m tests.envs.nightly $(ARGS)
 

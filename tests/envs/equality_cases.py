@@ -66,7 +66,7 @@ CASES: dict[str, Case] = {
 # under an idle gate, only what is seen at decisions is compared
 GATED: dict[str, Case] = {
     "gate": Case(
-        now_and_then, 1, {"idle_gate": 0.9, "split": "test", "max_steps": 700, "reward": "margin"}
+        now_and_then, 4, {"idle_gate": 0.9, "split": "test", "max_steps": 700, "reward": "margin"}
     ),
     "gate and reconnection": Case(
         about_lines,

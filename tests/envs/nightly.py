@@ -28,9 +28,7 @@ from tests.envs.equality_cases import (
 def _runs(states: int, opponent: str) -> Iterator[tuple[str, Policy, int, dict[str, Any]]]:
     """Yield a name, a policy, the states to compare, and options."""
     if opponent != "none":
-        for name, case in ATTACKED.items():
-            options = {**case.options, "opponent": OPPONENTS[opponent]}
-            yield f"{opponent}, {name}", case.policy, states * case.thousandths // 1000, options
+        yield from _attacked(states, opponent)
         return
     for name, case in (CASES | GATED).items():
         yield name, case.policy, states * case.thousandths // 1000, case.options
@@ -41,6 +39,14 @@ def _runs(states: int, opponent: str) -> Iterator[tuple[str, Policy, int, dict[s
         options = {"grid": grid, "scenarios": "bundled"}
         yield grid, now_and_then, states // 100, options
         yield f"{grid}, gate", about_lines, states // 1000, {**options, "idle_gate": 0.9}
+    for one in OPPONENTS:
+        yield from _attacked(states // 50, one)
+
+
+def _attacked(states: int, opponent: str) -> Iterator[tuple[str, Policy, int, dict[str, Any]]]:
+    for name, case in ATTACKED.items():
+        options = {**case.options, "opponent": OPPONENTS[opponent]}
+        yield f"{opponent}, {name}", case.policy, states * case.thousandths // 1000, options
 
 
 def main() -> None:
@@ -53,7 +59,8 @@ def main() -> None:
         "--opponent",
         choices=["none", *OPPONENTS, "all"],
         default="none",
-        help="who attacks; all: each of them, that many states each",
+        help="who attacks in all states; all: each of them, that many states each; none: each in a "
+        "fiftieth of the states besides",
     )
     parser.add_argument(
         "--seed", type=whole_number(0), default=0, help="of the first episode of each case"

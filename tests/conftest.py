@@ -34,6 +34,20 @@ def skip_without(lacking: str) -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(lacking)
 
 
+# Begun first, so that at the end no process is left alone with one of them.
+LONGEST = (
+    "tests/envs/test_vector_equality.py",
+    "tests/test_extending.py",
+    "tests/agents/test_planners.py",
+    "tests/agents/test_wrong_values.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that take longest first; with -n, add --no-loadscope-reorder."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def single_thread() -> None:
     torch.set_num_threads(1)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from wandb.wandb_agent import Agent as SweepAgent
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEP: dict[str, Any] = yaml.safe_load((ROOT / "conf" / "wandb_sweep.yaml").read_text())
@@ -29,6 +28,8 @@ def first_values() -> dict[str, Any]:
 def test_wandbs_agent_builds_and_runs_the_command(
     working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from wandb.wandb_agent import Agent as SweepAgent  # slow to import
+
     environment = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": str(ROOT),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +63,27 @@ class Switcher(ReconnectAgent):
         return actions
 
 
-def recipes() -> dict[str, AgentRecipe]:
-    """Return agents of many kinds: an idle gate or none, lines put back or not, looking ahead."""
-    words = {
-        "do nothing": ("agent=do_nothing", "wrappers=none"),
-        "reconnect": ("agent=reconnect", "wrappers=none"),
-        "greedy": ("agent=greedy", "wrappers=gated"),
-        "expert": ("agent=expert", "wrappers=none"),
-        "random": ("agent=random", "wrappers=gated_reconnect"),
-        "muzero": (*SMALL_MUZERO, "wrappers=gated"),
-    }
-    made = {name: recipe_from(own) for name, own in words.items()}
-    made["muzero"] = with_weights(made["muzero"])
-    target = {"_target_": f"{__name__}.{Switcher.__name__}"}
-    made["switcher"] = replace(made["reconnect"], name="switcher", agent=target)
+# agents of many kinds: an idle gate or none, lines put back or not, looking ahead
+RECIPES = {
+    "do nothing": ("agent=do_nothing", "wrappers=none"),
+    "reconnect": ("agent=reconnect", "wrappers=none"),
+    "greedy": ("agent=greedy", "wrappers=gated"),
+    "expert": ("agent=expert", "wrappers=none"),
+    "random": ("agent=random", "wrappers=gated_reconnect"),
+    "muzero": (*SMALL_MUZERO, "wrappers=gated"),
+    "switcher": ("agent=reconnect", "wrappers=none"),
+}
+
+
+@cache
+def recipe_of(name: str) -> AgentRecipe:
+    """Return the recipe of ``name`` in RECIPES."""
+    made = recipe_from(RECIPES[name])
+    if name == "muzero":
+        return with_weights(made)
+    if name == "switcher":
+        target = {"_target_": f"{__name__}.{Switcher.__name__}"}
+        return replace(made, name=name, agent=target)
     return made
 
 

@@ -29,13 +29,13 @@ EXPERIMENTS = ["", *sorted(path.stem for path in (CONF / "experiment").glob("*.y
 FREE = ("logger", "optimizer", "replay", "reward", "scenarios", "search", "wrappers")
 DATA_SET = "scenarios=dataset"  # goes where grid2op has downloaded it
 TRAINED = ("muzero", "ppo")
-SLOW = ("alphazero", "ppo", "quickstart", "seed")  # much like the others
 
 
 def options(*groups: str) -> list[str]:
     return [f"{path.parent}={path.name}" for path in OPTIONS if str(path.parent) in groups]
 
 
+ALL = options(*{str(path.parent) for path in OPTIONS})
 PLAYED = [one for one in options("agent") if one.partition("=")[2] not in TRAINED]
 OF_MUZERO = options("agent/model", "agent/teacher", "network", "optimizer", "replay", "search")
 OF_GRIDS = options("observation", "opponent", "reward", "scenarios", "wrappers")
@@ -107,16 +107,6 @@ def hydra_config() -> Iterator[None]:
         yield
 
 
-def alike(experiment: str) -> set[str]:
-    """Return what one rule refuses as it refuses another of the group; each has its turn."""
-    rules: dict[tuple[str, str], list[str]] = {}
-    for option, message in REFUSED[experiment].items():
-        rule = option.partition("=")[0], message.replace(option, "")
-        rules.setdefault(rule, []).append(option)
-    turn = EXPERIMENTS.index(experiment)
-    return {one for same in rules.values() for one in same if one != same[turn % len(same)]}
-
-
 @cache
 def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     return plain(compose("train", overrides=list(overrides)))
@@ -144,36 +134,73 @@ def refusal(*overrides: str) -> str:
     return ""
 
 
+def told(experiment: str, *options: str) -> str:
+    """Return what is wrong with options of an experiment, as ``refusal`` does."""
+    return refusal(*([f"experiment={experiment}"] if experiment else []), *options)
+
+
+def assert_ruled(experiment: str, option: str) -> None:
+    """An option goes with an experiment, or is refused as REFUSED has it."""
+    message, rule = told(experiment, option), REFUSED[experiment].get(option)
+    if option == DATA_SET and rule is None:
+        assert not message or "grid2op has not downloaded the data set" in message
+        return
+    assert (rule or "") in message and bool(message) == (rule is not None), option
+    assert "\n" not in message
+
+
+def rows(experiment: str) -> list[list[str]]:
+    """Return the options that are tried side by side, one of each FREE group a time."""
+    groups = [
+        [one for one in options(group) if one not in REFUSED[experiment] and one != DATA_SET]
+        for group in FREE
+    ]
+    longest = max(map(len, groups))
+    return [[same[number % len(same)] for same in groups if same] for number in range(longest)]
+
+
 def test_all_experiments_are_told_of() -> None:
     assert set(REFUSED) == set(EXPERIMENTS)
 
 
-@pytest.mark.parametrize(
-    "experiment",
-    [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in EXPERIMENTS],
-)
+def test_every_option_goes_with_an_experiment() -> None:
+    """Each with one of those that take it, in turn; the slow tests try all with all."""
+    for turn, option in enumerate(ALL):
+        taking = [one for one in EXPERIMENTS if option not in REFUSED[one]]
+        if not taking:
+            assert option in {**LEARNS_NOTHING, **NO_OPPONENT}
+        elif option.partition("=")[0] not in FREE or option == DATA_SET:
+            assert_ruled(taking[turn % len(taking)], option)
+    for turn, row in enumerate(rows("")):
+        experiment = ("best", "debug", "seed")[turn % 3]  # each takes what the default takes
+        assert told(experiment, *row) == "", row
+
+
+def test_every_rule_refuses_an_option() -> None:
+    """Each rule where one experiment has it, in turn; the slow tests try all that have it."""
+    rules: dict[str, list[tuple[str, str]]] = {}
+    for experiment, refused in REFUSED.items():
+        for option, message in refused.items():
+            rule = message.replace(option, "OPTION").replace(f"experiment={experiment} ", "")
+            rules.setdefault(rule, []).append((experiment, option))
+    for turn, pairs in enumerate(rules.values()):
+        assert_ruled(*pairs[turn * 7 % len(pairs)])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_is_built(experiment: str) -> None:
+    assert told(experiment) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_options_go_with_the_experiment_or_are_refused_by_a_rule(experiment: str) -> None:
-    base = [f"experiment={experiment}"] if experiment else []
-    refused, tried = REFUSED[experiment], []
-    free: dict[str, list[str]] = {group: [] for group in FREE}
-    for option in options(*{str(path.parent) for path in OPTIONS}):
-        if option in alike(experiment):
-            continue
-        group = option.partition("=")[0]
-        if option not in refused and group in FREE and option != DATA_SET:
-            free[group].append(option)
-            continue
-        told = refusal(*base, option)
-        if option == DATA_SET and option not in refused:
-            assert not told or "grid2op has not downloaded the data set" in told
-            continue
-        assert refused.get(option, "") in told and bool(told) == (option in refused), option
-        assert "\n" not in told
-        tried.append(option)
-    assert set(refused) - alike(experiment) <= set(tried)
-    for number in range(max(map(len, free.values()))):
-        row = [same[number % len(same)] for same in free.values() if same]
-        assert refusal(*base, *row) == "", row
+    for option in ALL:
+        refused = option in REFUSED[experiment]
+        if refused or option.partition("=")[0] not in FREE or option == DATA_SET:
+            assert_ruled(experiment, option)
+    for row in rows(experiment):
+        assert told(experiment, *row) == "", row
 
 
 def test_options_take_what_they_have_of_an_experiment() -> None:

@@ -32,12 +32,9 @@ from tests.agents.grid2op_recipes import (
     ACTIONS,
     SMALL_MUZERO,
     play_ourselves,
-    recipes,
+    recipe_of,
     with_weights,
 )
-
-RECIPES = recipes()
-RANDOM = RECIPES["random"]
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +123,8 @@ def test_wrappers_of_observations_are_kept(env: Any) -> None:
 
 def test_a_cap_of_grid2op_is_the_end_as_our_own_is(env: Any) -> None:
     """Also without a reset, and a scenario that is calm: the gate leaves the last step."""
-    ours = play_ourselves(RANDOM, Excerpts(), (CALM,), max_steps=30)[CALM]
-    agent = Grid2OpAgent(env.action_space, RANDOM)
+    ours = play_ourselves(recipe_of("random"), Excerpts(), (CALM,), max_steps=30)[CALM]
+    agent = Grid2OpAgent(env.action_space, recipe_of("random"))
     observation = env.reset(options={"time serie id": CALM, "max step": 30})
     done, steps = False, 0
     while not done:
@@ -144,7 +141,7 @@ def test_a_cap_of_grid2op_is_the_end_as_our_own_is(env: Any) -> None:
 
 
 def test_an_episode_depends_on_its_seed_and_on_nothing_else(env: Any) -> None:
-    agent = Grid2OpAgent(env.action_space, RANDOM)
+    agent = Grid2OpAgent(env.action_space, recipe_of("random"))
     first = play(agent, env, STRESSED[0], seed=1)
     other = play(agent, env, STRESSED[0], seed=2)
     again = play(agent, env, STRESSED[0], seed=1)
@@ -153,7 +150,7 @@ def test_an_episode_depends_on_its_seed_and_on_nothing_else(env: Any) -> None:
 
 
 def test_copies_play_the_same_and_share_nothing(env: Any) -> None:
-    agent = Grid2OpAgent(env.action_space, RANDOM)
+    agent = Grid2OpAgent(env.action_space, recipe_of("random"))
     expected = play(agent, env, STRESSED[0], seed=1)
     for twin in (copy.copy(agent), copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))):
         assert twin.player is not agent.player
@@ -184,18 +181,18 @@ def test_weights_must_be_there_and_fit(env: Any) -> None:
     wide = with_weights(recipe_from([*SMALL_MUZERO, "agent.network.hidden_size=40"]))
     message = refused(replace(wide, agent=bare.agent), env.action_space)
     assert "seed 1 is of another network" in message
-    idle = replace(RANDOM, weights={}, origin="some.pt")
+    idle = replace(recipe_of("random"), weights={}, origin="some.pt")
     assert "learns nothing: leave out the weights (some.pt)" in refused(idle, env.action_space)
 
 
 def test_other_grids_and_other_actions_are_refused() -> None:
     small = make_grid2op("rte_case5_example")
-    message = refused(RANDOM, small.action_space)
+    message = refused(recipe_of("random"), small.action_space)
     assert "made for grid 'l2rpn_case14_sandbox'" in message
     assert "rte_case5_example" in message and "has other substations" in message
     small.close()
     sets = make_grid2op("l2rpn_case14_sandbox", action_class=TopologySetAction)
-    message = refused(RANDOM, sets.action_space)
+    message = refused(recipe_of("random"), sets.action_space)
     assert "487 actions" in message and "PlayableAction" in message
     sets.close()
 
@@ -208,12 +205,16 @@ def test_other_environments_and_wrappers_are_refused(env: Any) -> None:
         "_partial_": True,
         "max_episode_steps": 10,
     }
-    wrapped = replace(RANDOM, env={**RANDOM.env, "wrappers": {"short": stack}})
+    wrapped = replace(
+        recipe_of("random"), env={**recipe_of("random").env, "wrappers": {"short": stack}}
+    )
     assert "plays inside TimeLimit (env.wrappers)" in refused(wrapped, env.action_space)
 
 
 def test_looking_ahead_needs_forecasts(env: Any) -> None:
-    agent = Grid2OpAgent(env.action_space, replace(RECIPES["greedy"], env=RANDOM.env))
+    agent = Grid2OpAgent(
+        env.action_space, replace(recipe_of("greedy"), env=recipe_of("random").env)
+    )
     observation = env.reset(options={"time serie id": STRESSED[0]})
     while observation.rho.max() < 0.95:
         observation, *_ = env.step(env.action_space({}))
@@ -235,7 +236,7 @@ class Astray(Agent):
 
 def test_an_answer_that_is_no_action_is_named(env: Any) -> None:
     target = {"_target_": f"{__name__}.{Astray.__name__}"}
-    recipe = replace(RECIPES["do nothing"], agent=target)
+    recipe = replace(recipe_of("do nothing"), agent=target)
     agent = Grid2OpAgent(env.action_space, recipe)
     with pytest.raises(ValueError, match="integer from 0 to 486, but is 487"):
         agent.act(env.reset(), 0.0)
@@ -287,7 +288,7 @@ def test_wrong_words_are_named(words: list[str], message: str) -> None:
 
 def test_wrong_folders_to_score_are_named(env: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a grid2op environment with scenarios"):
-        score_l2rpn_2020(RANDOM, tmp_path)
+        score_l2rpn_2020(recipe_of("random"), tmp_path)
     folder = env.get_path_env()
     with pytest.raises(ValueError, match=r"scenarios is 3, but .* has 2"):
-        score_l2rpn_2020(RANDOM, folder, scenarios=3)
+        score_l2rpn_2020(recipe_of("random"), folder, scenarios=3)

@@ -14,9 +14,14 @@ from agents.grid2op_agent.__main__ import main
 from agents.grid2op_agent.scores import open_folder, score_l2rpn_2020
 from envs.scenarios import RecombinedSource, export_scenarios
 from tests.agents.grid2op_excerpts import CALM, STEPS, STRESSED, Excerpts
-from tests.agents.grid2op_recipes import assert_same_play, play_in_runner, play_ourselves, recipes
+from tests.agents.grid2op_recipes import (
+    RECIPES,
+    assert_same_play,
+    play_in_runner,
+    play_ourselves,
+    recipe_of,
+)
 
-RECIPES = recipes()
 FEW = (STRESSED[0], CALM)
 
 
@@ -33,8 +38,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     ("name", "scenario"), [("greedy", FEW[0]), ("muzero", FEW[0]), ("switcher", CALM)]
 )
 def test_runner_plays_as_our_own_loop_does(name: str, scenario: str, few: Any) -> None:
-    ours = play_ourselves(RECIPES[name], Excerpts(), (scenario,))
-    assert_same_play(play_in_runner(RECIPES[name], few, (scenario,)), ours)
+    ours = play_ourselves(recipe_of(name), Excerpts(), (scenario,))
+    assert_same_play(play_in_runner(recipe_of(name), few, (scenario,)), ours)
     assert (ours[scenario].actions > 0).sum() >= 3  # there was something to compare
 
 
@@ -58,15 +63,15 @@ def test_runner_agrees_on_ten_stressed_pieces(
     folder = export_scenarios(Excerpts(), tmp_path_factory.mktemp("ten") / "ten", names=STRESSED)
     env = open_folder(folder)
     side_by_side = 4 if name in ("greedy", "muzero") else 1
-    ours = play_ourselves(RECIPES[name], Excerpts(), STRESSED, num_envs=side_by_side)
-    assert_same_play(play_in_runner(RECIPES[name], env, STRESSED), ours)
+    ours = play_ourselves(recipe_of(name), Excerpts(), STRESSED, num_envs=side_by_side)
+    assert_same_play(play_in_runner(recipe_of(name), env, STRESSED), ours)
     env.close()
 
 
 @pytest.mark.slow
 def test_grid2ops_score_of_doing_nothing_is_zero(tmp_path: Path) -> None:
     folder = export_scenarios(Excerpts(), tmp_path / "two", names=FEW)
-    scores = score_l2rpn_2020(RECIPES["do nothing"], folder)
+    scores = score_l2rpn_2020(recipe_of("do nothing"), folder)
     assert [(one.scenario, one.score, one.steps) for one in scores] == [
         (STRESSED[0], 0.0, 15),
         (CALM, 0.0, STEPS),
@@ -88,9 +93,9 @@ def months(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.mark.parametrize("name", ["do nothing", "greedy", "random", "muzero"])
 def test_runner_agrees_on_whole_months(name: str, months: Any) -> None:
     names = RecombinedSource().names("test")[:3]
-    ours = play_ourselves(RECIPES[name], RecombinedSource(), names)
+    ours = play_ourselves(recipe_of(name), RecombinedSource(), names)
     for scenario in names:  # one at a time: grid2op keeps every observation of a run
-        theirs = play_in_runner(RECIPES[name], months, [scenario])
+        theirs = play_in_runner(recipe_of(name), months, [scenario])
         assert_same_play(theirs, {scenario: ours[scenario]})
     steps = [len(played.actions) for played in ours.values()]
     decisions = [int((played.actions > 0).sum()) for played in ours.values()]

@@ -15,7 +15,7 @@ from agents.grid2op_agent import AgentRecipe, read_submission, recipe_from, writ
 from agents.grid2op_agent.__main__ import main
 from envs.scenarios import export_scenarios
 from tests.agents.grid2op_excerpts import STRESSED, Excerpts
-from tests.agents.grid2op_recipes import play_ourselves, recipes
+from tests.agents.grid2op_recipes import play_ourselves, recipe_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +44,7 @@ np.save("rho.npy", rho)
 
 @pytest.fixture(scope="module")
 def muzero() -> AgentRecipe:
-    return recipes()["muzero"]
+    return recipe_of("muzero")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 from unittest.mock import Mock
 
@@ -268,18 +269,32 @@ def test_sources_refuse_other_arguments(tmp_path: Any):
         envs.describe_grid(5)  # pyright: ignore[reportArgumentType]
 
 
-DAY = BundledSource().load("educ-2019-01-12")
+@cache
+def day() -> Scenario:
+    return BundledSource().load("educ-2019-01-12")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"load_q": DAY.load_q[:5]}, r"load_q has shape \(5, 11\); expected \(289, 11\)"),
-        ({"prod_v": DAY.prod_v[:, :2]}, r"prod_v has shape \(289, 2\); expected \(289, 6\)"),
-        ({"load_p": DAY.load_p[0]}, "load_p must be a float32 array of rows and columns"),
-        ({"load_p": DAY.load_p.astype(int)}, "load_p must be a float32 array"),
+        (
+            {"load_q": lambda day: day.load_q[:5]},
+            r"load_q has shape \(5, 11\); expected \(289, 11\)",
+        ),
+        (
+            {"prod_v": lambda day: day.prod_v[:, :2]},
+            r"prod_v has shape \(289, 2\); expected \(289, 6\)",
+        ),
+        (
+            {"load_p": lambda day: day.load_p[0]},
+            "load_p must be a float32 array of rows and columns",
+        ),
+        ({"load_p": lambda day: day.load_p.astype(int)}, "load_p must be a float32 array"),
         ({"prod_p_forecast": None}, "prod_p_forecast must be a float32 array"),
-        ({"load_p": DAY.load_p * np.float32(NAN)}, "load_p has values that are not finite"),
+        (
+            {"load_p": lambda day: day.load_p * np.float32(NAN)},
+            "load_p has values that are not finite",
+        ),
         ({"maintenance": np.zeros((3, 20), bool)}, r"maintenance has shape \(3, 20\)"),
         ({"minutes_per_step": 0}, "minutes_per_step must be an integer of at least 1"),
         ({"minutes_per_step": 2.5}, "minutes_per_step must be an integer"),
@@ -288,8 +303,9 @@ DAY = BundledSource().load("educ-2019-01-12")
     ],
 )
 def test_scenarios_that_do_not_fit_together(change: dict[str, Any], message: str):
+    changed = {name: value(day()) if callable(value) else value for name, value in change.items()}
     with pytest.raises(ValueError, match=message):
-        replace(DAY, **change)
+        replace(day(), **changed)
 
 
 def test_set_scenario_refuses_what_it_cannot_play():
@@ -297,7 +313,7 @@ def test_set_scenario_refuses_what_it_cannot_play():
     rows: tuple[Any, ...] = (1.5, True, "2", -1)
     for row in rows:
         with pytest.raises(ValueError, match="first_row must be"):
-            set_scenario(env, DAY, row)
+            set_scenario(env, day(), row)
     with pytest.raises(ValueError, match="must be a Scenario, but is 5"):
         set_scenario(env, 5)  # pyright: ignore[reportArgumentType]
     env.close()

@@ -67,7 +67,7 @@ class Walk:
 
 @pytest.fixture(scope="module")
 def walk() -> Walk:
-    return Walk(640, seed=0)
+    return Walk(160, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def make_network(seed: int = 0, **options: object) -> FlowNetwork:
 
 def test_potentials_balance_and_so_do_their_gradients(walk: Walk, tables: GridTables) -> None:
     """Dense algebra in double precision, differentiated by autograd, is the reference."""
-    busbars = torch.from_numpy(walk.topologies[::2])
+    busbars = torch.from_numpy(walk.topologies)
     assert (busbars == 2).any(dim=1).sum() > 50 and (busbars < 0).any(dim=1).sum() > 5
     count, num_nodes, num_lines = len(busbars), tables.num_nodes, tables.num_lines
     generator = torch.Generator().manual_seed(1)
@@ -225,8 +225,9 @@ def test_the_root_policy_weighs_what_is_foreseen(walk: Walk) -> None:
 
 
 @pytest.mark.slow
-def test_it_learns_to_foresee_loadings_and_endings(walk: Walk) -> None:
+def test_it_learns_to_foresee_loadings_and_endings() -> None:
     """Of states that it has not seen, from look-aheads at others, in seconds."""
+    walk = Walk(640, seed=0)
     network = make_network()
     groups = network.parameter_groups()
     optimizer = torch.optim.Adam(

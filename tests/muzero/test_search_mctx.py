@@ -22,12 +22,11 @@ from tests.conftest import skip_without
 from tests.muzero import mctx_process
 from tests.muzero.search_reference import TableModel, every_kind_of_mask
 
-# mctx is compiled anew for each of these, for seconds; hence many problems in few sizes.
+# mctx is compiled anew for each of these, for seconds; hence many problems in one size, and the
+# others in `make test-slow`. Searches as narrow and as wide meet plain references of ours anyway.
 SIZES = [  # actions, simulations
-    (2, 1),
-    pytest.param(7, 50, marks=pytest.mark.slow),
     (20, 128),
-    (487, 32),
+    *(pytest.param(*size, marks=pytest.mark.slow) for size in ((2, 1), (7, 50), (487, 32))),
 ]
 DISCOUNTS = [0.9, 1.0, -1.0, -0.7]  # a negative one is a game of two players
 ROWS = 16
@@ -207,7 +206,7 @@ def equal_pairs(model: TableModel) -> None:
 
 
 @pytest.mark.parametrize("make_ties", [equal_priors, equal_values, everything_equal, equal_pairs])
-@pytest.mark.parametrize(("num_actions", "num_simulations"), SIZES[1:])
+@pytest.mark.parametrize(("num_actions", "num_simulations"), SIZES)
 @pytest.mark.parametrize("kind", ["puct", "gumbel"])
 def test_exact_ties_end_as_in_mctx(
     mctx_search: MctxSearch,

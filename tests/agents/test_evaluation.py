@@ -149,7 +149,7 @@ def test_a_script_that_each_worker_would_start_again_is_told_so(tmp_path: Path) 
 def test_steps_and_rewards_are_the_same_under_the_idle_gate() -> None:
     bare = EnvironmentFactory("PowerGrid-v0", {"split": "val", "max_steps": 400})
     gated = replace(bare, kwargs={**bare.kwargs, "idle_gate": 0.9})
-    plan = list_episodes(SCENARIOS, episodes=2)
+    plan = list_episodes(SCENARIOS, episodes=1)
     agent = make_agent(DoNothingAgent, bare)
     first = EpisodeEvaluator(bare, plan).evaluate(agent, name="bare")
     second = EpisodeEvaluator(gated, plan).evaluate(agent, name="gated")
@@ -157,7 +157,7 @@ def test_steps_and_rewards_are_the_same_under_the_idle_gate() -> None:
         assert (one.steps, one.max_steps, one.end) == (two.steps, 400, two.end)
         assert one.reward == pytest.approx(two.reward)
         assert one.decisions == one.steps
-        assert two.decisions < one.decisions
+        assert 1 < two.decisions < one.decisions
 
 
 def test_greedy_outlives_doing_nothing_and_counts_its_simulations() -> None:
@@ -180,7 +180,7 @@ def test_both_simulators_tell_the_same(kind: Any) -> None:
         "PowerGrid-v0", {"scenarios": "bundled", "split": "val", "idle_gate": 0.95}
     )
     names = make_source("bundled").names("val")
-    plan = list_episodes([name for name in names if name.startswith("educ")][2:5])
+    plan = list_episodes([name for name in names if name.startswith("educ")][3:5])
     agent = make_agent(kind, single)
     first = EpisodeEvaluator(single, plan).evaluate(agent, name="single")
     second = EpisodeEvaluator(replace(single, vector=True), plan).evaluate(agent, name="many")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -153,8 +154,14 @@ def test_policy_target_is_the_visit_share():
     np.testing.assert_allclose(result.policy, result.visit_counts / 10, rtol=1e-6)
 
 
-@pytest.mark.parametrize("num_actions", [2, 7, 487])
-@pytest.mark.parametrize("discount", [0.9, 1.0, None])
+@pytest.mark.parametrize(
+    ("num_actions", "discount"),
+    [
+        *product((2, 7), (0.9, 1.0, None)),
+        (487, None),
+        *(pytest.param(487, discount, marks=pytest.mark.slow) for discount in (0.9, 1.0)),
+    ],
+)
 def test_whole_trees_equal_the_reference(num_actions, discount):
     """Visit counts and root values of batches, with masks of every kind, against plain trees."""
     rng = np.random.default_rng(num_actions)

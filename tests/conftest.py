@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # before torch and numpy start their pools
@@ -18,8 +16,8 @@ os.environ["MPLBACKEND"] = "agg"
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from hydra._internal.sources_registry import SourcesRegistry  # noqa: E402
-from hydra.core.plugins import Plugins  # noqa: E402
+
+from tests.memories import remember_compositions, remembering_file  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,33 +53,19 @@ def single_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def files_parsed_once() -> Iterator[None]:
-    """Parse each file of conf/ and of a grid once a session, not for every composition and grid.
-
-    That is a third of a composition's time, and four fifths of opening a grid.
-    """
-    Plugins.instance()  # registers Hydra's sources
-    source: Any = SourcesRegistry.instance().types["pkg"]
-    parsers = [(source, "_read_config", 1)]
-    if pandapower := sys.modules.get("pandapower"):  # slow to import: only where it is there anyway
-        parsers.append((pandapower, "from_json", 0))
+    """Parse each file of a grid once a session; that is four fifths of opening a grid."""
     with pytest.MonkeyPatch.context() as patch:
-        for owner, name, position in parsers:
-            patch.setattr(owner, name, _remembering(getattr(owner, name), position))
+        if pandapower := sys.modules.get("pandapower"):  # slow to import: only where it is anyway
+            patch.setattr(pandapower, "from_json", remembering_file(pandapower.from_json))
         yield
 
 
-def _remembering(parse: Callable[..., Any], position: int) -> Callable[..., Any]:
-    """Return ``parse`` with a memory of what the file at ``position`` of its arguments holds."""
-    known: dict[Any, Any] = {}
-
-    def remember(*arguments: Any) -> Any:
-        file = str(arguments[position])
-        key = file, os.stat(file).st_mtime_ns
-        if key not in known:
-            known[key] = parse(*arguments)
-        return copy.deepcopy(known[key])
-
-    return remember
+@pytest.fixture(scope="session", autouse=True)
+def groups_composed_once() -> Iterator[None]:
+    """Compose each choice of conf/'s groups once a session, and set values in copies of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        remember_compositions(patch)
+        yield
 
 
 @pytest.fixture

@@ -38,8 +38,9 @@ def remembering_file(parse: Callable[..., Any], position: int = 0) -> Callable[.
 
 def remember_compositions(patch: pytest.MonkeyPatch) -> None:
     """Give Hydra a memory of files, of which of them overrides choose, and what they compose to."""
-    choose: Callable[..., DefaultsList] = config_loader_impl.create_defaults_list
-    loader: Any = config_loader_impl.ConfigLoaderImpl
+    loading: Any = config_loader_impl
+    choose: Callable[..., DefaultsList] = loading.create_defaults_list
+    loader: Any = loading.ConfigLoaderImpl
     compose = loader._compose_config_from_defaults_list
     chosen: dict[Any, DefaultsList] = {}
     composed: dict[Any, DictConfig] = {}

@@ -1,7 +1,7 @@
 from .decision_gate import UNGATED, lines_at_risk
 from .fast.forecast_planner import ForecastPlanner, PlannedStep
 from .fast.infos import as_infos
-from .fast.rollouts import ForecastRollouts, Rollouts, Steps
+from .fast.rollouts import ForecastRollouts, Foresight, Rollouts, Steps
 from .fast.vector import PowerGridVectorEnv
 from .grid.actions import DO_NOTHING, REFERENCE_BUSBAR, ActionCatalogue
 from .grid.observations import OBSERVATIONS, FeaturesEncoder
@@ -33,6 +33,7 @@ __all__ = [
     "FeaturesEncoder",
     "ForecastPlanner",
     "ForecastRollouts",
+    "Foresight",
     "GridLayout",
     "GridState",
     "IdleGate",

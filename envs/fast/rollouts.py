@@ -11,7 +11,7 @@ solution, S substations, m steps of a call, n states.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import gymnasium as gym
 import numba
@@ -24,7 +24,7 @@ from envs.fast.forecast_planner import PlayedGrids
 from envs.fast.lookahead import Forecaster
 from envs.fast.power_flow import Columns
 from envs.fast.template import GridTemplate
-from envs.grid.state import LegalityState
+from envs.grid.state import GridState, LegalityState
 from powergrid_muzero.copies import Copyable
 
 _FIRST = 1024  # topologies that there is room for at first: a power of two
@@ -60,6 +60,21 @@ class Steps(NamedTuple):
         return Steps(*(values[which] for values in self))
 
 
+class Foresight(Protocol):
+    """Says what topologies lead to, in place of power flows; such as a learned model."""
+
+    def meet(self, state: GridState) -> None:
+        """Be asked from now on about the grid of which this is the present state, ``[1, ...]``."""
+        ...
+
+    def loadings(self, topologies: np.ndarray) -> np.ndarray:
+        """Return loadings ``[n, L]`` in connected topologies ``[n, E]``, inf where there are none.
+
+        They are those of the next step, on what is foreseen of loads and generation.
+        """
+        ...
+
+
 class ForecastRollouts(Copyable):
     """Plays one grid of a vector environment on, in as many ways as there is time for.
 
@@ -73,12 +88,21 @@ class ForecastRollouts(Copyable):
         unusual: whether topologies are solved whose voltages are far from the usual, too. That
             takes ten times as long, and they are seldom good for anything. Without it, they count
             as the end of the game.
+        foresight: says what topologies lead to; None: power flows do.
     """
 
     _rebuilt = ("_forecaster", "_effects")
 
-    def __init__(self, template: GridTemplate, played: PlayedGrids, *, unusual: bool = True):
+    def __init__(
+        self,
+        template: GridTemplate,
+        played: PlayedGrids,
+        *,
+        unusual: bool = True,
+        foresight: Foresight | None = None,
+    ):
         self._unusual = unusual
+        self._foresight = foresight
         self._played = played
         self._present = GridArrays(template, 1)
         self._columns = Columns(template, brief=True)
@@ -124,6 +148,8 @@ class ForecastRollouts(Copyable):
             )
         present.load(0, saved.grid)
         self._forecaster.meet(0)
+        if self._foresight is not None:
+            self._foresight.meet(present.state())
         self._known = 0
         self._slots[:] = -1
         self._grid = grid
@@ -280,10 +306,21 @@ class ForecastRollouts(Copyable):
         places = np.empty(len(topologies), dtype=np.int64)
         count = self._known = _keep(topologies, self._kept, known, self._slots, places)
         if count > known:
-            self._solutions[known:count], self._solved[known:count] = self._forecaster.solve(
-                self._kept[known:count], base=self._present.topology[0], unusual=self._unusual
-            )
-            self._played.simulator_calls[self._grid] += count - known
+            new = self._kept[known:count]
+            if self._foresight is None:
+                self._solutions[known:count], self._solved[known:count] = self._forecaster.solve(
+                    new, base=self._present.topology[0], unusual=self._unusual
+                )
+                self._played.simulator_calls[self._grid] += count - known
+            else:
+                template, columns = self._present.template, self._columns
+                rho = self._foresight.loadings(new)
+                solved = np.isfinite(rho).all(axis=1) & template.catalogue.connected_topologies(new)
+                found = self._solutions[known:count]
+                found[:] = 0
+                found[:, columns.a_or] = np.where(solved[:, None], rho, 0) * template.rules.limit
+                found[:, columns.volts] = 1  # all is connected, so nothing is without voltage
+                self._solved[known:count] = solved
         return places
 
     def _grow(self) -> None:

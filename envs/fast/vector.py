@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from envs.decision_gate import lines_at_risk, make_decision_gate
 from envs.fast.forecast_planner import ForecastPlanner
 from envs.fast.grids import Grids, GridSave, GridSettings
-from envs.fast.rollouts import ForecastRollouts
+from envs.fast.rollouts import ForecastRollouts, Foresight
 from envs.fast.template import REFERENCE, grid_template
 from envs.fast.workers import GridProcesses
 from envs.grid.actions import MASKS, ActionCatalogue
@@ -351,17 +351,20 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             at_risk=lines_at_risk(self.layout, settings.opponent),
         )
 
-    def rollouts(self, *, unusual: bool = True) -> ForecastRollouts:
+    def rollouts(
+        self, *, unusual: bool = True, foresight: Foresight | None = None
+    ) -> ForecastRollouts:
         """Return what plays single grids on in many ways at once, on what is foreseen now.
 
         The power flows that it solves count in ``simulator_calls``.
 
         Args:
             unusual: see ``ForecastRollouts``.
+            foresight: what says what topologies lead to, in place of power flows.
         """
         self._need_open()
         template = grid_template(self._settings.grid, self._settings.parameters)
-        return ForecastRollouts(template, self, unusual=unusual)
+        return ForecastRollouts(template, self, unusual=unusual, foresight=foresight)
 
     def close_extras(self, **kwargs: Any) -> None:
         """End workers; without any, ``reset`` opens the environment again."""

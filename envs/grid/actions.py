@@ -338,6 +338,10 @@ class ActionCatalogue:
         mask[grids, actions] = 1
         return mask
 
+    def connected_topologies(self, topologies: np.ndarray) -> np.ndarray:
+        """Return ``[n]`` bool: which of ``[n, E]`` int8 topologies hold the grid together."""
+        return self._connectivity.connected(topologies)
+
     def choices(
         self, rules: GridState | LegalityState, topo_vect: np.ndarray, last_busbar: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

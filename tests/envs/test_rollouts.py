@@ -171,3 +171,65 @@ def test_needs_a_running_episode() -> None:
     env.reset(seed=0)
     with pytest.raises(ValueError, match="must be a number from 0 to 0"):
         env.rollouts().begin(1)
+
+
+class Oracle:
+    """A foresight that solves power flows itself, but for topologies that fall apart."""
+
+    def __init__(self, env: PowerGridVectorEnv) -> None:
+        self.rollouts = env.rollouts(unusual=False)
+        self.met = 0
+
+    def meet(self, state: GridState) -> None:
+        self.met += 1
+        root = self.rollouts.begin(0)
+        assert_identical(root.rho, state.rho)
+
+    def loadings(self, topologies: np.ndarray) -> np.ndarray:
+        found = self.rollouts.loadings(topologies)
+        return np.where(np.isfinite(found), found, np.float32(0.5))
+
+
+def test_a_foresight_stands_for_power_flows() -> None:
+    env = stressed()
+    oracle = Oracle(env)
+    foreseen, solved = env.rollouts(foresight=oracle), env.rollouts(unusual=False)
+    states, others = foreseen.begin(0), solved.begin(0)
+    assert oracle.met == 1
+    rng = np.random.default_rng(0)
+    followed = 0
+    for _ in range(4):
+        steps = chosen(foreseen.choices(states), rng, 60)
+        states, others = foreseen.step(states, steps), solved.step(others, steps)
+        kept = ~others.over  # the oracle finds no fault with what has no solution
+        states, others = states.of(kept), others.of(kept)
+        followed += kept.sum()
+        for given, expected in zip(states, others, strict=True):
+            np.testing.assert_allclose(given, expected, rtol=1e-6)
+    assert followed > 20
+    root = foreseen.begin(0)
+    lines = np.flatnonzero(root.topology[0, env.layout.line_or_position] > 0)
+    lost = foreseen.losses(root.topology, lines)
+    apart = np.isinf(lost).any(axis=2)  # which is told by the rules
+    assert apart.any() and not apart.all()
+    assert apart[np.isinf(solved.losses(solved.begin(0).topology, lines)).any(axis=2)].any()
+
+
+def test_what_is_foreseen_is_no_power_flow() -> None:
+    class Guess:
+        def meet(self, state: GridState) -> None:
+            self.rho = state.rho
+
+        def loadings(self, topologies: np.ndarray) -> np.ndarray:
+            return np.repeat(self.rho, len(topologies), axis=0)
+
+    env = stressed()
+    rollouts = env.rollouts(foresight=Guess())
+    before = env.simulator_calls.copy()
+    root = rollouts.begin(1)
+    states = rollouts.step(root, rollouts.choices(root))
+    assert_identical(env.simulator_calls, before)
+    quiet = (states.tripped == 0) & ~states.over
+    closed = states.topology[quiet][:, env.layout.line_or_position] > 0
+    expected = np.broadcast_to(root.rho, closed.shape)[closed]
+    np.testing.assert_allclose(states.rho[quiet][closed], expected, rtol=1e-6)

@@ -19,7 +19,7 @@ from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.muzero.learner import Learner
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.planning import LearnedPlanning, PlanningModelMaker
+from agents.muzero.planning import LearnedPlanning, PlanningModelMaker, check_pair
 from agents.muzero.pools import LocalPool, ProcessPool, SelfPlayPool
 from agents.muzero.reanalysis import reanalyse
 from agents.muzero.replay import Replay
@@ -123,6 +123,7 @@ class MuZeroAgent(Agent):
             )
         self._make_search = search
         self._search = self._make_search()
+        check_pair(self._model, self._search)
         considered = getattr(self._search, "max_considered", 0)
         if considered > self._num_actions:
             raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 
 from agents.environments import VectorEnvironment
 from agents.muzero.model import LearnedModel
-from agents.muzero.search.base import ChanceModel, Model
+from agents.muzero.search.base import ChanceModel, Model, Search
 
 
 class PlanningModel(Protocol):
@@ -43,6 +43,19 @@ class PlanningModelMaker(Protocol):
     def __call__(self, *, learned: LearnedModel) -> PlanningModel:
         """Return one beside ``learned``, the network's own model, to be used or not."""
         ...
+
+
+def check_pair(planning: PlanningModel, search: Search) -> None:
+    """Let what is planned in and what plans meet: some go with few others.
+
+    Those have ``check_pair(other)``.
+
+    Raises:
+        ValueError: they do not go together; the message says what does.
+    """
+    for one, other in ((planning, search), (search, planning)):
+        if check := getattr(one, "check_pair", None):
+            check(other)
 
 
 class LearnedPlanning:

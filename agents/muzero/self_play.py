@@ -127,6 +127,8 @@ class SelfPlayGroup(Copyable):
             temperature: of the search's choice of action.
             taught: the policies to learn are the teacher's, which leads some environments.
         """
+        if forget := getattr(self._search, "forget", None):
+            forget()  # what it keeps between decisions: runs resume between rounds
         skipped = 0
         if self._observations is None:
             skipped = self._start()

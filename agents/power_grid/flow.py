@@ -21,12 +21,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from agents.muzero.auxiliary import AuxiliaryTarget
 from agents.muzero.networks.base import NetworkOutput, ParameterGroup, require_positive
 from agents.muzero.networks.residual import ResidualNetwork
 from agents.parts import KeywordsOf
+from agents.power_grid.compiled_flow import CompiledFlow
 from agents.power_grid.grid_tables import GridTables
 from agents.power_grid.lookahead_target import LookaheadTarget
+from agents.power_grid.plan_target import PlanTarget
 from agents.power_grid.potentials import Potentials, Wiring
+from powergrid_muzero.checks import check_count
 
 _CHANNELS = 2  # of active and of reactive power: angles and voltages, so to speak
 _KNOTS = (0.0, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.3)  # loadings where the score may bend
@@ -35,6 +39,7 @@ _STRAIN = 50.0  # how sharply a line just above its limit is told from one just 
 _LEAST_LEAK = 1e-4  # grounds every part of a graph
 _RATE = 30.0  # the few numbers that mean something learn this many times as fast as weights
 _ENDING_RATE = 5.0
+_COLLAPSED, _FAR = 3.0, 5.0  # loadings and potentials beyond which nothing is told apart
 
 
 class PredictedOutcomes(NamedTuple):
@@ -70,6 +75,8 @@ class FlowNetwork(ResidualNetwork):
             is, more is for tasks where one ending costs more than many good choices win.
         lookaheads: actions of each taught decision whose look-ahead is learned from.
         lookahead_weight: of the losses on those, see ``LookaheadTarget``.
+        planned: topologies of each taught decision that are learned from, which several actions and
+            losses of lines lead to; 0 learns of single actions alone.
         residual: of ``ResidualNetwork``.
 
     Raises:
@@ -89,6 +96,7 @@ class FlowNetwork(ResidualNetwork):
         termination_penalty: float = 30.0,
         lookaheads: int = 16,
         lookahead_weight: float = 1.0,
+        planned: int = 0,
         **residual: Annotated[Any, KeywordsOf(ResidualNetwork)],
     ) -> None:
         if grid is None:
@@ -107,13 +115,23 @@ class FlowNetwork(ResidualNetwork):
         self.tables = GridTables(
             grid, observation_size=self.observation_size, num_actions=num_actions
         )
-        self.auxiliary_targets = (
-            LookaheadTarget(
-                num_lines=self.tables.num_lines, size=lookaheads, weight=lookahead_weight
-            ),
+        num_lines = self.tables.num_lines
+        self.auxiliary_targets: tuple[AuxiliaryTarget, ...] = (
+            LookaheadTarget(num_lines=num_lines, size=lookaheads, weight=lookahead_weight),
         )
-        self.loadings = _Loadings(self.tables, readout_size)
-        self.endings = _Endings(self.tables, self.observation_size, end_size)
+        self.loadings = Loadings(self.tables, readout_size)
+        self.endings = Endings(self.tables, self.observation_size, end_size)
+        self.collapses: Endings | None = None
+        if check_count("planned", planned, least=0):
+            self.auxiliary_targets += (
+                PlanTarget(
+                    num_lines=num_lines,
+                    num_ends=len(self.tables.substation),
+                    size=planned,
+                    weight=lookahead_weight,
+                ),
+            )
+            self.collapses = Endings(self.tables, self.observation_size, end_size)
         knots = torch.tensor(_KNOTS)
         self.register_buffer("knots", knots, persistent=False)
         self.knots: torch.Tensor
@@ -129,6 +147,8 @@ class FlowNetwork(ResidualNetwork):
         Its numbers mean something (a conductance, a slope): nothing draws them to 0.
         """
         endings = list(self.endings.parameters())
+        if self.collapses is not None:
+            endings += self.collapses.parameters()
         own = [*self.loadings.parameters(), self.slopes, self.departure_slope]
         known = {id(parameter) for parameter in own + endings}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
@@ -162,8 +182,8 @@ class FlowNetwork(ResidualNetwork):
             actions: ``[M]`` int64.
         """
         flat = observations.flatten(1)
-        present = self.tables.busbars(flat)
-        return self._foresee(flat, present, rows, self.tables.after(present[rows], actions))
+        busbars = self.tables.after(self.tables.busbars(flat)[rows], actions)
+        return self.foresee(flat, self.loadings.observe(self.tables, flat), rows, busbars)
 
     def outcomes_along(
         self, observations: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor
@@ -178,40 +198,71 @@ class FlowNetwork(ResidualNetwork):
             actions: ``[M, D]`` int64, D at least 1.
         """
         flat = observations.flatten(1)
-        present = self.tables.busbars(flat)
-        busbars, found = present[rows], []
+        known = self.loadings.observe(self.tables, flat)
+        busbars, found = self.tables.busbars(flat)[rows], []
         for action in actions.unbind(1):
             busbars = self.tables.after(busbars, action)
-            found.append(self._foresee(flat, present, rows, busbars))
+            found.append(self.foresee(flat, known, rows, busbars))
         return PredictedOutcomes(
             *(torch.stack(values, dim=1) for values in zip(*found, strict=True))
         )
 
-    def _foresee(
+    def foresee(
         self,
         flat: torch.Tensor,
-        present: torch.Tensor,
+        known: torch.Tensor,
         rows: torch.Tensor,
-        foreseen: torch.Tensor,
+        busbars: torch.Tensor,
     ) -> PredictedOutcomes:
         """Return what it predicts of topologies.
 
         Args:
-            flat: ``[B, N]`` observations.
-            present: ``[B, E]`` busbars in them.
+            flat: ``[B, N]`` observations, whose overload counters count.
+            known: ``[B, W]`` what is known of the loads and generation, see ``Loadings.observe``.
             rows: ``[M]`` int64, the observation of each topology.
-            foreseen: ``[M, E]`` busbars.
+            busbars: ``[M, E]`` that are foreseen.
         """
         tables = self.tables
-        loading, ends = self.loadings(tables, flat, present, rows, foreseen)  # [L, M], [L, 2 C, M]
+        if torch.is_grad_enabled() or known.device.type != "cpu":
+            loading, ends = self.loadings(tables, known[rows], busbars)  # [L, M], [L, 2 C, M]
+        else:
+            loading, ends = CompiledFlow(tables, self.loadings)(known, rows, busbars)
         # loadings are learned from loadings alone: endings and choices would bend them to their use
         taken = loading.detach()
-        end_logit = self.endings(tables, flat, rows, foreseen, taken, ends.detach())
+        end_logit = self.endings(tables, flat, rows, busbars, taken, ends.detach())
         highest = taken.amax(dim=0)
         beyond = (highest[:, None] - self.knots).relu()
-        departures = tables.departures(foreseen)
+        departures = tables.departures(busbars)
         score = beyond @ self.slopes * _STEEPNESS + departures * self.departure_slope
         return PredictedOutcomes(loading.t(), end_logit, score)
+
+    def collapse_logits(
+        self,
+        flat: torch.Tensor,
+        rows: torch.Tensor,
+        busbars: torch.Tensor,
+        loading: torch.Tensor,
+        ends: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the logits ``[M]`` that topologies hold no state of the grid at all.
+
+        Args:
+            flat: ``[B, N]`` observations.
+            rows: ``[M]`` int64, the observation of each topology.
+            busbars: ``[M, E]``.
+            loading: ``[L, M]`` foreseen.
+            ends: ``[L, 2 C, M]`` potentials.
+
+        Raises:
+            ValueError: it was built to learn of single actions alone.
+        """
+        if self.collapses is None:
+            raise ValueError(
+                "this network has learned what single actions lead to, no plans: train one with "
+                "agent.network.planned above 0, as experiment=robust does"
+            )
+        taken, ends = loading.detach().clamp_max(_COLLAPSED), ends.detach().clamp(-_FAR, _FAR)
+        return self.collapses(self.tables, flat, rows, busbars, taken, ends)
 
     def choice_logits(
         self, policy_logits: torch.Tensor, outcomes: PredictedOutcomes
@@ -241,6 +292,16 @@ class _PowerFlowLayer(nn.Module):
         self.injected = nn.Parameter(injected)
         self.correction = nn.Parameter(torch.zeros((4, num_lines, 2 * _CHANNELS, 1)))
 
+    @property
+    def conductance(self) -> torch.Tensor:
+        """``[C, L]`` of each line where it is closed."""
+        return self.log_conductance.exp()
+
+    @property
+    def leak(self) -> torch.Tensor:
+        """``[C, K + 1]`` at each element; the last one at every node."""
+        return self.log_leak.exp() + _LEAST_LEAK
+
     def inject(self, injections: torch.Tensor) -> torch.Tensor:
         """Return sources ``[C, B, K]`` of ``injections [B, K, 4]``."""
         return torch.einsum("bki,cki->cbk", injections, self.injected)
@@ -253,8 +314,8 @@ class _PowerFlowLayer(nn.Module):
             sources: ``[C, M, K]``.
         """
         closed = wiring.closed.t().float()[:, None]  # [L, 1, M]
-        conductance = self.log_conductance.exp()
-        balance = Potentials(wiring, conductance, self.log_leak.exp() + _LEAST_LEAK)
+        conductance = self.conductance
+        balance = Potentials(wiring, conductance, self.leak)
         through = conductance.t()[:, :, None] * closed
 
         def flows(ends: torch.Tensor) -> torch.Tensor:
@@ -269,7 +330,7 @@ class _PowerFlowLayer(nn.Module):
         return flows(ends), ends
 
 
-class _Loadings(nn.Module):
+class Loadings(nn.Module):
     """Reads loadings from flows and potentials, line by line.
 
     The balance is struck on the present topology too. There flows and loadings are known: by what
@@ -289,51 +350,74 @@ class _Loadings(nn.Module):
         self.outer = nn.Parameter(torch.zeros((tables.num_lines, 2, readout_size)))
         self.carried = nn.Parameter(torch.ones((tables.num_lines, 1)))
 
-    def forward(
-        self,
-        tables: GridTables,
-        observations: torch.Tensor,
-        present: torch.Tensor,
-        rows: torch.Tensor,
-        foreseen: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return loadings ``[L, M]`` and the potentials at both ends of lines ``[L, 2 C, M]``.
+    @staticmethod
+    def known_size(tables: GridTables) -> int:
+        """Return W, how many numbers ``observe`` finds."""
+        return _CHANNELS * tables.num_injections + (3 * _CHANNELS + 2) * tables.num_lines
 
-        Args:
-            tables: of the grid.
-            observations: ``[B, N]``.
-            present: ``[B, E]`` busbars.
-            rows: ``[M]`` int64, the observation of each row.
-            foreseen: ``[M, E]`` busbars after the row's action.
+    def observe(self, tables: GridTables, observations: torch.Tensor) -> torch.Tensor:
+        """Return ``[B, W]`` what is known of ``observations [B, N]``.
+
+        Of each observation: its sources on the forecast ``[C, K]``, of each line what the balance
+        misses of its flows, gives, the flows that are measured, and its loading ``[L, 3 C + 1]``,
+        and what reading the present loadings misses ``[L]``.
         """
-        count = len(observations)
-        wiring = tables.wiring(torch.cat([present, foreseen]))
         now, soon = (
             self.balance.inject(tables.injections(observations, forecast=forecast))
             for forecast in (False, True)
         )
-        flow, ends = self.balance(wiring, torch.cat([now, soon[:, rows]], dim=1))
-        before = flow[:, :, :count]
+        wiring = tables.wiring(tables.busbars(observations))
+        before, ends = self.balance(wiring, now)
         p_or, q_or, rho = (
             tables.block(observations, (name,)).t() for name in ("p_or", "q_or", "rho")
         )
         measured = torch.stack([p_or, q_or], dim=1)  # [L, 2, B]
         known = torch.cat([measured - before, before, measured, rho[:, None]], dim=1)
-        known = torch.cat([known, known.index_select(2, rows)], dim=2)  # [L, 3 C + 1, B + M]
+        missed = rho - self._read(wiring, before, ends, known)
+        parts = soon.permute(1, 0, 2), known.permute(2, 0, 1), missed.t()
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def forward(
+        self, tables: GridTables, known: torch.Tensor, busbars: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return loadings ``[L, M]`` and the potentials at both ends of lines ``[L, 2 C, M]``.
+
+        Args:
+            tables: of the grid.
+            known: ``[M, W]``, by ``observe``.
+            busbars: ``[M, E]`` that are foreseen.
+        """
+        shapes = (
+            (_CHANNELS, tables.num_injections),
+            (tables.num_lines, 3 * _CHANNELS + 1),
+            (tables.num_lines, 1),
+        )
+        sources, features, missed = (
+            part.unflatten(1, shape)
+            for part, shape in zip(
+                known.split([math.prod(shape) for shape in shapes], dim=1), shapes, strict=True
+            )
+        )
+        wiring = tables.wiring(busbars)
+        flow, ends = self.balance(wiring, sources.transpose(0, 1))
+        loading = self._read(wiring, flow, ends, features.permute(1, 2, 0))
+        loading = loading + self.carried * missed[..., 0].t()
+        return loading.relu() * wiring.closed.t(), ends
+
+    def _read(
+        self, wiring: Wiring, flow: torch.Tensor, ends: torch.Tensor, known: torch.Tensor
+    ) -> torch.Tensor:
+        """Return loadings ``[L, M]`` of flows ``[L, C, M]``, potentials and what is known."""
         constant = torch.ones_like(known[:, :1])
         features = torch.cat(
             [flow + known[:, :_CHANNELS], flow, ends, known[:, _CHANNELS:], constant], dim=1
         )
         inner = torch.bmm(self.inner, features).relu()
         current = torch.baddbmm(torch.bmm(self.outer, inner), self.linear, features)
-        closed = wiring.closed.t()
-        loading = (current.square().sum(dim=1) + 1e-4).sqrt() * closed
-        missed = (rho - loading[:, :count]).index_select(1, rows)
-        loading = (loading[:, count:] + self.carried * missed).relu() * closed[:, count:]
-        return loading, ends[:, :, count:]
+        return (current.square().sum(dim=1) + 1e-4).sqrt() * wiring.closed.t()
 
 
-class _Endings(nn.Module):
+class Endings(nn.Module):
     """Tells whether the game would end: mostly because lines trip and the rest is overloaded."""
 
     def __init__(self, tables: GridTables, observation_size: int, size: int) -> None:
@@ -352,7 +436,7 @@ class _Endings(nn.Module):
         loading: torch.Tensor,
         ends: torch.Tensor,
     ) -> torch.Tensor:
-        """Return logits ``[M]`` of what ``_Loadings`` foresees after each row's action."""
+        """Return logits ``[M]`` of what ``Loadings`` foresees after each row's action."""
         # a line is cut off after some steps in a row above its limit
         overflow = tables.block(observations, ("overflow_steps",)).clamp_max(1.5)
         strain = ((loading - 1.0) * _STRAIN).tanh() * overflow.t().index_select(1, rows)

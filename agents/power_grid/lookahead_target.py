@@ -103,12 +103,7 @@ class LookaheadTarget(AuxiliaryTarget):
         predicted = network.outcomes(decisions.observation[:, 0], rows, taken)
         target = targets[rows, places]
         over = torch.isinf(target[:, 0])
-        goes_on = (~over).float()
-        target = torch.where(over[:, None], 0.0, target).clamp_max(_HIGHEST)
-        error = functional.smooth_l1_loss(predicted.loading, target, reduction="none", beta=_BETA)
-        near = (target > _NEAR) | (predicted.loading.detach() > _NEAR)
-        error = (error * torch.where(near, _NEAR_WEIGHT, _FAR_WEIGHT)).sum(dim=1)
-        loading = (error * goes_on).sum() / goes_on.sum().clamp_min(1.0)
+        loading = loading_loss(predicted.loading, target, ~over)
         ending = functional.binary_cross_entropy_with_logits(predicted.end_logit, over.float())
 
         logits = network.choice_logits(unrolled.policy_logits[:, 0][rows, taken], predicted)
@@ -117,6 +112,28 @@ class LookaheadTarget(AuxiliaryTarget):
         wanted = wanted / wanted.sum(dim=1, keepdim=True).clamp_min(1e-6)
         choice = -(wanted * table.log_softmax(dim=1)).sum(dim=1).mean()
         return {"loading": loading, "ending": ending, "choice": choice}
+
+
+def loading_loss(
+    loading: torch.Tensor, target: torch.Tensor, goes_on: torch.Tensor
+) -> torch.Tensor:
+    """Return smooth L1 ``[]`` summed over lines, mean over the rows where the game goes on.
+
+    Args:
+        loading: ``[M, L]`` foreseen.
+        target: ``[M, L]``.
+        goes_on: ``[M]`` bool.
+    """
+    target = torch.where(goes_on[:, None], target, 0.0).clamp_max(_HIGHEST)
+    error = functional.smooth_l1_loss(loading, target, reduction="none", beta=_BETA)
+    near = (target > _NEAR) | (loading.detach() > _NEAR)
+    error = (error * torch.where(near, _NEAR_WEIGHT, _FAR_WEIGHT)).sum(dim=1)
+    return (error * goes_on).sum() / goes_on.sum().clamp_min(1)
+
+
+def stored_loadings(loadings: np.ndarray) -> np.ndarray:
+    """Return ``loadings`` in 16 bits; inf, which is an ending, stays what nothing else becomes."""
+    return np.where(np.isinf(loadings), loadings, np.minimum(loadings, _MOST)).astype(np.float16)
 
 
 def choose_lookaheads(
@@ -148,8 +165,7 @@ def choose_lookaheads(
     order = np.argsort(~chosen, axis=1, kind="stable")[:, :size]
     there = chosen[rows, order]
     found = loadings[rows, order]
-    # beyond what 16 bits hold a loading would read as an ending
-    kept = np.where(np.isinf(found), found, np.minimum(found, _MOST)).astype(np.float16)
+    kept = stored_loadings(found)
     return {
         ACTION: np.where(there, order, NO_ACTION).astype(np.int16),
         LOADING: np.where(there[..., None], kept, np.float16(0.0)),

@@ -42,7 +42,7 @@ class Wiring:
     ) -> None:
         self.closed = origin >= 0  # [M, L]
         self.device = origin.device
-        places, size = _number(_host(origin), _host(extremity), _host(at), num_nodes)
+        places, size = number_nodes(_host(origin), _host(extremity), _host(at), num_nodes)
         # among the nodes in use: origins [M, L], extremities and elements [M, K]; how many [M]
         self.places: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] = places
         self.size: int = size  # the most in use
@@ -67,7 +67,7 @@ class Potentials:
         self._leak = leak
         shape = (len(conductance), len(wiring), wiring.size, wiring.size)
         self._factor = np.empty(shape, np.float32)
-        _factorize(*wiring.places, _host(conductance), _host(leak), self._factor)
+        factorize(*wiring.places, _host(conductance), _host(leak), self._factor)
 
     def __call__(self, injected: torch.Tensor, fed: torch.Tensor | None = None) -> torch.Tensor:
         """Return the potentials at the ends of lines.
@@ -101,7 +101,7 @@ class _SolveBalance(torch.autograd.Function):
         feeds = np.zeros((num_lines, 0, num_graphs), np.float32) if fed is None else _host(fed)
         solution = np.empty(factor.shape[:3], np.float32)
         ends = np.empty((num_lines, 2 * num_channels, num_graphs), np.float32)
-        _substitute(*wiring.places, factor, _host(injected), feeds, solution, ends)
+        substitute(*wiring.places, factor, _host(injected), feeds, solution, ends)
         ctx.known = wiring, factor, solution, num_elements, fed is not None
         return torch.from_numpy(ends).to(injected.device)
 
@@ -115,7 +115,7 @@ class _SolveBalance(torch.autograd.Function):
         adjoint = np.empty_like(solution)
         ends = np.empty_like(pull)
         nothing = np.zeros((num_channels, num_graphs, 0), np.float32)
-        _substitute(*wiring.places, factor, nothing, pull, adjoint, ends)
+        substitute(*wiring.places, factor, nothing, pull, adjoint, ends)
         conductance = np.zeros((num_channels, num_lines), np.float32)
         leak = np.zeros((num_channels, num_elements + 1), np.float32)
         injected = np.empty((num_channels, num_graphs, num_elements), np.float32)
@@ -134,7 +134,7 @@ def _host(tensor: torch.Tensor) -> np.ndarray:
 
 
 @_jit
-def _number(origin, extremity, at, num_nodes):
+def number_nodes(origin, extremity, at, num_nodes):
     """Number the nodes in use of each graph; return the places of everything, and the most used."""
     num_graphs, num_lines = origin.shape
     num_elements = at.shape[1]
@@ -167,7 +167,7 @@ def _number(origin, extremity, at, num_nodes):
 
 
 @_jit
-def _factorize(first, second, element, sizes, conductance, leak, factor):
+def factorize(first, second, element, sizes, conductance, leak, factor):
     """Eliminate each system: rows of U of U^T D^-1 U, and the inverse pivots on the diagonal.
 
     Without pivoting: the systems are positive definite.
@@ -206,7 +206,7 @@ def _factorize(first, second, element, sizes, conductance, leak, factor):
 
 
 @_jit
-def _substitute(first, second, element, sizes, factor, injected, fed, solution, ends):
+def substitute(first, second, element, sizes, factor, injected, fed, solution, ends):
     """Solve each system for its sources; write potentials of nodes and of line ends."""
     num_channels, num_graphs = factor.shape[:2]
     num_lines, num_elements = first.shape[1], injected.shape[2]

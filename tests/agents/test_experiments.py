@@ -39,7 +39,14 @@ ALL = options(*{str(path.parent) for path in OPTIONS})
 PLAYED = [one for one in options("agent") if one.partition("=")[2] not in TRAINED]
 OF_MUZERO = options("agent/model", "agent/teacher", "network", "optimizer", "replay", "search")
 OF_GRIDS = options("observation", "opponent", "reward", "scenarios", "wrappers")
-UNTAUGHT = {"agent/teacher=lookahead": "nothing to teach with agent.plan.taught_decisions=0"}
+UNTAUGHT = dict.fromkeys(
+    ("agent/teacher=lookahead", "agent/teacher=plans"),
+    "nothing to teach with agent.plan.taught_decisions=0",
+)
+NOT_FORESEEN = {
+    "agent/model=foreseen": "agent/model=foreseen reads what plans lead to from network=flow",
+    "search=planner": "search=planner plans in grids that are foreseen",
+}
 NO_LOOKAHEAD = {"network=flow": "learns line loadings from a teacher that looks ahead"}
 NO_OPPONENT = {
     "opponent=grid": "has no opponent of its own; take one of: rl4pnc, rte_case14",
@@ -56,6 +63,7 @@ def of_muzero(experiment: str) -> dict[str, str]:
 REFUSED: dict[str, dict[str, str]] = {
     "": {
         **LEARNS_NOTHING,
+        **NOT_FORESEEN,
         **NO_OPPONENT,
         **UNTAUGHT,
         **NO_LOOKAHEAD,
@@ -63,6 +71,7 @@ REFUSED: dict[str, dict[str, str]] = {
     },
     "alphazero": {
         **of_muzero("alphazero"),
+        **NOT_FORESEEN,
         **NO_OPPONENT,
         **UNTAUGHT,
         **NO_LOOKAHEAD,
@@ -71,6 +80,7 @@ REFUSED: dict[str, dict[str, str]] = {
     },
     "best": {
         **of_muzero("best"),
+        **NOT_FORESEEN,
         **NO_OPPONENT,
         "agent/teacher=none": "agent.plan.taught_decisions=1000000 needs a teacher",
         "observation=full": "network=flow reads observation=features",
@@ -78,21 +88,46 @@ REFUSED: dict[str, dict[str, str]] = {
     },
     "cartpole": {
         **of_muzero("cartpole"),
+        **NOT_FORESEEN,
         **UNTAUGHT,
         **{one: f"{one} does not go with experiment=cartpole" for one in OF_GRIDS},
         "agent/model=simulator": "agent.plan.reanalyse_every=250 searches from remembered",
         "network=flow": "the flow network knows how a grid of PowerGrid-v0 is wired",
     },
-    "debug": {**of_muzero("debug"), **NO_OPPONENT, **UNTAUGHT, **NO_LOOKAHEAD},
+    "debug": {
+        **of_muzero("debug"),
+        **NOT_FORESEEN,
+        **NO_OPPONENT,
+        **UNTAUGHT,
+        **NO_LOOKAHEAD,
+    },
     "ppo": {
         **LEARNS_NOTHING,
         **NO_OPPONENT,
         **{one: f"{one} does not go with experiment=ppo" for one in OF_MUZERO},
         "env=cartpole": "experiment=ppo does not go with env=cartpole",
     },
-    "quickstart": {**of_muzero("quickstart"), **NO_OPPONENT, **UNTAUGHT, **NO_LOOKAHEAD},
+    "quickstart": {
+        **of_muzero("quickstart"),
+        **NOT_FORESEEN,
+        **NO_OPPONENT,
+        **UNTAUGHT,
+        **NO_LOOKAHEAD,
+    },
+    "robust": {
+        **of_muzero("robust"),
+        "opponent=grid": NO_OPPONENT["opponent=grid"],
+        "agent/model=foreseen": "agent/model=foreseen is planned in by search=planner",
+        "search=planner": NOT_FORESEEN["search=planner"],
+        "agent/teacher=lookahead": "agent.network.planned learns from a teacher that plans",
+        "agent/teacher=none": "agent.plan.taught_decisions=1000000 needs a teacher",
+        "observation=full": "network=flow reads observation=features",
+        "observation=graph": "network=flow reads observation=features",
+        "opponent=none": NO_OPPONENT["wrappers=preventive"],
+    },
     "seed": {
         **of_muzero("seed"),
+        **NOT_FORESEEN,
         **NO_OPPONENT,
         **UNTAUGHT,
         "network=flow": "network=flow reads observation=features",

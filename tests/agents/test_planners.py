@@ -412,14 +412,14 @@ def test_the_planner_begins_anew_in_another_episode_that_is_asked_later() -> Non
     observations, infos = env.reset(seed=3, options={"attack_seed": 3})
     for _ in range(30):
         observations, *_, infos = env.step(agent.act(observations, infos))
-    before = agent._memories[0]
+    before = agent._planner._memories[0]
     observations, *_, infos = env.step(agent.act(observations, infos))
-    assert agent._memories[0] is before  # the same episode
+    assert agent._planner._memories[0] is before  # the same episode
     later = int(env.state.step[0]) + 500
     observations, infos = env.reset(seed=4, options={"first_step": later})
     assert env.state.step[0] > before.step
     chosen = agent.act(observations, infos)
-    assert agent._memories[0] is not before
+    assert agent._planner._memories[0] is not before
     assert chosen.tolist() == make(PlannerAgent, env, depth=2, width=5).act(None, {}).tolist()
 
 

@@ -22,7 +22,9 @@ from agents.power_grid.lookahead_target import (
     NO_ACTION,
     LookaheadTarget,
     choose_lookaheads,
+    loading_loss,
 )
+from agents.power_grid.plan_target import PLANNED_LOADINGS, TOPOLOGIES
 from agents.power_grid.potentials import Potentials
 from envs import describe_grid
 from envs.fast.vector import PowerGridVectorEnv
@@ -222,6 +224,60 @@ def test_the_root_policy_weighs_what_is_foreseen(walk: Walk) -> None:
     np.testing.assert_allclose(whole[2:3], alone, rtol=1e-4, atol=1e-4)
     everything = model.root(observations.numpy()).policy_logits
     np.testing.assert_allclose(everything[legal], whole[legal], rtol=1e-4, atol=1e-4)
+
+
+def test_without_gradients_the_same_is_foreseen(walk: Walk) -> None:
+    """``CompiledFlow`` against the layers that are trained."""
+    network = make_network(planned=4)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in network.loadings.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    rows = torch.arange(200) % 40
+    actions = torch.randint(1, 487, (200,), generator=generator)
+    layers = network.outcomes(walk.observations[:40], rows, actions)
+    with torch.no_grad():
+        compiled = network.outcomes(walk.observations[:40], rows, actions)
+    for name, expected, given in zip(layers._fields, layers, compiled, strict=True):
+        torch.testing.assert_close(given, expected.detach(), rtol=1e-3, atol=1e-3, msg=name)
+
+
+def planned(walk: Walk, rows: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """What looking ahead found, told as topologies that plans lead to."""
+    catalogue = describe_grid(GRID).catalogue
+    known = recorded(walk, rows, count)
+    results = catalogue.results(walk.topologies[rows], walk.last_busbar[rows])
+    topologies = np.take_along_axis(results, known[ACTION].clip(0)[..., None], axis=1)
+    topologies[known[ACTION] < 0] = 0
+    return {TOPOLOGIES: topologies, PLANNED_LOADINGS: known[LOADING]}
+
+
+def test_what_plans_lead_to_is_learned_besides(walk: Walk) -> None:
+    network = make_network(planned=6)
+    _, target = network.auxiliary_targets
+    rows = np.arange(24)
+    batch: Batch[torch.Tensor] = map_fields(
+        torch.from_numpy, make_batch(walk, rows, planned(walk, rows, 6))
+    )
+    unrolled = network.unroll(walk.observations[rows], batch.decisions.action[:, :1])
+    with torch.no_grad():
+        losses = target.losses(network, batch, unrolled)
+    tables, known = network.tables, network.loadings.observe(network.tables, walk.observations[:24])
+    errors, wrong = [], []
+    for row in range(24):
+        for place in range(6):
+            busbars = batch.decisions.extras[TOPOLOGIES][row, :1, place]
+            true = batch.decisions.extras[PLANNED_LOADINGS][row, :1, place].float()
+            loading, ends = network.loadings(tables, known[row : row + 1], busbars)
+            one = torch.tensor([row])
+            logit = network.collapse_logits(walk.observations, one, busbars, loading, ends)
+            over = torch.isinf(true).all()
+            chance = logit.sigmoid()
+            wrong.append(-(chance if over else 1 - chance).log())
+            if not over:
+                errors.append(loading_loss(loading.t(), true, torch.ones(1, dtype=torch.bool)))
+    torch.testing.assert_close(losses["planned"], torch.stack(errors).mean().detach())
+    torch.testing.assert_close(losses["collapse"], torch.cat(wrong).mean().detach())
 
 
 @pytest.mark.slow

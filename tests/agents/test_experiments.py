@@ -203,12 +203,16 @@ def test_every_option_goes_with_an_experiment() -> None:
     for turn, option in enumerate(ALL):
         taking = [one for one in EXPERIMENTS if option not in REFUSED[one]]
         if not taking:
-            assert option in {**LEARNS_NOTHING, **NO_OPPONENT}
+            assert option in {**LEARNS_NOTHING, **NO_OPPONENT, **NOT_FORESEEN}
         elif option.partition("=")[0] not in FREE or option == DATA_SET:
             assert_ruled(taking[turn % len(taking)], option)
     for turn, row in enumerate(rows("")):
         experiment = ("best", "debug", "seed")[turn % 3]  # each takes what the default takes
         assert told(experiment, *row) == "", row
+
+
+def test_what_is_foreseen_is_planned_in_by_the_planner() -> None:
+    assert told("robust", *NOT_FORESEEN) == ""  # one without the other goes with nothing
 
 
 def test_every_rule_refuses_an_option() -> None:

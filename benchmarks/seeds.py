@@ -105,12 +105,23 @@ def estimate_over_seeds(scores: np.ndarray, *, resamples: int = RESAMPLES) -> Es
     """Return the mean of ``[S, N]`` and its 95 % bootstrap interval over seeds and scenarios."""
     seeds, scenarios = scores.shape
     rng = np.random.default_rng(0)
-    means = np.empty(resamples)
-    for number in range(resamples):
-        drawn = scores[rng.integers(seeds, size=seeds)]
-        means[number] = drawn[:, rng.integers(scenarios, size=scenarios)].mean()
-    low, high = np.percentile(means, [2.5, 97.5])
+    drawn = [
+        (rng.integers(seeds, size=seeds), rng.integers(scenarios, size=scenarios))
+        for _ in range(resamples)
+    ]
+    low, high = np.percentile(_resampled_means(scores, *zip(*drawn, strict=True)), [2.5, 97.5])
     return Estimate(float(scores.mean()), float(low), float(high))
+
+
+def _resampled_means(
+    scores: np.ndarray, seeds: Sequence[np.ndarray], scenarios: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return ``[R]``: means of ``scores [S, N]`` over R drawn sets of seeds and of scenarios."""
+    rows, columns = np.stack(seeds), np.stack(scenarios)
+    counts = np.zeros((len(rows), len(scores)))  # how often each seed was drawn
+    np.add.at(counts, (np.arange(len(rows))[:, None], rows), 1)
+    totals = np.take_along_axis(counts @ scores, columns, axis=1)
+    return totals.mean(axis=1) / rows.shape[1]
 
 
 def differences_over_seeds(
@@ -125,17 +136,21 @@ def differences_over_seeds(
     if any(one != names[0] for one in names):
         raise ValueError("the results to compare are not of the same scenarios in the same order.")
     ours, theirs = scores_by_seed(results), scores_by_seed(others)
+    rng = np.random.default_rng(0)
+    count = len(names[0])
+    drawn = [
+        (
+            rng.integers(count, size=count),
+            rng.integers(len(results), size=len(results)),
+            rng.integers(len(others), size=len(others)),
+        )
+        for _ in range(RESAMPLES)
+    ]
+    scenarios, own, other = zip(*drawn, strict=True)  # the same for every metric
     found = {}
     for name in SHOWN:
-        rng = np.random.default_rng(0)
-        means = np.empty(RESAMPLES)
-        for number in range(RESAMPLES):
-            scenarios = rng.integers(ours[name].shape[1], size=ours[name].shape[1])
-            drawn = (
-                scores[rng.integers(len(scores), size=len(scores))][:, scenarios].mean()
-                for scores in (ours[name], theirs[name])
-            )
-            means[number] = next(drawn) - next(drawn)
+        means = _resampled_means(ours[name], own, scenarios)
+        means -= _resampled_means(theirs[name], other, scenarios)
         low, high = np.percentile(means, [2.5, 97.5])
         mean = float(ours[name].mean() - theirs[name].mean())
         found[name] = Estimate(mean, float(low), float(high))

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from hydra._internal import config_loader_impl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.defaults_list import DefaultsList, Overrides
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 KEPT = ("pkg", "structured")  # schemes of sources that do not change in a session
 
 
-def remembering_file(parse: Callable[..., Any], position: int = 0) -> Callable[..., Any]:
-    """Return ``parse`` with a memory of what the file at ``position`` of its arguments holds."""
+def remembering_file(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``parse``, whose first argument is a file, with a memory of what that holds."""
     known: dict[Any, Any] = {}
 
     def remember(*arguments: Any) -> Any:
-        file = str(arguments[position])
+        file = str(arguments[0])
         key = file, os.stat(file).st_mtime_ns
         if key not in known:
             known[key] = parse(*arguments)
@@ -39,11 +39,20 @@ def remembering_file(parse: Callable[..., Any], position: int = 0) -> Callable[.
 def remember_compositions(patch: pytest.MonkeyPatch) -> None:
     """Give Hydra a memory of files, of which of them overrides choose, and what they compose to."""
     loading: Any = config_loader_impl
-    choose: Callable[..., DefaultsList] = loading.create_defaults_list
     loader: Any = loading.ConfigLoaderImpl
+    choose: Callable[..., DefaultsList] = loading.create_defaults_list
     compose = loader._compose_config_from_defaults_list
+    load = ConfigRepository.load_config
     chosen: dict[Any, DefaultsList] = {}
-    composed: dict[Any, DictConfig] = {}
+    known: dict[Any, bytes] = {}  # pickled, since what is loaded is changed; and faster than copies
+
+    def remember(repo: Any, key: Any, make: Callable[[], Any]) -> Any:
+        there = sources(repo)
+        if there is None:
+            return make()
+        if (there, key) not in known:
+            known[there, key] = pickle.dumps(make())
+        return pickle.loads(known[there, key])
 
     def sources(repo: Any) -> tuple[str, ...] | None:
         if any(source.scheme() not in KEPT for source in repo.get_sources()):
@@ -67,16 +76,11 @@ def remember_compositions(patch: pytest.MonkeyPatch) -> None:
         return found
 
     def remember_config(self: Any, defaults: Sequence[Any], repo: Any) -> DictConfig:
-        there = sources(repo)
-        if there is None:
-            return compose(self, defaults, repo)
-        key = there, repr(defaults)
-        if key not in composed:
-            composed[key] = compose(self, defaults, repo)
-        return copy.deepcopy(composed[key])
+        return remember(repo, repr(defaults), lambda: compose(self, defaults, repo))
 
-    Plugins.instance()  # registers Hydra's sources
-    source: Any = SourcesRegistry.instance().types["pkg"]
-    patch.setattr(source, "_read_config", remembering_file(source._read_config, 1))
-    patch.setattr(config_loader_impl, "create_defaults_list", remember_choice)
+    def remember_file(self: ConfigRepository, config_path: str) -> Any:
+        return remember(self, (config_path,), lambda: load(self, config_path))
+
+    patch.setattr(ConfigRepository, "load_config", remember_file)
+    patch.setattr(loading, "create_defaults_list", remember_choice)
     patch.setattr(loader, "_compose_config_from_defaults_list", remember_config)

@@ -217,7 +217,7 @@ def play_single(env: Any, info: dict[str, Any], steps: int, *, seed: int) -> tup
     "options",
     [
         {**OPTIONS, "reward": "EpisodeDurationReward"},
-        {**GATED, "max_steps": 60, "max_episode_steps": 4, "render_mode": "rgb_array"},
+        {**GATED, "max_steps": 30, "max_episode_steps": 4, "render_mode": "rgb_array"},
         {**OPTIONS, "grid2op_options": OPPONENT, "observation": "graph"},
     ],
     ids=["plain", "gated", "opponent"],

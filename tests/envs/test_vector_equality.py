@@ -1,6 +1,6 @@
 """The fast simulator plays what grid2op plays: states, rewards, infos, observations, look-ahead.
 
-Each way to play is compared until what it is about has happened, over 4,000 states in all;
+Each way to play is compared until what it is about has happened, over 3,000 states in all;
 ``make test-nightly`` compares 200,000 and more of the same cases.
 """
 
@@ -20,7 +20,7 @@ from tests.envs.equality_cases import (
     Interrupted,
 )
 
-STATES = 3_000
+STATES = 2_000
 ALWAYS = ("no protection", "gate, no protection")  # cases that last until every opponent attacks
 
 

@@ -25,8 +25,11 @@ from tests.muzero.search_reference import TableModel, every_kind_of_mask
 # mctx is compiled anew for each of these, for seconds; hence many problems in one size, and the
 # others in `make test-slow`. Searches as narrow and as wide meet plain references of ours anyway.
 SIZES = [  # actions, simulations
-    (20, 128),
-    *(pytest.param(*size, marks=pytest.mark.slow) for size in ((2, 1), (7, 50), (487, 32))),
+    (20, 32),
+    *(
+        pytest.param(*size, marks=pytest.mark.slow)
+        for size in ((2, 1), (7, 50), (20, 128), (487, 32))
+    ),
 ]
 DISCOUNTS = [0.9, 1.0, -1.0, -0.7]  # a negative one is a game of two players
 ROWS = 16

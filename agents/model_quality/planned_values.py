@@ -39,6 +39,7 @@ def make_beam(rollouts: ForecastRollouts, layout: GridLayout) -> BeamSearch:
         depth=PLAN_DEPTH,
         width=_WIDTH,
         solved=_SOLVED,
+        expanded=0,
         error=_ERROR,
         safe=_SAFE,
         endures=rollouts.endures,

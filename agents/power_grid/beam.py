@@ -69,6 +69,9 @@ class BeamSearch:
         width: plans that are followed on.
         solved: plans of each length, from two actions on, whose power flows are solved; those that
             estimates (``Screening``) find the best.
+        expanded: of those that are followed on, the best ones, all of whose next actions are
+            solved besides: estimates add up changes, and are wrong by much where overloads are
+            passed from line to line.
         error: of foreseen loadings, a standard deviation per unit.
         safe: loading below which a state is safe: no plan needs to go on from there.
         endures: steps in a row that a line endures an overload.
@@ -82,6 +85,7 @@ class BeamSearch:
         depth: int,
         width: int,
         solved: int,
+        expanded: int,
         error: float,
         safe: float,
         endures: int,
@@ -90,6 +94,7 @@ class BeamSearch:
         self._depth = check_count("depth", depth)
         self._width = check_count("width", width)
         self._solved = check_count("solved", solved)
+        self._expanded = check_count("expanded", expanded, least=0)
         self._error = error
         self._safe = safe
         self._endures = endures
@@ -151,14 +156,17 @@ class BeamSearch:
         return Plan(actions, float(nodes.risk[0]), float(nodes.score[0]), rho)
 
     def _promising(self, nodes: Nodes, steps: Steps, screening: Screening) -> Steps:
-        """Return those of m steps that estimates find the best."""
+        """Return those of m steps that are solved: see ``solved`` and ``expanded``."""
         states = nodes.states
         busbars = np.where(steps.topology > 0, steps.topology, states.last_busbar[steps.rows])
         before = states.last_busbar, states.topology, states.rho
         rho = screening.estimate(before, steps.rows, busbars, steps.topology)
         *_, score = self._judge(nodes, steps, rho)
         score[np.isnan(score)] = -np.inf  # to be looked at
-        return steps.of(np.argsort(score, kind="stable")[: self._solved])
+        expanded = steps.rows < self._expanded  # the best come first
+        score[expanded] = -np.inf
+        count = self._solved + int(expanded.sum())
+        return steps.of(np.argsort(score, kind="stable")[:count])
 
     def _judge(
         self, nodes: Nodes, steps: Steps, rho: np.ndarray

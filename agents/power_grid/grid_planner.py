@@ -71,14 +71,17 @@ class GridPlanner(Copyable):
         safe: loading below which a plan is done.
         depth: actions ahead under stress.
         width: plans that are followed on.
-        solved: plans of each length, beyond single actions, whose power flows are solved.
-        widening: times as many plans are followed and solved where the first search finds none in
+        solved: plans of each length, beyond single actions, whose power flows are solved, chosen by
+            estimates.
+        expanded: of the plans followed on, the best ones, all of whose next actions are solved.
+        widening: times as many plans are followed, solved and expanded where the first search finds none in
             which lines may be expected to hold.
         error: standard deviation of foreseen loadings, per unit, by which risks are reckoned.
         margin: loading after a loss below which it needs no answer.
         answer_depth: actions ahead in an answer to a loss.
         answer_width: the same as ``width``, for answers.
         answer_solved: the same as ``solved``, for answers.
+        answer_expanded: the same as ``expanded``, for answers.
         candidates: calm actions whose losses are answered before one is chosen.
         grave: danger from which on several calm actions in a row are searched.
         courses: of those, how many of each length are followed on; 0 searches none.
@@ -97,15 +100,17 @@ class GridPlanner(Copyable):
         depth: int = 4,
         width: int = 20,
         solved: int = 60,
+        expanded: int = 4,
         widening: int = 6,
         error: float = 0.015,
         margin: float = 1.0,
         answer_depth: int = 3,
         answer_width: int = 6,
         answer_solved: int = 24,
+        answer_expanded: int = 2,
         candidates: int = 20,
         grave: float = 5.0,
-        courses: int = 3,
+        courses: int = 12,
         tolerance: float = 0.5,
         gain: float = 0.5,
         rest: int = 6,
@@ -127,12 +132,14 @@ class GridPlanner(Copyable):
             "depth": check_count("depth", depth),
             "width": check_count("width", width),
             "solved": check_count("solved", solved),
+            "expanded": check_count("expanded", expanded, least=0),
         }
         self._widening = check_count("widening", widening)
         self._answer_size = {
             "depth": check_count("answer_depth", answer_depth),
             "width": check_count("answer_width", answer_width),
             "solved": check_count("answer_solved", answer_solved),
+            "expanded": check_count("answer_expanded", answer_expanded, least=0),
         }
         self._candidates = check_count("candidates", candidates)
         self._grave = check_loading("grave", grave, "danger")

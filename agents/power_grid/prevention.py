@@ -23,9 +23,10 @@ _HOPELESS = 60.0  # danger of one after which no answer keeps it going; less, si
 _TRIP = 2.0  # loading at which a line trips at once
 _SPREAD = 0.03  # how far a loading may drift until the loss comes
 _EXPOSURE = 2.0  # weight of a loading above ``margin`` before the answer, per unit
-_UNANSWERED = 10.0  # danger of a line that is overloaded in the end of the best answer
+_UNANSWERED = 3.0  # danger of a line that is overloaded in the end of the best answer
 _LONGEST = 3  # calm actions in a row
-_LOOKED_AT = 3  # of those of each length, whose danger is looked at in full
+_LOSSES = 320  # of those of each length, of which all losses are solved
+_LOOKED_AT = 40  # of those of each length, whose danger is looked at in full
 _RISK = 0.02  # lines that may be expected to trip in an answer that is kept
 _WORSE = 0.3  # by which the score of an answer that is kept may have risen
 _BOTH = 10.0  # weight of a line that is overloaded after the loss and after the answer still
@@ -120,12 +121,13 @@ class Prevention:
         order = np.lexsort((departed, self._estimate(rollouts, root, steps, tables)))
         steps = steps.of(order[order != 0][: self._candidates])
         least = danger - self._gain
-        best, least = self._least(rollouts, root, steps, prepared, tables, lines, least)
-        course = Course() if best is None else Course((int(steps.actions[best]),))
-        course = course._replace(danger=danger if best is None else least)
+        dangers = self._dangers(rollouts, root, steps, prepared, tables, lines, least)
+        course = Course((), danger)
+        if dangers.min(initial=np.inf) < least:
+            course = Course((int(steps.actions[dangers.argmin()]),), float(dangers.min()))
         if course.danger > self.grave and far and self._courses:
             least = course.danger - self._gain
-            found = self._several(rollouts, root, prepared, tables, lines, least)
+            found = self._several(rollouts, root, prepared, lines, least)
             course = found if found.actions else course
         return course
 
@@ -137,80 +139,101 @@ class Prevention:
         kept[0] = True
         return steps.of(kept)
 
-    def _least(
+    def _dangers(
         self,
         rollouts: ForecastRollouts,
         states: Rollouts,
         steps: Steps,
         prepared: dict[int, Plan],
-        tables: dict[int, Screening],
+        tables: dict[int, Screening] | None,
         lines: np.ndarray,
         most: float,
-    ) -> tuple[int | None, float]:
-        """Return the place of the step of the least danger below ``most``, and that danger.
+    ) -> np.ndarray:
+        """Return the danger after m steps, ``[m]``.
+
+        It is exact where it is the least so far and below ``most``, else too small at most; inf
+        behind the first one within the tolerance, where no more is looked at.
 
         Args:
             rollouts: begun at some time before.
             states: those that the steps are made from.
-            steps: the first one within the tolerance is taken.
-            prepared: see ``choose``; brought up to date if there is one.
-            tables: see ``choose``.
+            steps: m of them.
+            prepared: see ``choose``; brought up to date where a step is the best so far.
+            tables: see ``choose``; None: estimates are made anew for each step.
             lines: ``[C]`` int, in the order in which their losses are looked at.
-            most: danger that has to be fallen short of; returned if it is not.
+            most: danger that has to be fallen short of.
         """
-        best, least = None, most
+        dangers = np.full(len(steps.rows), np.inf)
         for place, row in enumerate(steps.rows.tolist()):
-            answers = dict(prepared)
+            answers = dict(prepared) if tables is not None else {}
             step = steps.of(np.array([place]))._replace(rows=np.zeros(1, dtype=np.int64))
-            state = states.of(np.array([row]))
-            danger = self.danger(rollouts, state, step, answers, tables, lines, most=least)
-            if danger < least:
-                best, least = place, danger
+            state, near = states.of(np.array([row])), {} if tables is None else tables
+            danger = self.danger(rollouts, state, step, answers, near, lines, most=most)
+            dangers[place] = danger
+            if danger < most:
+                most = danger
                 prepared.clear()
                 prepared.update(answers)
                 if danger <= self._tolerance:
                     break
-        return best, least
+        return dangers
 
     def _several(
         self,
         rollouts: ForecastRollouts,
         root: Rollouts,
         prepared: dict[int, Plan],
-        tables: dict[int, Screening],
         lines: np.ndarray,
         most: float,
     ) -> Course:
         """Return several calm actions in a row that together leave less danger than ``most``.
 
-        A beam search by what losses load; those that it finds the best are looked at in full.
+        A beam search by danger. Only a few in a hundred topologies have an answer to a grave loss,
+        and not those in which it loads the least; so many are looked at.
         """
         states, actions = root, np.zeros((1, 0), dtype=np.int64)
         found = Course()
         for _ in range(_LONGEST):
-            steps = rollouts.choices(states)
-            opened = (steps.topology < 0).sum(axis=1)
-            rho = rollouts.loadings(steps.topology).max(axis=1)
-            steps = steps.of((rho < self._safe) & (opened <= (root.topology < 0).sum()))
-            for some, count in ((lines[:1], 4 * self._courses), (lines, self._courses)):
-                worst = rollouts.losses(steps.topology, some).max(axis=2)
-                exposed = np.where(np.isinf(worst), _END, self._exposure(worst)).sum(axis=1)
-                departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
-                order = np.lexsort((departed, exposed))
-                _, first = np.unique(steps.topology[order], axis=0, return_index=True)
-                steps = steps.of(order[np.sort(first)[:count]])
-            if not len(steps.actions):
+            steps = self._bearable(rollouts, root, states, lines, most)
+            dangers = self._dangers(rollouts, states, steps, prepared, None, lines, most)
+            if not len(dangers):
                 break
             actions = np.column_stack([actions[steps.rows], steps.actions])
-            if actions.shape[1] > 1:  # single ones have been looked at
-                looked = steps.of(np.arange(len(steps.actions))[:_LOOKED_AT])
-                best, left = self._least(rollouts, states, looked, prepared, tables, lines, most)
-                if best is not None:
-                    most, found = left, Course(tuple(actions[best].tolist()), left)
-                    if left <= self._tolerance:
-                        break
-            states = rollouts.step(states, steps)
+            best = np.argsort(dangers, kind="stable")[: self._courses]
+            if dangers[best[0]] < most:
+                most = float(dangers[best[0]])
+                found = Course(tuple(actions[best[0]].tolist()), most)
+                if most <= self._tolerance:
+                    break
+            states, actions = rollouts.step(states, steps.of(best)), actions[best]
         return found
+
+    def _bearable(
+        self,
+        rollouts: ForecastRollouts,
+        root: Rollouts,
+        states: Rollouts,
+        lines: np.ndarray,
+        most: float,
+    ) -> Steps:
+        """Return calm steps from n states whose danger may be below ``most``, likely ones first.
+
+        The gravest loss, which comes first of ``lines``, overloads little, and what the others
+        load is no danger as great before any answer.
+        """
+        steps = rollouts.choices(states)
+        opened = (steps.topology < 0).sum(axis=1)
+        rho = rollouts.loadings(steps.topology).max(axis=1)
+        steps = steps.of((rho < self._safe) & (opened <= (root.topology < 0).sum()))
+        _, first = np.unique(steps.topology, axis=0, return_index=True)
+        steps = steps.of(np.sort(first))
+        over = np.clip(rollouts.losses(steps.topology, lines[:1])[:, 0] - NEAR_LIMIT, 0, None)
+        over = over.sum(axis=1)
+        order = np.argsort(over, kind="stable")
+        steps = steps.of(order[np.isfinite(over[order])][:_LOSSES])
+        worst = rollouts.losses(steps.topology, lines[1:]).max(axis=2)
+        exposed = np.where(np.isinf(worst), _END, self._exposure(worst)).sum(axis=1)
+        return steps.of(np.flatnonzero(exposed < most)[:_LOOKED_AT])
 
     def _return(self, rollouts: ForecastRollouts, steps: Steps) -> tuple[int, ...]:
         """Return an action, if there is one, that leads towards the reference topology.

@@ -137,7 +137,7 @@ def begun(env: PowerGridVectorEnv, state: GridSave) -> tuple[ForecastRollouts, R
 
 
 def beam(env: PowerGridVectorEnv, **options: Any) -> BeamSearch:
-    settings: dict[str, Any] = {"depth": 2, "width": 10_000, "solved": 100_000}
+    settings: dict[str, Any] = {"depth": 2, "width": 10_000, "solved": 100_000, "expanded": 0}
     settings |= {"error": 0.01, "safe": 0.0, "endures": 2, "trips_at": 2.0}
     return BeamSearch(env.layout, **settings | options)
 
@@ -162,6 +162,24 @@ def test_a_beam_of_any_width_finds_the_best_pair(
     assert found.actions == best.actions
     narrow = beam(env, width=20, solved=100).search(rollouts, root)
     assert best.score <= narrow.score
+
+
+def test_expanding_the_best_plans_finds_answers_that_estimates_miss(
+    states: list[GridSave], env: PowerGridVectorEnv
+) -> None:
+    answered = {0: 0, 2: 0}
+    for state in states[::3]:
+        rollouts, root = begun(env, state)
+        nothing = rollouts.choices(root).of(np.array([0]))
+        for line in lines_at_risk(env.layout, env.opponent):
+            lost = rollouts.step(root, nothing, np.array([line]))
+            if lost.over[0] or lost.rho.max() < 1:
+                continue
+            for expanded in answered:
+                size = {"depth": 3, "width": 6, "solved": 24, "expanded": expanded}
+                plan = beam(env, **size, safe=1.0).search(rollouts, lost)
+                answered[expanded] += plan.risk < 0.02
+    assert answered[2] > answered[0]
 
 
 def test_the_risk_of_a_plan_is_that_lines_trip(
@@ -277,10 +295,12 @@ def test_several_calm_actions_take_away_what_one_does_not(
         rollouts, root = begun(env, state)
         if root.rho.max() > 0.9 or (root.topology < 0).any():
             continue
+        # the substations rest, so that a single action does nothing
+        root = root._replace(substation_cooldown=np.ones_like(root.substation_cooldown))
         nothing = rollouts.choices(root).of(np.array([0]))
-        before = prevention(env).danger(rollouts, root, nothing, {}, {})
-        hasty = prevention(env, candidates=1, grave=0.5)  # a single action hardly ever does
-        course = hasty.choose(rollouts, root, {}, {}, far=True)
+        far = prevention(env, grave=0.5)
+        before = far.danger(rollouts, root, nothing, {}, {})
+        course = far.choose(rollouts, root, {}, {}, far=True)
         if len(course.actions) < 2:
             continue
         assert course.danger < before
@@ -293,7 +313,7 @@ def test_several_calm_actions_take_away_what_one_does_not(
             assert (step.topology > 0).all()  # it opens no line
             there = rollouts.step(there, step)
         assert step is not None
-        assert prevention(env).danger(rollouts, before_last, step, {}, {}) < before
+        assert far.danger(rollouts, before_last, step, {}, {}) < before
         longer += 1
     assert longer
 

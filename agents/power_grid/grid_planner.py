@@ -74,8 +74,8 @@ class GridPlanner(Copyable):
         solved: plans of each length, beyond single actions, whose power flows are solved, chosen by
             estimates.
         expanded: of the plans followed on, the best ones, all of whose next actions are solved.
-        widening: times as many plans are followed, solved and expanded where the first search finds none in
-            which lines may be expected to hold.
+        widening: times as many plans are followed, solved and expanded where the first search finds
+            none in which lines may be expected to hold.
         error: standard deviation of foreseen loadings, per unit, by which risks are reckoned.
         margin: loading after a loss below which it needs no answer.
         answer_depth: actions ahead in an answer to a loss.

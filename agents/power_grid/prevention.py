@@ -42,9 +42,11 @@ class Course(NamedTuple):
 class Prevention:
     """Chooses calm actions by the losses that they make harmless.
 
-    The danger of a state is summed over the lines at risk: for each, the expected number of lines
-    that trip after the best answer to its loss, times 20, and the loading beyond ``margin`` in the
-    end; 100 where the game would be lost. Answers found once are tried first the next time.
+    The danger of a state is summed over the lines at risk. For each it is 20 times the number of
+    lines expected to trip after the best answer to its loss, and 3 if some line is overloaded in
+    the end: overloads can often be passed on until the line is back. 60 where no answer keeps the
+    game going, 100 where the loss itself ends it. What is overloaded before the answer counts
+    little, unless a line is near to tripping at once. Answers found once are tried first again.
 
     Args:
         layout: of the grid.
@@ -103,7 +105,7 @@ class Prevention:
             root: the present state.
             prepared: line -> the answer to its loss that was found last; brought up to date.
             tables: line -> estimates after its loss, from a time not long ago; filled in.
-            far: whether several actions in a row are searched where no single one does enough.
+            far: whether courses of several are searched where a single action leaves a grave one.
         """
         steps = rollouts.choices(root)
         nothing = steps.of(np.array([0]))  # it comes first
@@ -151,8 +153,8 @@ class Prevention:
     ) -> np.ndarray:
         """Return the danger after m steps, ``[m]``.
 
-        It is exact where it is the least so far and below ``most``, else too small at most; inf
-        behind the first one within the tolerance, where no more is looked at.
+        Where it is not below ``most`` and all before, a lower bound. The first one within the
+        tolerance ends the search, and those behind it are inf.
 
         Args:
             rollouts: begun at some time before.
@@ -186,10 +188,10 @@ class Prevention:
         lines: np.ndarray,
         most: float,
     ) -> Course:
-        """Return several calm actions in a row that together leave less danger than ``most``.
+        """Return up to three calm actions in a row that leave the least danger, below ``most``.
 
         A beam search by danger. Only a few in a hundred topologies have an answer to a grave loss,
-        and not those in which it loads the least; so many are looked at.
+        and not those in which it loads the least, so many are looked at, single actions included.
         """
         states, actions = root, np.zeros((1, 0), dtype=np.int64)
         found = Course()
@@ -218,8 +220,8 @@ class Prevention:
     ) -> Steps:
         """Return calm steps from n states whose danger may be below ``most``, likely ones first.
 
-        The gravest loss, which comes first of ``lines``, overloads little, and what the others
-        load is no danger as great before any answer.
+        First come those in which the gravest loss, the first of ``lines``, overloads the least.
+        Left out are those in which the other losses, before any answer, are as great a danger.
         """
         steps = rollouts.choices(states)
         opened = (steps.topology < 0).sum(axis=1)

@@ -12,10 +12,9 @@ import pytest
 from agents.environments import EnvironmentFactory
 from agents.power_grid.baselines import Greedy2Agent, GreedyAgent
 from agents.power_grid.baselines.reference_topology import departures
-from agents.power_grid.beam import BeamSearch, Plan
+from agents.power_grid.beam import BeamSearch
 from agents.power_grid.n1 import N1Agent
 from agents.power_grid.planner import PlannerAgent
-from agents.power_grid.prevention import Prevention
 from agents.power_grid.screening import Screening
 from envs.decision_gate import lines_at_risk
 from envs.fast.grids import GridSave
@@ -247,100 +246,6 @@ def test_plans_count_lines_that_trip_at_once(
             assert after.tripped[place] and plan.risk > 0.9
             tripped += 1
     assert tripped
-
-
-def prevention(env: PowerGridVectorEnv, *, candidates: int = 4, grave: float = 5.0) -> Prevention:
-    answers = beam(env, depth=3, width=6, solved=24, safe=1.0)
-    return Prevention(
-        env.layout,
-        lines_at_risk(env.layout, env.opponent),
-        answers,
-        safe=0.9,
-        margin=1.0,
-        tolerance=0.5,
-        gain=0.5,
-        candidates=candidates,
-        grave=grave,
-        courses=3,
-    )
-
-
-def test_prevention_takes_danger_away(states: list[GridSave], env: PowerGridVectorEnv) -> None:
-    prevented = 0
-    for state in states:
-        rollouts, root = begun(env, state)
-        if root.rho.max() > 0.9 or (root.topology < 0).any():
-            continue
-        steps = rollouts.choices(root)
-        prepared: dict[int, Plan] = {}
-        tables: dict[int, Screening] = {}
-        before = prevention(env).danger(rollouts, root, steps.of(np.array([0])), {}, {})
-        course = prevention(env).choose(rollouts, root, prepared, tables, far=False)
-        if before <= 0.5 or not course.actions:
-            continue
-        (action,) = course.actions
-        step = steps.of(steps.actions == action)
-        assert prevention(env).danger(rollouts, root, step, prepared, tables) <= before
-        assert rollouts.loadings(step.topology).max() < 0.9
-        assert (step.topology > 0).all()  # it opens no line
-        prevented += 1
-    assert prevented
-
-
-def test_several_calm_actions_take_away_what_one_does_not(
-    states: list[GridSave], env: PowerGridVectorEnv
-) -> None:
-    longer = 0
-    for state in states:
-        rollouts, root = begun(env, state)
-        if root.rho.max() > 0.9 or (root.topology < 0).any():
-            continue
-        # the substations rest, so that a single action does nothing
-        root = root._replace(substation_cooldown=np.ones_like(root.substation_cooldown))
-        nothing = rollouts.choices(root).of(np.array([0]))
-        far = prevention(env, grave=0.5)
-        before = far.danger(rollouts, root, nothing, {}, {})
-        course = far.choose(rollouts, root, {}, {}, far=True)
-        if len(course.actions) < 2:
-            continue
-        assert course.danger < before
-        before_last = there = root
-        step = None
-        for action in course.actions:
-            before_last, step = there, rollouts.choice(there, action)
-            assert step is not None  # cooldowns allow it
-            assert rollouts.loadings(step.topology).max() < 0.9
-            assert (step.topology > 0).all()  # it opens no line
-            there = rollouts.step(there, step)
-        assert step is not None
-        assert far.danger(rollouts, before_last, step, {}, {}) < before
-        longer += 1
-    assert longer
-
-
-def test_without_danger_it_returns_to_the_reference() -> None:
-    lines = ("3_4_6", "11_12_13", "3_6_15", "3_8_16")
-    later = {"lines": lines, "duration": 48, "period": 144, "budget": 0.0, "budget_per_step": 0.1}
-    env = attacked(opponent=later)
-    env.reset(seed=0, options={"first_step": 90})  # at night
-    rollouts = env.rollouts(unusual=False)
-    root = rollouts.begin(0)
-    assert not prevention(env).choose(rollouts, root, {}, {}, far=True).actions
-    steps = rollouts.choices(root)
-    away = rollouts.step(root, steps.of(rollouts.loadings(steps.topology).max(axis=1) < 0.8))
-    returned = 0
-    for number in range(1, len(away.over)):
-        there = away.of(np.array([number]))
-        nothing = rollouts.choices(there).of(np.array([0]))
-        if prevention(env).danger(rollouts, there, nothing, {}, {}) > 0.5:
-            continue
-        course = prevention(env).choose(rollouts, there, {}, {}, far=True)
-        if course.actions:
-            back = rollouts.choice(there, course.actions[0])
-            assert back is not None
-            assert (back.topology != 1).sum() < (there.topology != 1).sum()
-            returned += 1
-    assert returned > 5
 
 
 def test_the_planner_outlives_greedy_under_attack() -> None:

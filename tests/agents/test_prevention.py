@@ -44,7 +44,7 @@ def begun(env: PowerGridVectorEnv, step: int) -> tuple[ForecastRollouts, Rollout
 
 
 def beam(env: PowerGridVectorEnv, **options: Any) -> BeamSearch:
-    settings = {"depth": 3, "width": 6, "solved": 24, "expanded": 2}
+    settings: dict[str, Any] = {"depth": 3, "width": 6, "solved": 24, "expanded": 2}
     settings |= {"error": 0.015, "safe": 1.0, "endures": 2, "trips_at": 2.0}
     return BeamSearch(env.layout, **settings | options)
 

@@ -44,6 +44,14 @@ class Nodes(NamedTuple):
         )
 
 
+class _Judged(NamedTuple):
+    """What is bad after m steps, see ``Nodes``."""
+
+    risk: np.ndarray  # [m]
+    past: np.ndarray  # [m]
+    score: np.ndarray  # [m]
+
+
 class Plan(NamedTuple):
     """What to do, and what it comes to."""
 
@@ -161,24 +169,22 @@ class BeamSearch:
         busbars = np.where(steps.topology > 0, steps.topology, states.last_busbar[steps.rows])
         before = states.last_busbar, states.topology, states.rho
         rho = screening.estimate(before, steps.rows, busbars, steps.topology)
-        *_, score = self._judge(nodes, steps, rho)
+        score = self._judge(nodes, steps, rho).score
         score[np.isnan(score)] = -np.inf  # to be looked at
         expanded = steps.rows < self._expanded  # the best come first
         score[expanded] = -np.inf
         count = self._solved + int(expanded.sum())
         return steps.of(np.argsort(score, kind="stable")[:count])
 
-    def _judge(
-        self, nodes: Nodes, steps: Steps, rho: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return overload chances, risk, past and score, as in ``Nodes``, after m steps.
+    def _judge(self, nodes: Nodes, steps: Steps, rho: np.ndarray) -> _Judged:
+        """Return what is bad after m steps.
 
         Args:
             nodes: n plans.
             steps: m, from their ends.
             rho: ``[m, L]`` loadings after them, before any line trips.
         """
-        overload, trips, bad, departed = _judge(
+        trips, bad, departed = _judge(
             nodes.overload,
             steps.rows,
             np.asarray(rho, dtype=np.float32),
@@ -189,7 +195,7 @@ class BeamSearch:
         risk = nodes.risk[steps.rows] + trips
         past = nodes.past[steps.rows]
         score = _RISK * risk + past + bad + _DEPARTURE * departed
-        return overload, risk, past + _ON_THE_WAY * bad, score
+        return _Judged(risk, past + _ON_THE_WAY * bad, score)
 
     def _follow(
         self,
@@ -199,13 +205,15 @@ class BeamSearch:
         rho: np.ndarray,
     ) -> Nodes:
         """Return the best plans that are one step longer, best first."""
-        overload, risk, past, score = self._judge(nodes, steps, rho)
-        order = np.argsort(score, kind="stable")
-        best = self._distinct(nodes, steps, rho, order[np.isfinite(score[order])])
+        judged = self._judge(nodes, steps, rho)
+        order = np.argsort(judged.score, kind="stable")
+        best = self._distinct(nodes, steps, rho, order[np.isfinite(judged.score[order])])
         steps = steps.of(best)
         states = rollouts.step(nodes.states, steps)
         actions = np.column_stack([nodes.actions[steps.rows], steps.actions])
-        after = Nodes(states, actions, overload[best], risk[best], past[best], score[best])
+        near = np.asarray(rho[best], dtype=np.float32)
+        overload = _count(nodes.overload, steps.rows, near, np.float32(self._error))
+        after = Nodes(states, actions, overload, *(values[best] for values in judged))
         return after.of(~states.over)
 
     def _distinct(
@@ -236,30 +244,25 @@ def _judge(overload, rows, rho, error, trips_at, topology):
         topology: ``[m, E]`` int8.
 
     Returns:
-        ``[m, L, K]`` chances after, ``[m]`` expected trips, ``[m]`` what is bad of the loadings
-        and counters, and ``[m]`` int, element ends away from the reference topology.
+        ``[m]`` expected trips, ``[m]`` what is bad of the loadings and counters, and ``[m]`` int,
+        element ends away from the reference topology.
     """
     count, num_lines = rho.shape
     size = overload.shape[2]
-    after = np.empty((count, num_lines, size), dtype=np.float32)
     trips = np.zeros(count)
     bad = np.zeros(count)
     departed = np.zeros(count, dtype=np.int64)
     for step in range(count):
-        before = overload[rows[step]]
+        row = rows[step]
         highest = 0.0
         for line in range(num_lines):
             loading = rho[step, line]
-            exceeded = 1 / (1 + math.exp(-min(max(_STEEPNESS * (loading - 1) / error, -50), 50)))
-            after[step, line, 0] = 1 - exceeded
-            for number in range(1, size):
-                chance = before[line, number - 1] * exceeded
-                after[step, line, number] = chance
-                bad[step] += chance * number**2
-            at_once = 1 / (
-                1 + math.exp(-min(max(_STEEPNESS * (loading - trips_at) / error, -50), 50))
-            )
-            trips[step] += max(before[line, size - 1] * exceeded, at_once)
+            exceeded = _chance(loading - 1, error)
+            if exceeded != 0:
+                for number in range(1, size):
+                    bad[step] += overload[row, line, number - 1] * exceeded * number**2
+                at_once = _chance(loading - trips_at, error)
+                trips[step] += max(overload[row, line, size - 1] * exceeded, at_once)
             bad[step] += _EXCESS * max(loading - NEAR_LIMIT, 0)
             highest = max(highest, loading)
             if math.isnan(loading):
@@ -268,4 +271,28 @@ def _judge(overload, rows, rho, error, trips_at, topology):
         bad[step] += _HIGHEST * highest
         for end in range(topology.shape[1]):
             departed[step] += topology[step, end] != REFERENCE_BUSBAR
-    return after, trips, bad, departed
+    return trips, bad, departed
+
+
+@numba.njit(cache=True)
+def _count(overload, rows, rho, error):
+    """Return ``[m, L, K]`` chances of counters after m steps; see ``_judge``."""
+    count, num_lines = rho.shape
+    size = overload.shape[2]
+    after = np.empty((count, num_lines, size), dtype=np.float32)
+    for step in range(count):
+        for line in range(num_lines):
+            exceeded = _chance(rho[step, line] - 1, error)
+            after[step, line, 0] = 1 - exceeded
+            for number in range(1, size):
+                after[step, line, number] = overload[rows[step], line, number - 1] * exceeded
+    return after
+
+
+@numba.njit(cache=True)
+def _chance(above, error):
+    """Return the chance that what is foreseen so far above a limit is above it."""
+    deviations = _STEEPNESS * above / error
+    if deviations < -50:
+        return 0.0
+    return 1.0 if deviations > 50 else 1 / (1 + math.exp(-deviations))

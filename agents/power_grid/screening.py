@@ -119,27 +119,30 @@ def _estimate(
                 if not moved:
                     place = substation
                 moved += 1
-        estimate = estimated[number]
-        estimate[:] = np.nan if moved > 1 else 0.0
+        after = first = -1
         if moved == 1:
-            after = np.searchsorted(known, keys_after[number, place])
-            first = np.searchsorted(known, keys_before[row, place])
-            there = after < len(known) and known[after] == keys_after[number, place]
-            there &= first < len(known) and known[first] == keys_before[row, place]
-            if there:
-                estimate[:] = change[after] - change[first]
-            else:
-                estimate[:] = np.nan
+            after = _find(known, keys_after[number, place])
+            first = _find(known, keys_before[row, place])
+        is_known = moved == 0 or (moved == 1 and after >= 0 and first >= 0)
+        for line in range(num_lines):
+            estimated[number, line] = 0.0 if is_known else np.nan
+            if is_known and moved:
+                estimated[number, line] = change[after, line] - change[first, line]
         for line in range(num_lines):
             closed = topologies[number, line_or[line]] > 0
             if closed != (topologies_before[row, line_or[line]] > 0):
-                if closed:
-                    estimate -= opening[line]
-                else:
-                    estimate += opening[line]
+                sign = -1.0 if closed else 1.0
+                for other in range(num_lines):
+                    estimated[number, other] += sign * opening[line, other]
         for line in range(num_lines):
-            if topologies[number, line_or[line]] > 0:
-                value = rho[row, line] + estimate[line]
-                estimate[line] = 0.0 if value < 0 else value  # NaN remains
-            else:
-                estimate[line] = 0.0
+            value = rho[row, line] + estimated[number, line]
+            if topologies[number, line_or[line]] < 0 or value < 0:
+                value = 0.0
+            estimated[number, line] = value  # NaN remains
+
+
+@numba.njit(cache=True)
+def _find(known, key):
+    """Return where a key is in ``known``, sorted; -1 if it is not."""
+    place = np.searchsorted(known, key)
+    return place if place < len(known) and known[place] == key else -1

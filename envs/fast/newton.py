@@ -19,8 +19,7 @@ from envs.fast.power_flow import Columns, PowerFlow
 from envs.fast.template import GridTemplate
 from envs.grid.state import GridLayout
 
-_LARGEST = 60  # busbars of a grid that is solved here: its equations are solved as dense ones
-_TINY = 0.01  # of the largest number in its column: a pivot below it is exchanged for that one
+_LARGEST = 60  # busbars of a grid that is solved here: there is a block for each two of them
 
 
 class NewtonPowerFlow:
@@ -184,19 +183,24 @@ def _solve(
     most = 2 * num_substations
     bus_of = np.empty(most, dtype=np.int64)  # of a busbar, -1 where it is not in use
     at = np.empty(num_ends, dtype=np.int64)  # bus of an element end
-    joined = np.empty((num_lines, 2), dtype=np.int64)  # buses that closed lines join
+    joined = np.empty((num_lines, 2), dtype=np.uint64)  # buses that closed lines join; unsigned
+    # numbers index faster, and so do elements of arrays rather than views of their rows
     mutual = np.empty((num_lines, 4))  # their admittances, from one end to the other and back
     own = np.empty((most, 2))  # admittances of buses
     wanted = np.empty((most, 2))  # active and reactive power to inject
     held = np.empty(most, dtype=np.bool_)  # buses whose voltage a generator holds
-    place = np.empty(most, dtype=np.int64)  # of a bus's unknowns: angle, then size if not held
     size = np.empty(most)
     angle = np.empty(most)
     voltage = np.empty((most, 2))
     injected = np.empty((most, 2))
     flows = np.empty((num_lines, 4))  # power that a line's other end brings to each of its ends
-    equations = np.empty((2 * most, 2 * most + 1))
-    rows = np.empty(2 * most, dtype=np.int64)
+    # of two buses: what angle and size of the second do to active and reactive power of the first;
+    # a bus whose size or angle is given has an equation that leaves it as it is
+    blocks = np.empty((most, most, 4))
+    missing = np.empty((most, 2))  # power by which buses miss what is wanted; then steps
+    joins = np.empty((most, most), dtype=np.bool_)  # buses whose block is not zero
+    later = np.empty((most, most), dtype=np.uint64)  # of those of a bus the ones after it
+    laters = np.empty(most, dtype=np.int64)  # their number
     for n in np.flatnonzero(which):
         bus_of[:] = -1
         at[:] = -1
@@ -242,12 +246,12 @@ def _solve(
             wanted[bus, 0] -= loads[number].real
             wanted[bus, 1] -= loads[number].imag
         reference = at[generator_end[slack]]
-        unknowns = 0
-        for bus in range(buses):
-            place[bus] = -1
-            if bus != reference:
-                place[bus] = unknowns
-                unknowns += 1 if held[bus] else 2
+        joins[:buses, :buses] = False
+        for line in range(closed):
+            one, other = joined[line, 0], joined[line, 1]
+            if one != reference and other != reference:
+                joins[one, other] = joins[other, one] = True
+        _arrange(joins, buses, later, laters)
         solved = False
         for iteration in range(max_iterations + 1):
             for bus in range(buses):
@@ -267,42 +271,46 @@ def _solve(
             solved = worst < tolerance
             if solved or iteration == max_iterations or not np.isfinite(worst):
                 break
-            equations[:unknowns, : unknowns + 1] = 0
             for bus in range(buses):
-                row = place[bus]
-                if row < 0:
-                    continue
+                for number in range(laters[bus]):
+                    other = later[bus, number]
+                    for part in range(4):
+                        blocks[bus, other, part] = blocks[other, bus, part] = 0
                 square = size[bus] * size[bus]
                 power, reactive = injected[bus, 0], injected[bus, 1]
                 active_own, reactive_own = own[bus, 0] * square, -own[bus, 1] * square
-                equations[row, row] = reactive_own - reactive
-                equations[row, unknowns] = power - wanted[bus, 0]
+                blocks[bus, bus, 1] = blocks[bus, bus, 2] = 0
+                blocks[bus, bus, 3] = 1
+                missing[bus, 0] = power - wanted[bus, 0]
+                missing[bus, 1] = 0
+                if bus == reference:
+                    blocks[bus, bus, 0] = 1
+                    missing[bus, 0] = 0
+                    continue
+                blocks[bus, bus, 0] = reactive_own - reactive
                 if not held[bus]:
-                    equations[row, row + 1] = (power + active_own) / size[bus]
-                    equations[row + 1, row] = power - active_own
-                    equations[row + 1, row + 1] = (reactive + reactive_own) / size[bus]
-                    equations[row + 1, unknowns] = reactive - wanted[bus, 1]
+                    blocks[bus, bus, 1] = (power + active_own) / size[bus]
+                    blocks[bus, bus, 2] = power - active_own
+                    blocks[bus, bus, 3] = (reactive + reactive_own) / size[bus]
+                    missing[bus, 1] = reactive - wanted[bus, 1]
             for line in range(closed):
                 for side in range(2):
                     bus, other = joined[line, side], joined[line, 1 - side]
-                    row, column = place[bus], place[other]
-                    if row < 0 or column < 0:
+                    if bus == reference or other == reference:
                         continue
                     power, reactive = flows[line, 2 * side], flows[line, 2 * side + 1]
-                    equations[row, column] += reactive
+                    blocks[bus, other, 0] += reactive
                     if not held[other]:
-                        equations[row, column + 1] += power / size[other]
+                        blocks[bus, other, 1] += power / size[other]
                     if not held[bus]:
-                        equations[row + 1, column] -= power
+                        blocks[bus, other, 2] -= power
                         if not held[other]:
-                            equations[row + 1, column + 1] += reactive / size[other]
-            if not _eliminate(equations, unknowns, rows):
+                            blocks[bus, other, 3] += reactive / size[other]
+            if not _eliminate(blocks, missing, buses, later, laters):
                 break
             for bus in range(buses):
-                if place[bus] >= 0:
-                    angle[bus] -= equations[place[bus], unknowns]
-                    if not held[bus]:
-                        size[bus] -= equations[place[bus] + 1, unknowns]
+                angle[bus] -= missing[bus, 0]
+                size[bus] -= missing[bus, 1]
         if not solved:
             continue
         for line in range(num_lines):
@@ -341,36 +349,63 @@ def _inject(own, joined, mutual, closed, size, voltage, buses, flows, injected):
 
 
 @_jit
-def _eliminate(equations, count, rows):
-    """Solve linear equations in place; the solution is in the last column.
+def _arrange(joins, buses, later, laters):
+    """Write which buses after each one an elimination joins it with; ``joins`` is filled in."""
+    for bus in range(buses):
+        count = 0
+        for other in range(bus + 1, buses):
+            if joins[bus, other]:
+                later[bus, count] = other
+                count += 1
+        laters[bus] = count
+        for first in range(count):
+            for second in range(first + 1, count):
+                joins[later[bus, first], later[bus, second]] = True
+
+
+@_jit
+def _eliminate(blocks, right, buses, later, laters):
+    """Solve linear equations in blocks of two in place; the solution is in ``right``.
+
+    Without exchanging rows: what a bus does to its own power outweighs what others do.
 
     Returns:
         Whether there is one.
     """
-    for column in range(count):
-        first = largest = abs(equations[column, column])
-        pivot, others = column, 0
-        for row in range(column + 1, count):
-            if equations[row, column] != 0:  # seldom: most pairs of buses have no line
-                rows[others] = row
-                others += 1
-                if abs(equations[row, column]) > largest:
-                    largest, pivot = abs(equations[row, column]), row
-        if not largest > 0:
+    for bus in range(buses):
+        a, b = blocks[bus, bus, 0], blocks[bus, bus, 1]
+        c, d = blocks[bus, bus, 2], blocks[bus, bus, 3]
+        determinant = a * d - b * c
+        if not abs(determinant) > 0:
             return False
-        if first < _TINY * largest:
-            for other in range(column, count + 1):
-                kept = equations[column, other]
-                equations[column, other] = equations[pivot, other]
-                equations[pivot, other] = kept
-        for number in range(others):
-            row = rows[number]
-            factor = equations[row, column] / equations[column, column]
-            for other in range(column + 1, count + 1):
-                equations[row, other] -= factor * equations[column, other]
-    for column in range(count - 1, -1, -1):
-        equations[column, count] /= equations[column, column]
-        value = equations[column, count]
-        for row in range(column):
-            equations[row, count] -= equations[row, column] * value
+        inverse = 1 / determinant
+        a, b, c, d = d * inverse, -b * inverse, -c * inverse, a * inverse
+        blocks[bus, bus, 0], blocks[bus, bus, 1] = a, b
+        blocks[bus, bus, 2], blocks[bus, bus, 3] = c, d
+        active, reactive = right[bus, 0], right[bus, 1]
+        for first in range(laters[bus]):
+            row = later[bus, first]
+            e = blocks[row, bus, 0] * a + blocks[row, bus, 1] * c
+            f = blocks[row, bus, 0] * b + blocks[row, bus, 1] * d
+            g = blocks[row, bus, 2] * a + blocks[row, bus, 3] * c
+            h = blocks[row, bus, 2] * b + blocks[row, bus, 3] * d
+            right[row, 0] -= e * active + f * reactive
+            right[row, 1] -= g * active + h * reactive
+            for second in range(laters[bus]):
+                column = later[bus, second]
+                w, x = blocks[bus, column, 0], blocks[bus, column, 1]
+                y, z = blocks[bus, column, 2], blocks[bus, column, 3]
+                blocks[row, column, 0] -= e * w + f * y
+                blocks[row, column, 1] -= e * x + f * z
+                blocks[row, column, 2] -= g * w + h * y
+                blocks[row, column, 3] -= g * x + h * z
+    for bus in range(buses - 1, -1, -1):
+        active, reactive = right[bus, 0], right[bus, 1]
+        for number in range(laters[bus]):
+            column = later[bus, number]
+            first, second = right[column, 0], right[column, 1]
+            active -= blocks[bus, column, 0] * first + blocks[bus, column, 1] * second
+            reactive -= blocks[bus, column, 2] * first + blocks[bus, column, 3] * second
+        right[bus, 0] = blocks[bus, bus, 0] * active + blocks[bus, bus, 1] * reactive
+        right[bus, 1] = blocks[bus, bus, 2] * active + blocks[bus, bus, 3] * reactive
     return True

@@ -348,16 +348,16 @@ def _keep(topologies, kept, count, slots, places):
         How many are kept then.
     """
     last = np.uint64(len(slots) - 1)
+    num_ends = topologies.shape[1]
     for number in range(len(topologies)):
-        topology = topologies[number]
         key = np.uint64(0)
-        for end in range(len(topology)):
-            key = key * np.uint64(0x100000001B3) + np.uint64(topology[end] + 1)
+        for end in range(num_ends):
+            key = key * np.uint64(0x100000001B3) + np.uint64(topologies[number, end] + 1)
         slot = (key ^ (key >> np.uint64(29))) & last
         while slots[slot] >= 0:
-            other, same = kept[slots[slot]], True
-            for end in range(len(topology)):
-                if topology[end] != other[end]:
+            other, same = slots[slot], True
+            for end in range(num_ends):
+                if topologies[number, end] != kept[other, end]:
                     same = False
                     break
             if same:
@@ -365,7 +365,8 @@ def _keep(topologies, kept, count, slots, places):
             slot = (slot + np.uint64(1)) & last
         if slots[slot] < 0:
             slots[slot] = count
-            kept[count] = topology
+            for end in range(num_ends):
+                kept[count, end] = topologies[number, end]
             count += 1
         places[number] = slots[slot]
     return count

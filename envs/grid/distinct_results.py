@@ -110,33 +110,33 @@ def _find(legal, topo_vect, last_busbar, operations, starts, line_ends, found):
         for action in range(num_actions):
             if action and not legal[grid, action]:
                 continue
-            after = results[count]
-            after[:] = topo_vect[grid]
+            for end in range(num_ends):
+                results[count, end] = topo_vect[grid, end]
             for number in range(starts[action], starts[action + 1]):
-                kind, place, busbar = operations[number]
+                kind, place = operations[number, 0], operations[number, 1]
                 if kind == _SWITCH_END:
-                    if after[place] > 0:
-                        after[place] = 3 - after[place]
+                    if results[count, place] > 0:
+                        results[count, place] = 3 - results[count, place]
                 elif kind == _SET_END:
-                    after[place] = busbar
+                    results[count, place] = operations[number, 2]
                 else:
                     end_or, end_ex = line_ends[0, place], line_ends[1, place]
                     is_open = topo_vect[grid, end_or] < 0
                     if kind == _OPEN or (kind == _SWITCH_LINE and not is_open):
-                        after[end_or] = after[end_ex] = -1
+                        results[count, end_or] = results[count, end_ex] = -1
                     elif is_open:
                         if kind != _CLOSE_EX:
-                            after[end_or] = last_busbar[grid, end_or]
+                            results[count, end_or] = last_busbar[grid, end_or]
                         if kind != _CLOSE_OR:
-                            after[end_ex] = last_busbar[grid, end_ex]
+                            results[count, end_ex] = last_busbar[grid, end_ex]
             key = np.uint64(0)
             for end in range(num_ends):
-                key = key * np.uint64(0x100000001B3) + np.uint64(after[end] + 1)
+                key = key * np.uint64(0x100000001B3) + np.uint64(results[count, end] + 1)
             slot = np.int64((key ^ (key >> np.uint64(29))) & np.uint64(size - 1))
             while slots[slot] >= 0:
-                other, same = results[slots[slot]], True
+                other, same = slots[slot], True
                 for end in range(num_ends):
-                    if after[end] != other[end]:
+                    if results[count, end] != results[other, end]:
                         same = False
                         break
                 if same:

@@ -27,6 +27,7 @@ from agents.commands.side_by_side import (
     report,
 )
 from agents.configuration.composition import (
+    EVALUATIONS_OWN,
     build_agent,
     build_episode_list,
     build_evaluation_factory,
@@ -72,6 +73,7 @@ def evaluate(composed: DictConfig) -> float:
     """
     config = plain(composed)
     check_keywords(EvaluateConfiguration, config, "")
+    _check_typed(typed_overrides())
     evaluation = config["evaluation"]
     decisions, reported = evaluation["trees"], evaluation["report"]
     preflight_logger(config["logger"])
@@ -160,6 +162,15 @@ def evaluate(composed: DictConfig) -> float:
             print(f"Drew the searches of {len(searched)} decisions into {folder / 'trees'}")
         _log_results(config, folder, results, plots)
     return score(results[-1].episodes)
+
+
+def _check_typed(overrides: list[str]) -> None:
+    """Refuse options of the environment that evaluations have keys of their own for."""
+    for typed in overrides:
+        key = typed.lstrip("+").partition("=")[0]
+        for name, own in EVALUATIONS_OWN.items():
+            if key == f"env.kwargs.{name}":
+                raise ValueError(f"{typed} would change nothing in an evaluation: {own} says it.")
 
 
 def _load(agent: Agent, name: str, weights: Weights | None, config: Mapping[str, Any]) -> bool:

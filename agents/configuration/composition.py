@@ -127,13 +127,28 @@ def check_environment_options(env: Mapping[str, Any], options: Mapping[str, Any]
     )
 
 
+# options of an environment that evaluations have keys of their own for
+EVALUATIONS_OWN = {
+    "split": "evaluation.split",
+    "max_steps": "evaluation.max_steps (of a training: evaluation.interim and evaluation.final)",
+}
+
+
 def evaluation_environment(env: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``env`` (the config group) as agents are evaluated in it.
 
     Args:
         env: as they are trained.
         changes: ``evaluation.env``, or others of ``env["kwargs"]``.
+
+    Raises:
+        ValueError: one that an evaluation has a key of its own for.
     """
+    for name, key in EVALUATIONS_OWN.items():
+        if name in changes:
+            raise ValueError(
+                f"evaluation.env.{name}={changes[name]} would change nothing: {key} says it."
+            )
     kwargs = {**env["kwargs"], **changes}
     trained = env["kwargs"].get("reward")
     if kwargs.get("reward") != trained and env.get("simulator", SINGLE) != SINGLE:

@@ -293,6 +293,8 @@ WRONG: list[tuple[str, ...]] = [
         "makes a N1Reward; expected an ObservationEncoder",
     ),
     (DEBUG, "evaluation.split=valid", "did you mean 'val'?"),
+    (DEBUG, "+evaluation.env.max_steps=9", "evaluation.env.max_steps=9 would change nothing"),
+    (DEBUG, "+evaluation.env.split=test", "evaluation.split says it"),
     (DEBUG, "agent.search.max_considered=1000", "the environment has 487 actions"),
     (
         DEBUG,

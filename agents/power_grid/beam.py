@@ -130,8 +130,7 @@ class BeamSearch:
                 steps = self._promising(nodes, steps, screening)
             rho = rollouts.loadings(steps.topology)
             if not screening.learned:
-                busbars = np.where(steps.topology > 0, steps.topology, root.last_busbar)
-                screening.learn(busbars, steps.topology, rho)
+                screening.learn(root, steps.topology, rho)
             nodes = self._follow(rollouts, nodes, steps, rho)
             if not len(nodes.risk):
                 return LOST._replace(actions=best.actions)
@@ -165,11 +164,7 @@ class BeamSearch:
 
     def _promising(self, nodes: Nodes, steps: Steps, screening: Screening) -> Steps:
         """Return those of m steps that are solved: see ``solved`` and ``expanded``."""
-        states = nodes.states
-        busbars = np.where(steps.topology > 0, steps.topology, states.last_busbar[steps.rows])
-        before = states.last_busbar, states.topology, states.rho
-        rho = screening.estimate(before, steps.rows, busbars, steps.topology)
-        score = self._judge(nodes, steps, rho).score
+        score = self._judge(nodes, steps, screening.estimate(nodes.states, steps)).score
         score[np.isnan(score)] = -np.inf  # to be looked at
         expanded = steps.rows < self._expanded  # the best come first
         score[expanded] = -np.inf
@@ -249,26 +244,25 @@ def _judge(overload, rows, rho, error, trips_at, topology):
     """
     count, num_lines = rho.shape
     size = overload.shape[2]
-    trips = np.zeros(count)
-    bad = np.zeros(count)
+    trips, bad = np.empty(count), np.empty(count)
     departed = np.zeros(count, dtype=np.int64)
     for step in range(count):
         row = rows[step]
-        highest = 0.0
+        expected, awry, highest = 0.0, 0.0, 0.0
         for line in range(num_lines):
             loading = rho[step, line]
             exceeded = _chance(loading - 1, error)
             if exceeded != 0:
                 for number in range(1, size):
-                    bad[step] += overload[row, line, number - 1] * exceeded * number**2
+                    awry += overload[row, line, number - 1] * exceeded * number**2
                 at_once = _chance(loading - trips_at, error)
-                trips[step] += max(overload[row, line, size - 1] * exceeded, at_once)
-            bad[step] += _EXCESS * max(loading - NEAR_LIMIT, 0)
+                expected += max(overload[row, line, size - 1] * exceeded, at_once)
+            awry += _EXCESS * max(loading - NEAR_LIMIT, 0)
             highest = max(highest, loading)
             if math.isnan(loading):
                 highest = loading
                 break
-        bad[step] += _HIGHEST * highest
+        trips[step], bad[step] = expected, awry + _HIGHEST * highest
         for end in range(topology.shape[1]):
             departed[step] += topology[step, end] != REFERENCE_BUSBAR
     return trips, bad, departed

@@ -356,9 +356,7 @@ class Prevention:
             if table is None or not table.learned:
                 answered = rollouts.loadings(answers.topology)
             else:
-                busbars = np.where(answers.topology > 0, answers.topology, alone.last_busbar)
-                before = alone.last_busbar, alone.topology, after[:1]
-                answered = table.estimate(before, answers.rows, busbars, answers.topology)
+                answered = table.estimate(alone._replace(rho=after[:1]), answers)
             kept = np.flatnonzero(np.isfinite(answered).all(axis=1))
             answers, answered = answers.of(kept), answered[kept]
             if not len(answered):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from envs import GridLayout
+from envs import GridLayout, Rollouts, Steps
 
 
 class Screening:
@@ -26,22 +26,24 @@ class Screening:
     def __init__(self, layout: GridLayout):
         self._substation = layout.element_substation.astype(np.int64)
         self._num_substations = layout.num_substations
+        self._ends = np.argsort(self._substation, kind="stable")  # [E]
+        counts = np.bincount(self._substation, minlength=layout.num_substations)
+        self._first_ends = np.concatenate([[0], np.cumsum(counts)])  # [S + 1], of those
         self._line_or = layout.line_or_position
         self._salts = np.random.default_rng(0).integers(
             1, 1 << 62, size=(3, layout.num_elements), dtype=np.uint64
         )
         self.learned = False
 
-    def learn(self, busbars: np.ndarray, topologies: np.ndarray, rho: np.ndarray) -> None:
+    def learn(self, root: Rollouts, topologies: np.ndarray, rho: np.ndarray) -> None:
         """Take the loadings of single changes.
 
         Args:
-            busbars: ``[1 + k, E]`` int8, busbars of all ends, where last connected for what is
-                open; first those that the changes start from.
-            topologies: ``[1 + k, E]`` int8.
+            root: the state ``[1]`` that the changes start from.
+            topologies: ``[1 + k, E]`` int8, first that of the root, if nothing is changed.
             rho: ``[1 + k, L]``, inf where there is no solution.
         """
-        keys = self._keys(busbars)
+        keys = self._keys(np.where(topologies > 0, topologies, root.last_busbar))
         status = topologies[:, self._line_or] > 0
         moved, switched = keys != keys[0], status != status[0]
         solved = np.isfinite(rho).all(axis=1) & np.isfinite(rho[0]).all()
@@ -60,30 +62,18 @@ class Screening:
             change = rho[row] - rho[0]
             self._opening[line] = change if status[0, line] else -change
 
-    def estimate(
-        self,
-        before: tuple[np.ndarray, np.ndarray, np.ndarray],
-        rows: np.ndarray,
-        busbars: np.ndarray,
-        topologies: np.ndarray,
-    ) -> np.ndarray:
-        """Return estimated loadings ``[m, L]``, NaN where nothing is known of the change.
+    def estimate(self, states: Rollouts, steps: Steps) -> np.ndarray:
+        """Return estimated loadings ``[m, L]`` after m steps from n states.
 
-        Args:
-            before: busbars ``[n, E]``, topologies ``[n, E]`` and loadings ``[n, L]`` before it.
-            rows: ``[m]`` int, of those.
-            busbars: ``[m, E]`` int8, as in ``learn``.
-            topologies: ``[m, E]`` int8.
+        They are NaN where nothing is known of the change.
         """
-        estimated = np.empty((len(rows), self._change.shape[1]))
+        estimated = np.empty((len(steps.rows), self._change.shape[1]))
         _estimate(
-            np.ascontiguousarray(before[1]),
-            np.ascontiguousarray(before[2]),
-            rows,
-            self._keys(before[0]),
-            self._keys(busbars),
-            topologies,
+            (states.topology, states.last_busbar, states.rho),
+            steps.rows,
+            steps.topology,
             self._line_or,
+            (self._salts, self._substation, self._ends, self._first_ends),
             (self._known, self._change, self._opening),
             estimated,
         )
@@ -105,24 +95,46 @@ def _add_salts(busbars, salts, substation, keys):
 
 
 @numba.njit(cache=True)
-def _estimate(
-    topologies_before, rho, rows, keys_before, keys_after, topologies, line_or, table, estimated
-):
+def _key(topologies, number, last_busbar, row, place, substations):
+    """Return what tells the configurations of a substation apart, see ``Screening._keys``.
+
+    Args:
+        topologies: ``[*, E]`` int8.
+        number: of one of those.
+        last_busbar: ``[*, E]`` int8, busbars where last connected.
+        row: of one of those.
+        place: substation.
+        substations: salts, and the ends ordered by substations with the first of each.
+    """
+    salts, _, ends, first_ends = substations
+    key = np.uint64(0)
+    for number_of_end in range(first_ends[place], first_ends[place + 1]):
+        end = ends[number_of_end]
+        busbar = topologies[number, end]
+        key += salts[busbar if busbar > 0 else last_busbar[row, end], end]
+    return key
+
+
+@numba.njit(cache=True)
+def _estimate(before, rows, topologies, line_or, substations, table, estimated):
     """See ``Screening.estimate``."""
+    topologies_before, last_busbar, rho = before
     known, change, opening = table
     count, num_lines = estimated.shape
     for number in range(count):
         row = rows[number]
-        moved, place = 0, 0
-        for substation in range(keys_after.shape[1]):
-            if keys_after[number, substation] != keys_before[row, substation]:
-                if not moved:
-                    place = substation
-                moved += 1
+        moved, place = 0, -1
+        for end in range(topologies.shape[1]):
+            busbar, former = topologies[number, end], topologies_before[row, end]
+            if busbar != former:
+                busbar = busbar if busbar > 0 else last_busbar[row, end]
+                former = former if former > 0 else last_busbar[row, end]
+                if busbar != former and substations[1][end] != place:
+                    moved, place = moved + 1, substations[1][end]
         after = first = -1
         if moved == 1:
-            after = _find(known, keys_after[number, place])
-            first = _find(known, keys_before[row, place])
+            after = _find(known, _key(topologies, number, last_busbar, row, place, substations))
+            first = _find(known, _key(topologies_before, row, last_busbar, row, place, substations))
         is_known = moved == 0 or (moved == 1 and after >= 0 and first >= 0)
         for line in range(num_lines):
             estimated[number, line] = 0.0 if is_known else np.nan

@@ -356,9 +356,7 @@ class ActionCatalogue:
             Of m actions the grid ``[m]`` int, the number ``[m]`` int and the topology ``[m, E]``.
         """
         legal = self.legal(rules).view(np.bool_)
-        grids, actions, after = self._distinct.find(legal, topo_vect, last_busbar)
-        kept = self._connectivity.connected(after) | (actions == DO_NOTHING)
-        return grids[kept], actions[kept], after[kept]
+        return self._distinct.find(legal, topo_vect, last_busbar, connected=True)
 
     def impacts(
         self, actions: np.ndarray, line_status: np.ndarray

@@ -18,7 +18,7 @@ from agents.power_grid.planner import PlannerAgent
 from agents.power_grid.screening import Screening
 from envs.decision_gate import lines_at_risk
 from envs.fast.grids import GridSave
-from envs.fast.rollouts import ForecastRollouts, Rollouts, Steps
+from envs.fast.rollouts import ForecastRollouts, Rollouts
 from envs.fast.vector import PowerGridVectorEnv
 from envs.scenarios import Scenario
 
@@ -208,21 +208,16 @@ def test_estimates_are_exact_for_single_changes_and_near_for_pairs(
     steps = rollouts.choices(root)
     rho = rollouts.loadings(steps.topology)
 
-    def busbars(steps: Steps, states: Rollouts) -> np.ndarray:
-        return np.where(steps.topology > 0, steps.topology, states.last_busbar[steps.rows])
-
     screening = Screening(env.layout)
-    screening.learn(busbars(steps, root), steps.topology, rho)
-    before = root.last_busbar, root.topology, rho[:1]
+    screening.learn(root, steps.topology, rho)
     known = np.isfinite(rho).all(axis=1)
-    found = screening.estimate(before, steps.rows, busbars(steps, root), steps.topology)
+    found = screening.estimate(root._replace(rho=rho[:1]), steps)
     np.testing.assert_allclose(found[known], rho[known], atol=1e-4)
     assert np.isnan(found[~known]).any(axis=1).all()
 
     after = rollouts.step(root, steps.of(np.flatnonzero(known)[::20]))
     pairs = rollouts.choices(after)
-    before = after.last_busbar, after.topology, after.rho
-    found = screening.estimate(before, pairs.rows, busbars(pairs, after), pairs.topology)
+    found = screening.estimate(after, pairs)
     truth = rollouts.loadings(pairs.topology)
     both = np.isfinite(found).all(axis=1) & np.isfinite(truth).all(axis=1)
     assert both.mean() > 0.5

@@ -27,7 +27,7 @@ from agents.commands.side_by_side import (
     report,
 )
 from agents.configuration.composition import (
-    EVALUATIONS_OWN,
+    KEYS_OF_EVALUATION,
     build_agent,
     build_episode_list,
     build_evaluation_factory,
@@ -165,12 +165,12 @@ def evaluate(composed: DictConfig) -> float:
 
 
 def _check_typed(overrides: list[str]) -> None:
-    """Refuse options of the environment that evaluations have keys of their own for."""
+    """Refuse options of the environment that an evaluation sets itself; a run may have them."""
     for typed in overrides:
-        key = typed.lstrip("+").partition("=")[0]
-        for name, own in EVALUATIONS_OWN.items():
-            if key == f"env.kwargs.{name}":
-                raise ValueError(f"{typed} would change nothing in an evaluation: {own} says it.")
+        given = typed.lstrip("+").partition("=")[0]
+        for name, key in KEYS_OF_EVALUATION.items():
+            if given == f"env.kwargs.{name}":
+                raise ValueError(f"{typed} has no effect in an evaluation; set {key} instead.")
 
 
 def _load(agent: Agent, name: str, weights: Weights | None, config: Mapping[str, Any]) -> bool:

@@ -127,10 +127,11 @@ def check_environment_options(env: Mapping[str, Any], options: Mapping[str, Any]
     )
 
 
-# options of an environment that evaluations have keys of their own for
-EVALUATIONS_OWN = {
+# options of the environment that an evaluation sets itself, by keys of its own
+KEYS_OF_EVALUATION = {
     "split": "evaluation.split",
-    "max_steps": "evaluation.max_steps (of a training: evaluation.interim and evaluation.final)",
+    "max_steps": "evaluation.max_steps (in powergrid-train evaluation.interim.max_steps and "
+    "evaluation.final.max_steps)",
 }
 
 
@@ -142,12 +143,12 @@ def evaluation_environment(env: Mapping[str, Any], changes: Mapping[str, Any]) -
         changes: ``evaluation.env``, or others of ``env["kwargs"]``.
 
     Raises:
-        ValueError: one that an evaluation has a key of its own for.
+        ValueError: an option of ``KEYS_OF_EVALUATION`` among the changes.
     """
-    for name, key in EVALUATIONS_OWN.items():
+    for name, key in KEYS_OF_EVALUATION.items():
         if name in changes:
             raise ValueError(
-                f"evaluation.env.{name}={changes[name]} would change nothing: {key} says it."
+                f"evaluation.env.{name}={changes[name]} has no effect; set {key} instead."
             )
     kwargs = {**env["kwargs"], **changes}
     trained = env["kwargs"].get("reward")

@@ -248,21 +248,21 @@ def _judge(overload, rows, rho, error, trips_at, topology):
     departed = np.zeros(count, dtype=np.int64)
     for step in range(count):
         row = rows[step]
-        expected, awry, highest = 0.0, 0.0, 0.0
+        expected, harm, highest = 0.0, 0.0, 0.0
         for line in range(num_lines):
             loading = rho[step, line]
             exceeded = _chance(loading - 1, error)
             if exceeded != 0:
                 for number in range(1, size):
-                    awry += overload[row, line, number - 1] * exceeded * number**2
+                    harm += overload[row, line, number - 1] * exceeded * number**2
                 at_once = _chance(loading - trips_at, error)
                 expected += max(overload[row, line, size - 1] * exceeded, at_once)
-            awry += _EXCESS * max(loading - NEAR_LIMIT, 0)
+            harm += _EXCESS * max(loading - NEAR_LIMIT, 0)
             highest = max(highest, loading)
             if math.isnan(loading):
                 highest = loading
                 break
-        trips[step], bad[step] = expected, awry + _HIGHEST * highest
+        trips[step], bad[step] = expected, harm + _HIGHEST * highest
         for end in range(topology.shape[1]):
             departed[step] += topology[step, end] != REFERENCE_BUSBAR
     return trips, bad, departed
@@ -285,7 +285,7 @@ def _count(overload, rows, rho, error):
 
 @numba.njit(cache=True)
 def _chance(above, error):
-    """Return the chance that what is foreseen so far above a limit is above it."""
+    """Return the chance that a loading foreseen this far above a limit, per unit, exceeds it."""
     deviations = _STEEPNESS * above / error
     if deviations < -50:
         return 0.0

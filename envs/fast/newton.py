@@ -183,8 +183,9 @@ def _solve(
     most = 2 * num_substations
     bus_of = np.empty(most, dtype=np.int64)  # of a busbar, -1 where it is not in use
     at = np.empty(num_ends, dtype=np.int64)  # bus of an element end
-    joined = np.empty((num_lines, 2), dtype=np.uint64)  # buses that closed lines join; unsigned
-    # numbers index faster, and so do elements of arrays rather than views of their rows
+    joined = np.empty((num_lines, 2), dtype=np.uint64)  # buses that closed lines join
+    # (unsigned numbers index without a check of their sign, and no row of an array is taken as a
+    # view, which costs as much as solving a block)
     mutual = np.empty((num_lines, 4))  # their admittances, from one end to the other and back
     own = np.empty((most, 2))  # admittances of buses
     wanted = np.empty((most, 2))  # active and reactive power to inject
@@ -194,12 +195,12 @@ def _solve(
     voltage = np.empty((most, 2))
     injected = np.empty((most, 2))
     flows = np.empty((num_lines, 4))  # power that a line's other end brings to each of its ends
-    # of two buses: what angle and size of the second do to active and reactive power of the first;
-    # a bus whose size or angle is given has an equation that leaves it as it is
+    # the Jacobian: what angle and size of the second of two buses do to active and reactive power
+    # of the first; where size or angle is given, the equation is that it stays
     blocks = np.empty((most, most, 4))
-    missing = np.empty((most, 2))  # power by which buses miss what is wanted; then steps
-    joins = np.empty((most, most), dtype=np.bool_)  # buses whose block is not zero
-    later = np.empty((most, most), dtype=np.uint64)  # of those of a bus the ones after it
+    missing = np.empty((most, 2))  # of power from what is wanted; then Newton's step
+    joins = np.empty((most, most), dtype=np.bool_)  # which two buses have a block, fill-in included
+    later = np.empty((most, most), dtype=np.uint64)  # of a bus those that come after it
     laters = np.empty(most, dtype=np.int64)  # their number
     for n in np.flatnonzero(which):
         bus_of[:] = -1
@@ -350,7 +351,7 @@ def _inject(own, joined, mutual, closed, size, voltage, buses, flows, injected):
 
 @_jit
 def _arrange(joins, buses, later, laters):
-    """Write which buses after each one an elimination joins it with; ``joins`` is filled in."""
+    """Write which later buses each one has a block with; fill-in is added to ``joins``."""
     for bus in range(buses):
         count = 0
         for other in range(bus + 1, buses):
@@ -367,7 +368,8 @@ def _arrange(joins, buses, later, laters):
 def _eliminate(blocks, right, buses, later, laters):
     """Solve linear equations in blocks of two in place; the solution is in ``right``.
 
-    Without exchanging rows: what a bus does to its own power outweighs what others do.
+    Blocks are not exchanged: what a bus does to its own power outweighs what others do to it, and
+    up to where no solution is found exchanging rows finds the same.
 
     Returns:
         Whether there is one.

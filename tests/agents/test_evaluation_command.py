@@ -124,9 +124,9 @@ class EmptySource:
         (("evaluation.rho_plots=-1",), "evaluation.rho_plots"),
         (("logger=wandb", "logger.mode=onlin"), "did you mean 'online'?"),
         (("env.kwargs.reward=l2rpm",), "unknown reward 'l2rpm'; did you mean 'l2rpn'?"),
-        (("env.kwargs.max_steps=99",), "evaluation.max_steps"),
-        (("env.kwargs.split=val",), "would change nothing in an evaluation: evaluation.split"),
-        (("+evaluation.env.max_steps=99",), "evaluation.env.max_steps=99 would change nothing"),
+        (("env.kwargs.max_steps=99",), "set evaluation.max_steps"),
+        (("env.kwargs.split=val",), "has no effect in an evaluation; set evaluation.split"),
+        (("+evaluation.env.max_steps=99",), "max_steps=99 has no effect; set evaluation.max_steps"),
     ],
 )
 def test_mistakes_leave_nothing(

@@ -293,8 +293,12 @@ WRONG: list[tuple[str, ...]] = [
         "makes a N1Reward; expected an ObservationEncoder",
     ),
     (DEBUG, "evaluation.split=valid", "did you mean 'val'?"),
-    (DEBUG, "+evaluation.env.max_steps=9", "evaluation.env.max_steps=9 would change nothing"),
-    (DEBUG, "+evaluation.env.split=test", "evaluation.split says it"),
+    (
+        DEBUG,
+        "+evaluation.env.max_steps=9",
+        "set evaluation.max_steps (in powergrid-train",
+    ),
+    (DEBUG, "+evaluation.env.split=test", "set evaluation.split instead"),
     (DEBUG, "agent.search.max_considered=1000", "the environment has 487 actions"),
     (
         DEBUG,

@@ -25,13 +25,17 @@ def random_topologies(grid: str, count: int) -> np.ndarray:
     return topologies[Connectivity(template.layout).connected(topologies)]
 
 
+@pytest.mark.parametrize("heavier", [1.0, 2.0], ids=["as it is", "near collapse"])
 @pytest.mark.parametrize("grid", ["l2rpn_case14_sandbox", "rte_case5_example"])
-def test_it_finds_what_lightsim2grid_finds(grid: str) -> None:
+def test_it_finds_what_lightsim2grid_finds(grid: str, heavier: float) -> None:
     env = PowerGridVectorEnv(1, grid=grid, scenarios="bundled")
     env.reset(seed=0, options={"first_step": 140})  # about noon
     rollouts = env.rollouts()
     rollouts.begin(0)
     flow = rollouts._forecaster._flow
+    injections = rollouts._present.foreseen(np.array([0]))[0]
+    injections[: -env.layout.num_generators] *= heavier  # all but the voltages held
+    flow.set_injections(injections)
     template = grid_template(grid, {})
     columns = Columns(template, brief=True)
     newton = NewtonPowerFlow(template, columns)

@@ -27,8 +27,9 @@ values of observations, the prior and the search, which plans in the simulator, 
 
 4. Of power grids, a fixed list of attacked or stressed validation states for each opponent, made
 anew by seeded play, whose hash is printed. The legal actions of distinct effect are ranked by the
-prior, the loadings foreseen, the model's Q and the search's improved policy, beside the simulator's
-plans of several actions (``agents.model_quality.planned_values``). Loadings foreseen 1, 3 and 5
+prior, the loadings foreseen, the model's Q, the search's improved policy and plans on what the
+network foresees (where it has learned what plans lead to), beside the simulator's own plans of
+several actions (``agents.model_quality.planned_values``). Loadings foreseen 1, 3 and 5
 actions deep are compared with those of the simulator, and endings within as many.
 ``--attacked-states 0`` leaves this out, ``--only-attacked`` leaves out the rest. ``--folder``
 writes plots (PNG) and all figures of it (``attacked.csv``).
@@ -72,6 +73,7 @@ from agents.model_quality import (
     write_attacked_plots,
 )
 from agents.muzero.agent import MuZeroAgent
+from agents.power_grid.foreseen import foresight_of
 from agents.runs.devices import torch_threads
 from agents.runs.files import atomic_write
 from agents.runs.output_folders import check_writable
@@ -226,7 +228,9 @@ def _attacked(options: argparse.Namespace, loaded: _Loaded, opponent: str) -> At
     with StressedStates(kwargs, opponent=opponent, count=options.attacked_states) as listed:
         agent.bind(listed.env)
         truth = find_truth(
-            listed, lambda seen, mask: agent.search(seen, mask, np.zeros(1, np.int64)).policy
+            listed,
+            lambda seen, mask: agent.search(seen, mask, np.zeros(1, np.int64)).policy,
+            foresight_of(agent.network),
         )
         return assess_attacked(
             agent.network,

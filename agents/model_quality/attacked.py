@@ -41,6 +41,7 @@ from agents.model_quality.ranking import (
 from agents.model_quality.stressed_states import StressedStates
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.power_grid.flow import FlowNetwork
+from envs import Foresight
 
 DEPTHS = (1, 3, 5)  # actions
 _SENSIBLE, _BEST_OF = 8, 24  # plans a state whose loadings are foreseen, and how they are drawn
@@ -89,20 +90,25 @@ class Truth(NamedTuple):
     sensible: Plans  # N times _SENSIBLE, state after state
     reckless: Plans  # N times _RECKLESS
     searched: np.ndarray  # [N, A], what the search makes of the actions
+    plans: np.ndarray | None = None  # [N, A], as ``value``, of plans on what a network foresees
 
 
-def find_truth(listed: StressedStates, search: Policy) -> Truth:
-    """Plan in the simulator from each state, and let the search plan from it.
+def find_truth(
+    listed: StressedStates, search: Policy, foresight: Foresight | None = None
+) -> Truth:
+    """Plan in the simulator from each state, and let a model plan from it.
 
     Args:
         listed: the states.
         search: improved policy of one observation, asked when its state is that of grid 0.
+        foresight: what the model says that topologies lead to, if it says so.
     """
     env = listed.env
     quick, whole = env.rollouts(unusual=False), env.rollouts()
     beam = make_beam(quick, env.layout)
+    foreseen = None if foresight is None else env.rollouts(unusual=False, foresight=foresight)
     shape = (len(listed.states), env.num_actions)
-    value, risk, rho, searched = (np.full(shape, np.nan) for _ in range(4))
+    value, risk, rho, searched, plans = (np.full(shape, np.nan) for _ in range(5))
     present, sensible, reckless = [], [], []
     for row, state in enumerate(listed.states):
         listed.restore(state)
@@ -110,6 +116,8 @@ def find_truth(listed: StressedStates, search: Policy) -> Truth:
         columns = planned.actions
         value[row, columns], risk[row, columns] = planned.value, planned.risk
         rho[row, columns] = planned.rho
+        if foreseen is not None:
+            plans[row, columns] = find_planned_values(foreseen, env.layout, beam).value
         rng = np.random.default_rng([listed.seed, row])
         root = quick.begin(0)
         present.append(root.rho[0])
@@ -129,6 +137,7 @@ def find_truth(listed: StressedStates, search: Policy) -> Truth:
         sensible=Plans(*(np.concatenate(parts) for parts in zip(*sensible, strict=True))),
         reckless=Plans(*(np.concatenate(parts) for parts in zip(*reckless, strict=True))),
         searched=searched,
+        plans=None if foreseen is None else plans,
     )
 
 
@@ -163,6 +172,8 @@ def assess_attacked(
             network, truth.observations, candidates, discount=discount
         )
     scores["search"] = truth.searched
+    if truth.plans is not None:
+        scores["plans foreseen"] = truth.plans
     correlations = {name: rank_correlations(one, -truth.value) for name, one in scores.items()}
     ranks = tuple(
         _rank(name, one, correlations[name], truth, episodes, overloaded)

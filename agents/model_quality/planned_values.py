@@ -20,7 +20,8 @@ PLAN_DEPTH = 3  # actions that may follow on the one that is judged
 HOLDS = 0.02  # lines that may be expected to trip in a plan that holds
 _SAFE = 0.95  # loading below which a plan is done
 _ERROR = 0.015  # standard deviation of foreseen loadings, as ``agent=planner`` has it
-_WIDTH, _SOLVED = 8, 24  # plans followed on, and power flows solved of each length
+_WIDTH, _SOLVED = 8, 24  # plans followed on, and power flows solved of each length by estimates
+_EXPANDED = 2  # of the plans followed on, the best ones, all of whose next actions are solved
 
 
 class PlannedValues(NamedTuple):
@@ -39,7 +40,7 @@ def make_beam(rollouts: ForecastRollouts, layout: GridLayout) -> BeamSearch:
         depth=PLAN_DEPTH,
         width=_WIDTH,
         solved=_SOLVED,
-        expanded=0,
+        expanded=_EXPANDED,
         error=_ERROR,
         safe=_SAFE,
         endures=rollouts.endures,

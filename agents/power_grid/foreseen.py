@@ -13,6 +13,7 @@ import torch
 
 from agents.environments import VectorEnvironment
 from agents.muzero.model import LearnedModel
+from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.search.base import ModelOutput, Search
 from agents.power_grid.compiled_flow import CompiledFlow
 from agents.power_grid.flow import FlowNetwork
@@ -61,6 +62,12 @@ class LearnedForesight:
         return torch.where(over, torch.inf, loading).t().numpy()
 
 
+def foresight_of(network: MuZeroNetwork) -> LearnedForesight | None:
+    """Return what a network says that topologies lead to; None if it has not learned that."""
+    learned = isinstance(network, FlowNetwork) and network.collapses is not None
+    return LearnedForesight(network) if learned else None
+
+
 class ForeseenGrids:
     """Grids of a vector environment, for a search that plans in them.
 
@@ -103,14 +110,14 @@ class ForeseenPlanning:
     uses_network = True
 
     def __init__(self, *, learned: LearnedModel) -> None:
-        network = learned.network
-        if not isinstance(network, FlowNetwork) or network.collapses is None:
+        foresight = foresight_of(learned.network)
+        if foresight is None:
             raise ValueError(
                 "agent/model=foreseen reads what plans lead to from network=flow with "
                 "agent.network.planned above 0; take these, or agent/model=learned"
             )
         self._learned = learned
-        self._foresight = LearnedForesight(network)
+        self._foresight = foresight
         self._grids: PowerGridVectorEnv | None = None
 
     def __getstate__(self) -> dict[str, object]:

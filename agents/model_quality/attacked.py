@@ -93,9 +93,7 @@ class Truth(NamedTuple):
     plans: np.ndarray | None = None  # [N, A], as ``value``, of plans on what a network foresees
 
 
-def find_truth(
-    listed: StressedStates, search: Policy, foresight: Foresight | None = None
-) -> Truth:
+def find_truth(listed: StressedStates, search: Policy, foresight: Foresight | None = None) -> Truth:
     """Plan in the simulator from each state, and let a model plan from it.
 
     Args:

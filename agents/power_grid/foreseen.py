@@ -14,7 +14,7 @@ import torch
 from agents.environments import VectorEnvironment
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
-from agents.muzero.search.base import ModelOutput, Search
+from agents.muzero.search.base import Search
 from agents.power_grid.compiled_flow import CompiledFlow
 from agents.power_grid.flow import FlowNetwork
 from agents.power_grid.grid_access import fast_grids, played_name
@@ -64,8 +64,9 @@ class LearnedForesight:
 
 def foresight_of(network: MuZeroNetwork) -> LearnedForesight | None:
     """Return what a network says that topologies lead to; None if it has not learned that."""
-    learned = isinstance(network, FlowNetwork) and network.collapses is not None
-    return LearnedForesight(network) if learned else None
+    if isinstance(network, FlowNetwork) and network.collapses is not None:
+        return LearnedForesight(network)
+    return None
 
 
 class ForeseenGrids:
@@ -75,7 +76,7 @@ class ForeseenGrids:
         grids: the environment.
         foresight: what says what topologies lead to.
         rows: ``[n]`` int, the grids.
-        learned: whose values and policies the roots have.
+        learned: whose values the roots have.
     """
 
     def __init__(
@@ -91,9 +92,9 @@ class ForeseenGrids:
         self.num_actions = learned.num_actions
         self._learned = learned
 
-    def root(self, observations: np.ndarray, legal: np.ndarray | None = None) -> ModelOutput:
-        """See ``Model.root``."""
-        return self._learned.root(observations, legal)
+    def values(self, observations: np.ndarray) -> np.ndarray:
+        """Return the network's own values ``[B]`` of ``observations [B, ...]``."""
+        return self._learned.policy_value(observations).value
 
 
 class ForeseenPlanning:

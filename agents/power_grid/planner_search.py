@@ -8,7 +8,7 @@ import numpy as np
 
 from agents.muzero.planning import PlanningModel
 from agents.muzero.search.base import SearchResult, TreeStatistics
-from agents.muzero.search.checks import check_roots
+from agents.muzero.search.checks import check_mask
 from agents.parts import KeywordsOf
 from agents.power_grid.foreseen import ForeseenGrids, ForeseenPlanning
 from agents.power_grid.grid_planner import GridPlanner
@@ -62,8 +62,7 @@ class PlannerSearch(Copyable):
     ) -> SearchResult:
         """See ``Search.run``; it explores nothing."""
         del rng, temperature, explore
-        output = model.root(observations, action_mask)
-        check_roots(output, action_mask)
+        check_mask(action_mask)
         if self._grids is not model.grids:
             self._grids = model.grids
             self._planner.meet(model.grids, model.foresight)
@@ -84,7 +83,7 @@ class PlannerSearch(Copyable):
         return SearchResult(
             visit_counts=visits,
             policy=visits.astype(np.float32),
-            value=output.value,
+            value=model.values(observations),
             action=action,
             statistics=TreeStatistics(depth, np.ones_like(depth), np.zeros(len(depth))),
         )

@@ -81,9 +81,14 @@ def check_afterstates(after: Afterstates, rows: np.ndarray, num_outcomes: int) -
 
 def check_roots(output: ModelOutput, action_mask: np.ndarray) -> None:
     """Raise ValueError unless mask and model agree and every row has a legal action."""
+    check_mask(action_mask)
+    check_output(output, *action_mask.shape)
+
+
+def check_mask(action_mask: np.ndarray) -> None:
+    """Raise ValueError unless it is ``[B, A]`` and every row has a legal action."""
     if action_mask.ndim != 2:
         raise ValueError(f"action_mask must be [B, A], got shape {action_mask.shape}")
-    check_output(output, *action_mask.shape)
     empty = np.flatnonzero(~action_mask.astype(bool).any(axis=1))
     if len(empty):
         raise ValueError(

@@ -7,7 +7,8 @@
 
 Each agent is evaluated by the command that a person would type, and that command stands in the
 page, with the protocol, versions, machine and seeds; results stay in ``--results``. ``--runs``
-adds trained agents, ``--weights`` (all by default) those that ship.
+adds trained agents, ``--weights`` those that ship (all by default, without attacks those that were
+trained without).
 
 ``--opponents`` are who takes lines out: ``none`` takes minutes for all agents, an attacked protocol
 hours. So under attack an agent plays ``--piece`` scenarios at a time. Each piece is written when it
@@ -88,7 +89,11 @@ def main() -> None:
         help=f"{', '.join(UNTRAINED)} by default; under attack {', '.join(ATTACKED)}",
     )
     parser.add_argument("--runs", nargs="*", type=path_argument, default=[])
-    parser.add_argument("--weights", nargs="*", default=list(pretrained.names()))
+    parser.add_argument(
+        "--weights",
+        nargs="*",
+        help="all that ship by default; without attacks, those trained without",
+    )
     parser.add_argument("--scenarios", help="varied, ...; the environment's own by default")
     parser.add_argument("--workers", type=whole_number(0), default=2)
     parser.add_argument(
@@ -110,7 +115,7 @@ def main() -> None:
         choose("agent", name, sorted(one.stem for one in _AGENTS.glob("*.yaml")))
     for run in options.runs:
         RunFolder.open_existing(run)
-    for name in options.weights:
+    for name in options.weights or ():
         find_weights(name)
     source = envs.make_source(options.scenarios or _DEFAULT_SCENARIOS)
     months = len(source.names(options.split))
@@ -151,10 +156,11 @@ def _rungs(options: Namespace, opponent: str) -> list[Rung]:
     if options.scenarios is not None:
         shared.append(f"evaluation.env.scenarios={options.scenarios}")
     if opponent == CALM:
-        named, untrained, trained = UNTRAINED, [GATED], []
+        named, untrained, trained = UNTRAINED, [GATED], [f"opponent={CALM}"]
+        shipped = [*trained, GATED]
     else:
         side_by_side = math.ceil(options.piece / max(options.workers, 1))  # a group a worker
-        untrained = trained = [f"opponent={opponent}", PREVENTIVE]
+        untrained = trained = shipped = [f"opponent={opponent}", PREVENTIVE]
         named, shared = ATTACKED, [*shared, f"evaluation.num_envs={side_by_side}"]
     agents = named if options.agents is None else options.agents
     return [
@@ -164,9 +170,22 @@ def _rungs(options: Namespace, opponent: str) -> list[Rung]:
             for run in options.runs
         ),
         *(
-            Rung(f"muzero_{name}", (f"weights={name}", *trained, *shared))
-            for name in options.weights
+            Rung(f"muzero_{name}", (f"weights={name}", *shipped, *shared))
+            for name in (_shipped(opponent) if options.weights is None else options.weights)
         ),
+    ]
+
+
+def _shipped(opponent: str) -> list[str]:
+    """Return the weights that ship which are played against ``opponent``."""
+    return [
+        name
+        for name in pretrained.names()
+        if opponent != CALM
+        or RunFolder.open_existing(pretrained.folder_of(name))
+        .load_config()["env"]["kwargs"]
+        .get("opponent")
+        is None
     ]
 
 

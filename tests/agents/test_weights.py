@@ -77,6 +77,26 @@ def test_they_keep_a_grid_that_is_lost_without_them(command: Any, working_folder
     assert without_times(alone) == without_times(trained)
 
 
+def test_those_that_plan_stand_attacks_that_end_the_game_without_a_search(
+    command: Any, working_folder: Path
+) -> None:
+    """The first month that the network alone loses soon, and no power flow is solved."""
+    few = ("evaluation.first=17", "evaluation.episodes=1", "evaluation.max_steps=440", *FEW[2:])
+    attacked = ("opponent=rl4pnc", "evaluation.env.scenarios=recombined_more", *few)
+    alone = ("search=gumbel", "agent/model=learned", "agent.search.num_simulations=1")
+    found = {}
+    for name, words in {"plans": (), "alone": alone}.items():
+        outcome = command(
+            entry.evaluate, "weights=case14_robust", *words, *attacked, f"folder={name}"
+        )
+        assert outcome.code == 0, outcome.error
+        (result,) = read_results(Path(name))
+        (found[name],) = result.episodes
+    assert found["plans"].completed and found["plans"].attacks == 4
+    assert not found["alone"].completed
+    assert found["plans"].simulator_calls == found["alone"].simulator_calls == 0
+
+
 def test_results_go_to_the_present_folder(command: Any, working_folder: Path) -> None:
     """Not into the package; the README's command, with a short episode."""
     package = sorted(Path(pretrained.__file__).parent.rglob("*"))

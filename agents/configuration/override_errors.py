@@ -165,7 +165,11 @@ def _unknown_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
         close = difflib.get_close_matches(key, everywhere, n=1, cutoff=0.6)
         if close and close[0] not in options:
             options = [close[0], *options]
-    return _refusal("configuration key", key, options)
+    told = _refusal("configuration key", key, options)
+    saved = next((one for one in arguments if re.match("(run|weights|resume)=", one)), None)
+    if saved is not None:
+        told += f" (if the configuration of {saved} has it, put + before it)"
+    return told
 
 
 def _without(

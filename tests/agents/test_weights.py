@@ -97,6 +97,21 @@ def test_those_that_plan_stand_attacks_that_end_the_game_without_a_search(
     assert found["plans"].simulator_calls == found["alone"].simulator_calls == 0
 
 
+def test_keys_of_their_search_are_set_with_a_plus(command: Any, working_folder: Path) -> None:
+    """The command composes another search, and does not know them."""
+    few = ("evaluation.episodes=1", "evaluation.max_steps=12", "evaluation.plots=false")
+    words = ("weights=case14_robust", "opponent=rl4pnc", *few, "folder=played")
+    outcome = command(entry.evaluate, *words, "agent.search.depth=2")
+    assert outcome.code == 2 and not Path("played").exists()
+    hint = "(if the configuration of weights=case14_robust has it, put + before it)"
+    assert "unknown configuration key 'agent.search.depth'" in outcome.error
+    assert hint in outcome.error
+    outcome = command(entry.evaluate, *words, "+agent.search.depth=two")
+    assert (outcome.code, "agent.search.depth" in outcome.error) == (2, True)
+    outcome = command(entry.evaluate, *words, "+agent.search.depth=2")
+    assert outcome.code == 0, outcome.error
+
+
 def test_results_go_to_the_present_folder(command: Any, working_folder: Path) -> None:
     """Not into the package; the README's command, with a short episode."""
     package = sorted(Path(pretrained.__file__).parent.rglob("*"))

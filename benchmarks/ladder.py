@@ -177,16 +177,13 @@ def _rungs(options: Namespace, opponent: str) -> list[Rung]:
 
 
 def _shipped(opponent: str) -> list[str]:
-    """Return the weights that ship which are played against ``opponent``."""
-    return [
-        name
-        for name in pretrained.names()
-        if opponent != CALM
-        or RunFolder.open_existing(pretrained.folder_of(name))
-        .load_config()["env"]["kwargs"]
-        .get("opponent")
-        is None
-    ]
+    """Return the weights that ship, without attacks only those that were trained without."""
+    return [name for name in pretrained.names() if opponent != CALM or not _was_attacked(name)]
+
+
+def _was_attacked(name: str) -> bool:
+    trained = RunFolder.open_existing(pretrained.folder_of(name)).load_config()
+    return trained["env"]["kwargs"].get("opponent") is not None
 
 
 def _evaluated(rung: Rung, folder: Path, *more: str, keep: bool) -> EvaluationResult:

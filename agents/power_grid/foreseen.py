@@ -89,7 +89,6 @@ class ForeseenGrids:
         self.grids = grids
         self.foresight = foresight
         self.rows = rows
-        self.num_actions = learned.num_actions
         self._learned = learned
 
     def values(self, observations: np.ndarray) -> np.ndarray:

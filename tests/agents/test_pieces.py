@@ -196,6 +196,16 @@ def test_a_section_of_the_page_replaces_its_former_self_alone(tmp_path: Path) ->
     assert attacked.rstrip() in text
 
 
+@pytest.mark.parametrize(
+    ("opponent", "expected"),
+    [("none", {"case14"}), ("rl4pnc", {"case14", "case14_robust"})],
+)
+def test_the_ladder_plays_weights_on_grids_like_those_they_learned_on(
+    opponent: str, expected: set[str]
+) -> None:
+    assert set(ladder._shipped(opponent)) == expected
+
+
 @pytest.mark.slow
 def test_the_ladder_goes_on_after_the_pieces_that_are_there(
     working_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

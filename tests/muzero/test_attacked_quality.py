@@ -25,7 +25,8 @@ from agents.model_quality.attacked import DEPTHS
 from agents.model_quality.stressed_states import SCENARIOS, SPLIT, STRESS
 from agents.muzero.networks import MuZeroNetwork, ScalarCodec
 from agents.power_grid.flow import PredictedOutcomes
-from envs import GridState, PowerGridVectorEnv, make_source
+from envs import make_source
+from tests.agents import test_planner_search
 
 NAN = float("nan")
 KWARGS = {"grid": "l2rpn_case14_sandbox", "parameters": {}}
@@ -37,23 +38,10 @@ def listed() -> Iterator[StressedStates]:
         yield states
 
 
-class SolvedForesight:
-    """Says of topologies what power flows say."""
-
-    def __init__(self, env: PowerGridVectorEnv) -> None:
-        self._rollouts = env.rollouts(unusual=False)
-
-    def meet(self, state: GridState) -> None:
-        np.testing.assert_array_equal(self._rollouts.begin(0).rho, state.rho)
-
-    def loadings(self, topologies: np.ndarray) -> np.ndarray:
-        return self._rollouts.loadings(topologies)
-
-
 @pytest.fixture(scope="module")
 def truth(listed: StressedStates) -> Truth:
-    foresight = SolvedForesight(listed.env)
-    return find_truth(listed, lambda seen, mask: -mask.astype(np.float64), foresight)
+    solved = test_planner_search.Oracle(listed.env)
+    return find_truth(listed, lambda seen, mask: -mask.astype(np.float64), solved)
 
 
 class Oracle(MuZeroNetwork):

@@ -321,8 +321,10 @@ class GridPlayer(Copyable):
             ends = np.minimum(ends, gate.every - waited)
         if before is None:
             before = self._attacked(grids)
+        waiting = ~self.over[grids]
         while True:
-            waiting = ~self.over[grids]
+            # who is asked once stays asked while others play on: attacks begin and end once
+            waiting &= ~self.over[grids]
             if most is not None:
                 waiting &= duration < most
             waiting[waiting] = ~self._due(

@@ -343,6 +343,28 @@ def test_the_planner_begins_anew_in_another_episode_that_is_asked_later() -> Non
     assert chosen.tolist() == make(PlannerAgent, env, depth=2, width=5).act(None, {}).tolist()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_month_is_played_the_same_alone_and_beside_others(kind: Any) -> None:
+    options = {"depth": 2, "width": 5, "answer_depth": 1} if kind is PlannerAgent else {}
+
+    def played(seeds: list[int]) -> list[list[tuple[int, int]]]:
+        """Return step and action of the first decisions of each month."""
+        env = attacked(len(seeds))
+        agent = make(kind, env, **options)
+        observations, infos = env.reset(seed=seeds)
+        found: list[list[tuple[int, int]]] = [[] for _ in seeds]
+        for _ in range(60):
+            actions, steps = agent.act(observations, infos, ~env.over), env.state.step
+            for grid in np.flatnonzero(~env.over):
+                found[grid].append((int(steps[grid]), int(actions[grid])))
+            observations, *_, infos = env.step(actions)
+        return found
+
+    together = played([3, 4, 5])
+    assert all(any(action for _, action in month) for month in together)
+    assert together == [played([seed])[0] for seed in (3, 4, 5)]
+
+
 def test_copies_of_the_planner_go_on_alike(states: list[GridSave], env: PowerGridVectorEnv) -> None:
     env.load_state(0, stressed(states, env)[0])
     agent = make(PlannerAgent, env)

@@ -1,5 +1,6 @@
 """Agents: baselines, MuZero and PPO, and the commands that train and evaluate them.
 
+- ``interface``: load, evaluate and train from Python.
 - ``agent``: what every agent is; ``environments``, ``resumable``: what it plays.
 - ``muzero``: the flagship; it knows no power grid.
 - ``power_grid``: what knows the grid: baselines, look-aheads as a teacher, the flow network.

@@ -26,8 +26,8 @@ from agents.commands.command_line import (
     run_guarded,
     whole_number,
 )
+from agents.configuration.composed import compose_here
 from agents.configuration.composition import build_environment_factory, instantiate, probe_spaces
-from agents.configuration.override_errors import compose_outside
 from agents.muzero.model import LearnedModel
 from agents.muzero.pools import LocalPool, ProcessPool, Round, SelfPlayPool
 from agents.muzero.self_play import SelfPlayGroup
@@ -49,7 +49,7 @@ def main() -> None:
         parser.error(f"--envs {options.envs}: expected an even number, two groups share them")
     torch.set_num_threads(1)
     overrides = [f"experiment={options.experiment}", *options.overrides]
-    config = plain(compose_outside("train", overrides)[0])
+    config = plain(compose_here("train", overrides).config)
     refuse_unused(options.overrides, USED, "this benchmark")
     make_environment = build_environment_factory(config["env"])
     observation_space, action_space = probe_spaces(make_environment)

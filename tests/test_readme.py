@@ -73,7 +73,7 @@ def test_the_python_of_the_readme_runs(working_folder: Path) -> None:
     assert len(blocks) >= 2
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    for made in ("env", "grids"):
+    for made in ("env", "attacked", "grids"):
         names[made].close()  # type: ignore[attr-defined]
 
 

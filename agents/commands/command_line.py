@@ -21,10 +21,11 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from agents.configuration.arguments import for_hydra
+from agents.configuration.composed import typed_overrides
 from agents.configuration.extensions import find_extensions
 from agents.configuration.override_errors import NO_OPTION, explain
 from agents.runs.interrupt import end_as_by_interrupt
@@ -151,13 +152,6 @@ def positive_number(text: str) -> float:
     if not 0.0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r}; expected a finite number above 0")
     return number
-
-
-def typed_overrides() -> list[str]:
-    """Return the overrides of this job as they were typed: a ``${...}`` in them is no value yet."""
-    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    assert isinstance(typed, list)
-    return [str(one) for one in typed]
 
 
 def _wants_traceback() -> bool:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from agents.commands.command_line import run_command
+from agents.configuration.composed import composed_by_command
+
+if TYPE_CHECKING:
+    from agents.evaluation import EvaluationResult
 
 COMPARE, MERGE = "compare", "merge"  # subcommands of powergrid-evaluate
 
@@ -25,9 +30,16 @@ def evaluate() -> None:
     run_command(_evaluate, "evaluate")
 
 
-def _train(config: DictConfig) -> Any:
-    return import_module("agents.commands.train").train(config)
+def _train(config: DictConfig) -> float:
+    command = import_module("agents.commands.train")
+    return _score(command.train(composed_by_command(config), command=sys.argv).results)
 
 
-def _evaluate(config: DictConfig) -> Any:
-    return import_module("agents.commands.evaluate").evaluate(config)
+def _evaluate(config: DictConfig) -> float:
+    command = import_module("agents.commands.evaluate")
+    return _score(command.evaluate(command.prepare(composed_by_command(config))))
+
+
+def _score(results: Sequence[EvaluationResult]) -> float:
+    """Return what a sweep makes the most of: the agent's score, which comes last."""
+    return import_module("agents.evaluation.statistics").score(results[-1].episodes)

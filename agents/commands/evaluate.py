@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
 from agents import pretrained
 from agents.agent import Agent
 from agents.commands import entry
-from agents.commands.command_line import typed_overrides
 from agents.commands.side_by_side import (
     EvaluatedAgent,
     agent_name,
@@ -26,6 +23,7 @@ from agents.commands.side_by_side import (
     meet,
     report,
 )
+from agents.configuration.composed import Composed
 from agents.configuration.composition import (
     KEYS_OF_EVALUATION,
     build_agent,
@@ -39,8 +37,7 @@ from agents.configuration.composition import (
 )
 from agents.configuration.settings import EvaluateConfiguration
 from agents.configuration.signatures import check_keywords
-from agents.evaluation import EvaluationResult, play_back
-from agents.evaluation.statistics import score
+from agents.evaluation import AgentNotes, EpisodeSpec, EvaluationResult, play_back
 from agents.pictures.gif import check_drawable
 from agents.pictures.plots import write_plots
 from agents.pictures.report import grid_of, write_report
@@ -62,28 +59,48 @@ _OWN_KEYS = (
 _log = logging.getLogger(__name__)
 
 
-def evaluate(composed: DictConfig) -> float:
-    """Evaluate as configured; return the agent's score.
+@dataclass(frozen=True, kw_only=True)
+class PreparedEvaluation:
+    """An evaluation whose parts are built and go together."""
+
+    config: Mapping[str, Any]  # plain, with what a run brings along
+    run: RunFolder | None  # that the weights are of
+    entries: Sequence[EvaluatedAgent]  # baselines first, the agent last
+    episode_list: Sequence[EpisodeSpec]
+
+    def play(self) -> list[EvaluationResult]:
+        """Return what each entry did, in their order."""
+        evaluation = self.config["evaluation"]
+        return evaluate_entries(
+            self.entries,
+            self.episode_list,
+            split=evaluation["split"],
+            num_envs=evaluation["num_envs"],
+            num_workers=evaluation["num_workers"],
+        )
+
+
+def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluation:
+    """Find everything that can be wrong with an evaluation, and write nothing.
 
     Args:
         composed: of ``conf/evaluate.yaml``.
+        given: plays in place of the configured agent, as it is.
 
     Raises:
-        ValueError: what is wrong with the configuration; nothing was written.
+        ValueError: what is wrong.
     """
-    config = plain(composed)
+    config = plain(composed.config)
     check_keywords(EvaluateConfiguration, config, "")
-    _check_typed(typed_overrides())
+    _check_typed(composed.overrides)
     evaluation = config["evaluation"]
-    decisions, reported = evaluation["trees"], evaluation["report"]
     preflight_logger(config["logger"])
     weights = weights_asked_for(config)
     run = None if weights is None else weights.run
-    hydra = HydraConfig.get()
-    option = hydra.runtime.choices["agent"]
+    option = composed.choices["agent"]
     if run is not None:
         trained = configuration_of(
-            run, composed, typed_overrides(), option=option, ignored=_OWN_KEYS
+            run, composed.config, composed.overrides, option=option, ignored=_OWN_KEYS
         )
         option = trained.option
         evaluation = {**evaluation, "env": trained.evaluation_env}
@@ -96,18 +113,23 @@ def evaluate(composed: DictConfig) -> float:
     limits = {"split": split, "max_steps": evaluation["max_steps"]}
     make_environment = build_evaluation_factory(env, **limits)
     observation_space, action_space = probe_spaces(make_environment)
-    if reported > len(episode_list):
+    if evaluation["report"] > len(episode_list):
         raise ValueError(
-            f"evaluation.report={reported}; expected at most {len(episode_list)} episodes."
+            f"evaluation.report={evaluation['report']}; expected at most {len(episode_list)} "
+            "episodes."
         )
-    if reported:
+    if evaluation["report"]:
         grid_of(make_environment)  # refuses what is no power grid
     spaces = {"observation_space": observation_space, "action_space": action_space}
-    agent = build_agent(config["agent"], **spaces, seed=config["seed"])
-    named = config["name"] is not None
-    name = given_text(config["name"], "name") if named else agent_name(config["agent"], option)
-    origin = weights.name if _load(agent, name, weights, config) and weights is not None else ""
-    notes = agent_notes(config["agent"], seed=config["seed"], weights=origin)
+    named = None if config["name"] is None else given_text(config["name"], "name")
+    if given is None:
+        agent = build_agent(config["agent"], **spaces, seed=config["seed"])
+        name = named or agent_name(config["agent"], option)
+        loaded = _load(agent, name, weights, config)
+        origin = weights.name if loaded and weights is not None else ""
+        notes = agent_notes(config["agent"], seed=config["seed"], weights=origin)
+    else:
+        agent, name, notes = given, named or type(given).__name__, AgentNotes()
     entry = EvaluatedAgent(name=name, agent=agent, make_environment=make_environment, notes=notes)
     entries = [entry]
     if evaluation["baselines"]:
@@ -117,37 +139,39 @@ def evaluate(composed: DictConfig) -> float:
         meet(one)
     if evaluation["gif"]:
         check_drawable(agent, make_environment, "evaluation.gif")
-    if decisions and not agent.explains:
+    if evaluation["trees"] and not agent.explains:
         agent.explain()  # says so
-    with _results_folder(config, run) as folder:
+    return PreparedEvaluation(config=config, run=run, entries=entries, episode_list=episode_list)
+
+
+def evaluate(prepared: PreparedEvaluation) -> list[EvaluationResult]:
+    """Play, print and write the results, and draw what was asked for."""
+    config, entry, episode_list = prepared.config, prepared.entries[-1], prepared.episode_list
+    evaluation, make_environment = config["evaluation"], entry.make_environment
+    decisions, reported = evaluation["trees"], evaluation["report"]
+    with _results_folder(config, prepared.run) as folder:
         searched = (
-            record_searches(agent, make_environment, episode_list[0], decisions=decisions)
+            record_searches(entry.agent, make_environment, episode_list[0], decisions=decisions)
             if decisions
             else []
         )
-        results = evaluate_entries(
-            entries,
-            episode_list,
-            split=split,
-            num_envs=evaluation["num_envs"],
-            num_workers=evaluation["num_workers"],
-        )
+        results = prepared.play()
         report(results, folder=folder)
         plots: list[Path] = []
         if evaluation["plots"]:
             own = results[-1]
-            first = own.episodes[: evaluation["rho_plots"]] if own.protocol.grid else ()
-            traces = play_back(make_environment, first) if first else ()
+            shown = own.episodes[: evaluation["rho_plots"]] if own.protocol.grid else ()
+            traces = play_back(make_environment, shown) if shown else ()
             plots = write_plots(folder, results, traces)
             print(f"Drew {', '.join(path.name for path in plots)}")
         if reported:
             own = results[-1]
             write_report(
                 folder / "report.html",
-                agent,
+                entry.agent,
                 make_environment,
                 episode_list,
-                name=name,
+                name=entry.name,
                 episodes=reported,
                 num_envs=evaluation["num_envs"],
                 protocol=own.protocol,
@@ -157,14 +181,15 @@ def evaluate(composed: DictConfig) -> float:
         if evaluation["gif"]:
             draw(entry, episode_list[0], folder / "evaluation.gif")
         if searched:
-            episode = episode_list[0].scenario or f"{env['id']}, seed {episode_list[0].seed}"
+            first = episode_list[0]
+            episode = first.scenario or f"{config['env']['id']}, seed {first.seed}"
             write_searches(searched, folder / "trees", episode=episode)
             print(f"Drew the searches of {len(searched)} decisions into {folder / 'trees'}")
         _log_results(config, folder, results, plots)
-    return score(results[-1].episodes)
+    return results
 
 
-def _check_typed(overrides: list[str]) -> None:
+def _check_typed(overrides: Sequence[str]) -> None:
     """Refuse options of the environment that an evaluation sets itself; a run may have them."""
     for typed in overrides:
         given = typed.lstrip("+").partition("=")[0]

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
-from hydra import compose
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
 from agents.agent import Agent, TrainerSettings, TrainingRun
 from agents.commands import entry
-from agents.commands.command_line import typed_overrides
 from agents.commands.side_by_side import (
     EvaluatedAgent,
     agent_name,
@@ -27,6 +22,7 @@ from agents.commands.side_by_side import (
     log_results,
     report,
 )
+from agents.configuration.composed import Composed, compose_unexplained
 from agents.configuration.composition import (
     FROM_PROGRAM,
     build_agent,
@@ -46,7 +42,6 @@ from agents.configuration.settings import TrainConfiguration
 from agents.configuration.signatures import check_component, check_keywords
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator, EvaluationResult, read_results
-from agents.evaluation.statistics import score
 from agents.pictures.gif import check_drawable
 from agents.runs.checkpoints import BEST, INITIAL, CheckpointFolder, restore_agent
 from agents.runs.folder import RunFolder, attach_log_file
@@ -65,39 +60,46 @@ _CHANGEABLE = (
 _log = logging.getLogger(__name__)
 
 
-def train(composed: DictConfig) -> float:
-    """Train as configured; return the final evaluation's score.
+class TrainedRun(NamedTuple):
+    """A training that has ended."""
+
+    folder: Path  # of the run
+    results: tuple[EvaluationResult, ...]  # of the final evaluation; the trained agent comes last
+
+
+def train(composed: Composed, *, command: Sequence[str] = ()) -> TrainedRun:
+    """Train as configured.
 
     Args:
         composed: of ``conf/train.yaml``.
+        command: that began it, to be kept in the run's folder.
 
     Raises:
         ValueError: what is wrong with the configuration; nothing was written.
         KeyboardInterrupt: on Ctrl-C; says how to continue.
     """
-    config = plain(composed)
+    config = plain(composed.config)
     check_keywords(TrainConfiguration, config, "")
     asked = None if config["folder"] is None else given_path(config["folder"], "folder")
     resumed = config["resume"] is not None
     run = RunFolder.open_existing(given_path(config["resume"], "resume")) if resumed else None
     if run is None:
         config["name"] = folder_name(config["name"], "name")
-        overrides = typed_overrides()
-        config = without_misfits(config, overrides, _compose)
+        config = without_misfits(config, composed.overrides, _compose)
     else:
         config = _resumed_config(run, composed)
     initial = _initial_weights(config, run)
     if run is None:
         config = _self_contained(config, initial, composed)
 
-    choices = HydraConfig.get().runtime.choices
+    choices = composed.choices
     prepared = prepare(config, choices["agent"] if run is None else run.agent_option)
     agent, settings, final = prepared.agent, prepared.settings, prepared.final
     evaluator = prepared.evaluator
     if initial is not None:
         initial.restore(agent)
     writing = (
-        RunFolder.create(asked, config, command=sys.argv, choices=choices)
+        RunFolder.create(asked, config, command=command, choices=choices)
         if run is None
         else run.resume()
     )
@@ -118,7 +120,7 @@ def train(composed: DictConfig) -> float:
                 *(run.path, limit, as_argument("resume", run.path), limit),
                 as_argument("run", run.path),
             )
-            return score(read_results(run.path)[-1].episodes)
+            return TrainedRun(run.path, tuple(read_results(run.path)))
 
         handler = attach_log_file(run.path / "train.log")
         try:
@@ -159,7 +161,7 @@ def train(composed: DictConfig) -> float:
         finally:
             logging.getLogger().removeHandler(handler)
             handler.close()
-    return score(results[-1].episodes)
+    return TrainedRun(run.path, tuple(results))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,26 +345,25 @@ def _initial_weights(config: Mapping[str, Any], run: RunFolder | None) -> Weight
 
 
 def _self_contained(
-    config: dict[str, Any], initial: Weights | None, composed: DictConfig
+    config: dict[str, Any], initial: Weights | None, composed: Composed
 ) -> dict[str, Any]:
     """Return a new run's configuration as it is saved: complete, and the same from any folder."""
     if initial is not None:
         if initial.run is not None:
-            overrides = typed_overrides()
-            config = with_shapes_of(initial.run, config, composed, overrides)
+            config = with_shapes_of(initial.run, config, composed.config, composed.overrides)
         config = {**config, "weights": initial.reference}
     return with_absolute_paths(config)
 
 
 def _compose(overrides: Sequence[str]) -> dict[str, Any]:
-    return plain(compose("train", overrides=list(overrides)))
+    return plain(compose_unexplained("train", overrides).config)
 
 
-def _resumed_config(run: RunFolder, composed: DictConfig) -> dict[str, Any]:
+def _resumed_config(run: RunFolder, composed: Composed) -> dict[str, Any]:
     return change_saved(
         run.load_config(),
-        composed,
-        typed_overrides(),
+        composed.config,
+        composed.overrides,
         changeable=_CHANGEABLE,
         ignored=("resume",),
     )

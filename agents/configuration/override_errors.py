@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from agents.runs.paths import as_argument
 from powergrid_muzero.names import choose
@@ -53,33 +52,6 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str]) -> str
     if cause is not None and str(cause) and str(cause) not in text:
         text = f"{text}: {cause}"
     return " ".join(text.split())
-
-
-def compose_outside(
-    config_name: str, overrides: Sequence[str]
-) -> tuple[DictConfig, dict[str, str | None]]:
-    """Compose outside of a command; return the configuration, and group -> the option chosen.
-
-    Args:
-        config_name: primary configuration.
-        overrides: of a command line.
-
-    Raises:
-        ValueError: see ``explain``.
-    """
-    with ExitStack() as stack:
-        if not GlobalHydra.instance().is_initialized():
-            stack.enter_context(initialize_config_module("conf", version_base="1.3"))
-        try:
-            config = compose(config_name, overrides=list(overrides), return_hydra_config=True)
-        except (HydraException, ValueError) as error:
-            if isinstance(error, HydraException) or NO_OPTION in str(error):
-                raise ValueError(explain(error, config_name, overrides)) from error
-            raise
-    choices = dict(config.hydra.runtime.choices)
-    with open_dict(config):
-        del config["hydra"]
-    return config, choices
 
 
 def _no_option(text: str, config_name: str, arguments: Sequence[str]) -> str:

@@ -11,9 +11,9 @@ import gymnasium as gym
 from agents.agent import Agent
 from agents.commands.side_by_side import agent_name
 from agents.configuration.arguments import for_hydra
+from agents.configuration.composed import compose_here
 from agents.configuration.composition import build_agent, build_options, check_environment
 from agents.configuration.extensions import find_extensions
-from agents.configuration.override_errors import compose_outside
 from agents.configuration.settings import EvaluateConfiguration
 from agents.configuration.signatures import check_keywords
 from agents.runs.checkpoints import restore_agent
@@ -144,14 +144,14 @@ def recipe_from(words: Sequence[str]) -> AgentRecipe:
             overrides.append(word)
     weights = weights_asked_for(own)
     find_extensions()
-    composed, choices = compose_outside(_COMMAND, overrides)
+    composed = compose_here(_COMMAND, overrides)
     refuse_unused(overrides, _USED, "grid2op's tools")
-    config, option = plain(composed), choices["agent"]
+    config, option = plain(composed.config), composed.choices["agent"]
     check_keywords(EvaluateConfiguration, config, "")
     env, agent, seed = config["env"], config["agent"], config["seed"]
     if weights is not None and weights.run is not None:
         env, agent, _, option = configuration_of(
-            weights.run, composed, overrides, option=option, ignored=("seed",)
+            weights.run, composed.config, overrides, option=option, ignored=("seed",)
         )
     check_environment(env)
     return AgentRecipe(

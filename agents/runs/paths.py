@@ -71,8 +71,13 @@ def as_argument(key: str, value: object) -> str:
         key: of the configuration.
         value: its text.
     """
+    return shlex.quote(as_override(key, value))
+
+
+def as_override(key: str, value: object) -> str:
+    """Return ``key=value`` as Hydra reads it, quoted where its grammar needs it."""
     text = str(value)
-    return shlex.quote(f"{key}={text if _reads_as(text) else quoted(text)}")
+    return f"{key}={text if _reads_as(text) else quoted(text)}"
 
 
 def quoted(text: str) -> str:

@@ -1,0 +1,189 @@
+"""``agents.load``, ``agents.evaluate`` and ``agents.train``: what the commands do, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agents import pretrained
+from agents.agent import Agent, Infos
+from agents.commands import evaluate as evaluate_command
+from agents.commands import train as train_command
+from agents.configuration.arguments import for_hydra
+from agents.configuration.composed import Composed, compose_here, options_of
+from agents.configuration.extensions import find_extensions
+from agents.environments import EnvironmentFactory, VectorEnvironment
+from agents.evaluation import EvaluationResult
+from agents.resumable import Autoreset
+from agents.runs.paths import as_override
+from powergrid_muzero.names import choose
+
+if TYPE_CHECKING:
+    from agents.muzero.search.record import TreeRecord
+
+
+class LoadedAgent:
+    """An agent, and the environment that it plays.
+
+    Attributes:
+        name: in tables, such as "greedy".
+        agent: itself.
+        make_environment: makes the environment that it is evaluated in.
+        overrides: of ``powergrid-evaluate`` that describe all that.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        agent: Agent,
+        make_environment: EnvironmentFactory,
+        overrides: Sequence[str],
+    ) -> None:
+        self.name = name
+        self.agent = agent
+        self.make_environment = make_environment
+        self.overrides = tuple(overrides)
+
+    def __repr__(self) -> str:
+        return f"LoadedAgent({', '.join(map(repr, self.overrides))})"
+
+    def make_env(
+        self, num_envs: int = 1, *, autoreset: Autoreset = "same_step"
+    ) -> VectorEnvironment:
+        """Make its environment, ``num_envs`` side by side, and let the agent meet it.
+
+        Args:
+            num_envs: B.
+            autoreset: what becomes of an episode that is over: "same_step", "next_step" or
+                "disabled", as in Gymnasium.
+        """
+        env = self.make_environment(num_envs, autoreset=autoreset)
+        self.agent.bind(env)
+        return env
+
+    def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
+        """Return ``[B]`` int64 actions, see ``Agent.act``; ``make_env`` comes first."""
+        return self.agent.act(observations, infos, active)
+
+    def explain(self, texts: Sequence[str] | None = None) -> Mapping[int, TreeRecord]:
+        """Return the search behind each action of the last ``act``, see ``Agent.explain``."""
+        return self.agent.explain(texts)
+
+
+class TrainedRun:
+    """A training that has ended.
+
+    Attributes:
+        folder: of the run: configuration, metrics, checkpoints, results.
+        results: of the evaluation at its end; the trained agent comes last.
+    """
+
+    def __init__(self, folder: Path, results: Sequence[EvaluationResult]) -> None:
+        self.folder = folder
+        self.results = tuple(results)
+
+    def __repr__(self) -> str:
+        return f"TrainedRun({str(self.folder)!r})"
+
+    def load(self, *overrides: str) -> LoadedAgent:
+        """Return the agent with its best weights, see ``agents.load``."""
+        return load(self.folder, *overrides)
+
+
+def load(agent: str | Path, *overrides: str) -> LoadedAgent:
+    """Return an agent, with its weights and its environment.
+
+        agent = agents.load("case14")
+        env = agent.make_env(num_envs=4)
+        observations, infos = env.reset(seed=0)
+        actions = agent.act(observations, infos)
+
+    Args:
+        agent: weights that ship ("case14"), the folder of a run, the file of a checkpoint, or an
+            agent that learns nothing ("greedy", "planner").
+        overrides: as ``powergrid-evaluate`` takes them, such as "opponent=rl4pnc".
+
+    Raises:
+        ValueError: no such agent, weights or override; one line says what is there.
+    """
+    words = (*_words(agent), *overrides)
+    entry = evaluate_command.prepare(_composed("evaluate", words)).entries[-1]
+    return LoadedAgent(entry.name, entry.agent, entry.make_environment, words)
+
+
+def evaluate(
+    agent: str | Path | LoadedAgent | Agent, *overrides: str, folder: str | Path | None = None
+) -> EvaluationResult:
+    """Play an agent over a fixed list of episodes; return what it did in each.
+
+        result = agents.evaluate("case14", "evaluation.episodes=4")
+        agents.summarize(result)["steps_percent"].mean
+
+    Args:
+        agent: as in ``load``, what it returned, or an agent of one's own.
+        overrides: as ``powergrid-evaluate`` takes them: "split=test", "wrappers=gated",
+            "evaluation.episodes=4". Validation months are played by default.
+        folder: where results, tables and plots are written too; None writes nothing.
+
+    Raises:
+        ValueError: what cannot be played; one line says why. Nothing was written then.
+    """
+    given: Agent | None = None
+    if isinstance(agent, LoadedAgent):
+        words = (*agent.overrides, *overrides)
+    elif isinstance(agent, Agent):
+        words, given = ("agent=do_nothing", *overrides), agent
+    else:
+        words = (*_words(agent), *overrides)
+    if folder is not None:
+        words = (*words, as_override("folder", folder))
+    prepared = evaluate_command.prepare(_composed("evaluate", words), given)
+    results = prepared.play() if folder is None else evaluate_command.evaluate(prepared)
+    return results[-1]
+
+
+def train(*overrides: str, folder: str | Path | None = None) -> TrainedRun:
+    """Train an agent, as ``powergrid-train`` does, and evaluate it beside the baselines.
+
+        run = agents.train("experiment=quickstart", "trainer.max_minutes=2")
+        agent = run.load()
+
+    In a script it belongs under ``if __name__ == "__main__":``, since ``trainer.num_workers``
+    starts processes, which import the script.
+
+    Args:
+        overrides: as ``powergrid-train`` takes them; a first one without "=" is the experiment.
+        folder: of the run; None for a new one, ``runs/NAME/DATE_TIME``.
+
+    Raises:
+        ValueError: what is wrong with the configuration; nothing was written.
+        KeyboardInterrupt: on Ctrl-C; the run goes on with ``agents.train("resume=FOLDER")``.
+    """
+    words = list(overrides)
+    if words and "=" not in words[0]:
+        find_extensions()
+        words[0] = f"experiment={choose('experiment', words[0], options_of('experiment'))}"
+    if folder is not None:
+        words.append(as_override("folder", folder))
+    composed = _composed("train", words)
+    run = train_command.train(composed, command=["agents.train", *composed.overrides])
+    return TrainedRun(run.folder, run.results)
+
+
+def _composed(command: str, words: Sequence[str]) -> Composed:
+    find_extensions()
+    return compose_here(command, for_hydra(words))
+
+
+def _words(agent: str | Path) -> tuple[str, ...]:
+    """Return the override that names an agent or its weights."""
+    if isinstance(agent, Path) or Path(agent).exists() or agent in pretrained.names():
+        return (as_override("weights", agent),)
+    if agent.endswith(".pt") or len(Path(agent).parts) > 1:
+        return (as_override("weights", agent),)  # which says that it does not exist
+    find_extensions()
+    names = [*pretrained.names(), *options_of("agent")]
+    return (f"agent={choose('agent', agent, names)}",)

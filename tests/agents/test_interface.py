@@ -1,0 +1,96 @@
+"""``agents.load``, ``agents.evaluate`` and ``agents.train``: the commands, from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import agents
+from agents.commands import entry
+from agents.evaluation import read_results
+from tests.agents.command_runs import run_main
+from tests.agents.test_commands import TINY as CARTPOLE
+from tests.agents.test_evaluation import without_times
+
+SHORT = ("evaluation.episodes=2", "evaluation.max_steps=300", "evaluation.plots=false")
+TINY = ("cartpole", *CARTPOLE[1:])
+
+
+class LastLegal(agents.Agent):
+    """An agent of somebody's own."""
+
+    def act(self, observations: Any, infos: Any, active: np.ndarray | None = None) -> np.ndarray:
+        masks = np.asarray(infos["action_mask"])
+        return masks.shape[1] - 1 - masks[:, ::-1].argmax(axis=1)
+
+
+def test_a_loaded_agent_plays_and_explains() -> None:
+    agent = agents.load("case14", "seed=3")
+    assert agent.name == "muzero" and repr(agent) == "LoadedAgent('weights=case14', 'seed=3')"
+    env = agent.make_env(num_envs=2)
+    observations, infos = env.reset(seed=[0, 1])
+    actions = agent.act(observations, infos)
+    assert actions.shape == (2,) and set(agent.explain()) == {0, 1}
+    twin = agents.load("case14")
+    twin.make_env(num_envs=2)
+    np.testing.assert_array_equal(twin.act(observations, infos), actions)
+    env.close()
+
+
+def test_evaluate_returns_what_the_command_writes(working_folder: Path) -> None:
+    words = ("wrappers=gated", "opponent=rl4pnc", *SHORT)
+    found = agents.evaluate("greedy", *words)
+    assert not list(working_folder.iterdir())  # nothing is written unless it is asked for
+    assert run_main(entry.evaluate, "agent=greedy", *words, "folder=command") == 0
+    (written,) = read_results(Path("command"))
+    assert without_times(found) == without_times(written)
+    again = agents.evaluate(agents.load("greedy", *words), folder="a folder")
+    assert without_times(again) == without_times(found)
+    assert without_times(read_results(Path("a folder"))[0]) == without_times(found)
+
+
+def test_an_agent_of_ones_own_is_evaluated() -> None:
+    env = agents.load("do_nothing").make_env()
+    agent = LastLegal()
+    found = agents.evaluate(agent, "name=mine", *SHORT)
+    assert found.agent == "mine" and agents.evaluate(agent, *SHORT).agent == "LastLegal"
+    assert all(episode.actions for episode in found.episodes)
+    env.close()
+
+
+def test_a_trained_run_is_loaded_and_gone_on_with(working_folder: Path) -> None:
+    run = agents.train(*TINY, folder="a run")
+    assert (run.folder / "config.yaml").is_file() and run.results[-1].agent == "muzero"
+    assert '"agents.train"' in (run.folder / "run.json").read_text()
+    again = agents.evaluate(run.load("evaluation.episodes=2"))
+    rewards = [episode.reward for episode in run.results[-1].episodes]
+    assert [episode.reward for episode in again.episodes] == rewards
+    longer = agents.train(f"resume={run.folder}", "trainer.total_env_steps=400")
+    assert longer.folder == run.folder
+    rows = (run.folder / "metrics.csv").read_text().splitlines()
+    assert int(rows[-1].partition(",")[0]) >= 400
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: agents.load("case41"), "unknown agent 'case41'; did you mean 'case14'"),
+        (lambda: agents.load("runs/none"), "weights=runs/none does not exist"),
+        (lambda: agents.load(Path("none.pt")), "weights=none.pt does not exist"),
+        (lambda: agents.load("muzero"), "agent muzero needs weights"),
+        (lambda: agents.load("greedy", "opponent=rl4"), "did you mean 'rl4pnc'"),
+        (lambda: agents.load("greedy", "gated"), "expected key=value"),
+        (lambda: agents.evaluate("greedy", "evaluation.episods=1"), "evaluation.episodes"),
+        (lambda: agents.evaluate("greedy", "evaluation.episodes=99"), "expected 1 to 32"),
+        (lambda: agents.train("quickstrat"), "did you mean 'quickstart'"),
+        (lambda: agents.train("agent=greedy"), "agent greedy learns nothing"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(call: Any, message: str, working_folder: Path) -> None:
+    with pytest.raises(ValueError) as told:
+        call()
+    assert message in str(told.value) and "\n" not in str(told.value)
+    assert not list(working_folder.iterdir())

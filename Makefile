@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help train test test-slow test-readme test-nightly benchmark lint format types setup clean
+.PHONY: help train test test-slow test-readme test-nightly benchmark lint format types docs setup clean
 
 help:
 	@sed -n '1,8p' Makefile
@@ -31,6 +31,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@
 
 train: setup
@@ -54,6 +58,10 @@ test-nightly: setup
 benchmark: setup
 	$(BIN)/python -m benchmarks.ladder $(ARGS)
 
+# the documentation site, into site/: open site/index.html
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -67,5 +75,5 @@ types: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -110,7 +110,7 @@ def load(agent: str | Path, *overrides: str) -> LoadedAgent:
         ValueError: no such agent, weights or override; one line says what is there.
     """
     words = (*_words(agent), *overrides)
-    entry = evaluate_command.prepare(_composed("evaluate", words)).entries[-1]
+    entry = evaluate_command.configured_agent(_composed("evaluate", words)).entry
     return LoadedAgent(entry.name, entry.agent, entry.make_environment, words)
 
 

@@ -10,6 +10,8 @@ import importlib.util
 import re
 import shlex
 import subprocess
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,16 @@ from agents.runs.saved_configs import plain
 from tests.conftest import ROOT
 from tests.documented_commands import documented_commands
 
-DOCUMENTS = ("README.md", "docs/grid2op.md", "docs/results/README.md", "CONTRIBUTING.md")
+DOCUMENTS = (
+    *("README.md", "CONTRIBUTING.md", "docs/grid2op.md", "docs/results/README.md"),
+    *("docs/index.md", "docs/train.md", "docs/evaluate.md"),
+)
 COMMANDS = [line for name in DOCUMENTS for line in documented_commands(ROOT / name)]
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("index", "the-grid", "python", "other-software")),
+)
+ELSEWHERE = re.compile(r"^from (torchrl|ray)\.", re.M)  # no dependencies of ours
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 MODULE = re.compile(r"python -m ([\w.]+)")
 
@@ -67,14 +77,23 @@ def test_modules_and_targets_exist(name: str) -> None:
             assert (ROOT / words[-1]).is_file()
 
 
-def test_the_python_of_the_readme_runs(working_folder: Path) -> None:
-    names: dict[str, object] = {}
-    blocks = PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert len(blocks) >= 2
+@pytest.mark.parametrize("name", PAGES)
+def test_the_python_of_a_page_runs(
+    name: str, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Block after block, as a person would copy them; not where it needs what is not installed."""
+    page = types.ModuleType("page")  # as a notebook is: what is defined there pickles
+    monkeypatch.setitem(sys.modules, "page", page)
+    names = vars(page)
+    blocks = PYTHON.findall((ROOT / name).read_text(encoding="utf-8"))
+    assert blocks
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
+        lacking = [one for one in ELSEWHERE.findall(block) if not importlib.util.find_spec(one)]
+        if not lacking:
+            exec(compile(block, name, "exec"), names)
     for made in ("env", "attacked", "grids"):
-        names[made].close()  # type: ignore[attr-defined]
+        if hasattr(names.get(made), "close"):
+            names[made].close()
 
 
 @pytest.mark.parametrize("package", ["agents", "envs"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents import pretrained
 from agents.agent import Agent
@@ -80,8 +80,16 @@ class PreparedEvaluation:
         )
 
 
-def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluation:
-    """Find everything that can be wrong with an evaluation, and write nothing.
+class ConfiguredAgent(NamedTuple):
+    """An agent where it plays, as an evaluation is configured."""
+
+    entry: EvaluatedAgent
+    config: Mapping[str, Any]  # plain, with what a run brings along
+    run: RunFolder | None  # that the weights are of
+
+
+def configured_agent(composed: Composed, given: Agent | None = None) -> ConfiguredAgent:
+    """Build the agent and its environment, and load its weights.
 
     Args:
         composed: of ``conf/evaluate.yaml``.
@@ -94,7 +102,6 @@ def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluatio
     check_keywords(EvaluateConfiguration, config, "")
     _check_typed(composed.overrides)
     evaluation = config["evaluation"]
-    preflight_logger(config["logger"])
     weights = weights_asked_for(config)
     run = None if weights is None else weights.run
     option = composed.choices["agent"]
@@ -106,24 +113,20 @@ def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluatio
         evaluation = {**evaluation, "env": trained.evaluation_env}
         config = {**config, "env": trained.env, "agent": trained.agent, "evaluation": evaluation}
     check_environment(config["env"], evaluation["env"])
-    env, split = evaluation_environment(config["env"], evaluation["env"]), evaluation["split"]
-    episode_list = build_episode_list(
-        env, split=split, **{name: evaluation[name] for name in ("first", "episodes", "seed")}
+    make_environment = build_evaluation_factory(
+        evaluation_environment(config["env"], evaluation["env"]),
+        split=evaluation["split"],
+        max_steps=evaluation["max_steps"],
     )
-    limits = {"split": split, "max_steps": evaluation["max_steps"]}
-    make_environment = build_evaluation_factory(env, **limits)
     observation_space, action_space = probe_spaces(make_environment)
-    if evaluation["report"] > len(episode_list):
-        raise ValueError(
-            f"evaluation.report={evaluation['report']}; expected at most {len(episode_list)} "
-            "episodes."
-        )
-    if evaluation["report"]:
-        grid_of(make_environment)  # refuses what is no power grid
-    spaces = {"observation_space": observation_space, "action_space": action_space}
     named = None if config["name"] is None else given_text(config["name"], "name")
     if given is None:
-        agent = build_agent(config["agent"], **spaces, seed=config["seed"])
+        agent = build_agent(
+            config["agent"],
+            observation_space=observation_space,
+            action_space=action_space,
+            seed=config["seed"],
+        )
         name = named or agent_name(config["agent"], option)
         loaded = _load(agent, name, weights, config)
         origin = weights.name if loaded and weights is not None else ""
@@ -131,16 +134,52 @@ def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluatio
     else:
         agent, name, notes = given, named or type(given).__name__, AgentNotes()
     entry = EvaluatedAgent(name=name, agent=agent, make_environment=make_environment, notes=notes)
+    return ConfiguredAgent(entry, config, run)
+
+
+def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluation:
+    """Find everything that can be wrong with an evaluation, and write nothing.
+
+    Args:
+        composed: of ``conf/evaluate.yaml``.
+        given: see ``configured_agent``.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    preflight_logger(plain(composed.config)["logger"])
+    entry, config, run = configured_agent(composed, given)
+    evaluation = config["evaluation"]
+    env = evaluation_environment(config["env"], evaluation["env"])
+    episode_list = build_episode_list(
+        env,
+        **{name: evaluation[name] for name in ("split", "first", "episodes", "seed")},
+    )
+    if evaluation["report"] > len(episode_list):
+        raise ValueError(
+            f"evaluation.report={evaluation['report']}; expected at most {len(episode_list)} "
+            "episodes."
+        )
+    if evaluation["report"]:
+        grid_of(entry.make_environment)  # refuses what is no power grid
     entries = [entry]
     if evaluation["baselines"]:
-        baselines = baseline_entries(env, **limits, **spaces, seed=config["seed"])
-        entries = [*(one for one in baselines if one.name != name), entry]
+        observation_space, action_space = probe_spaces(entry.make_environment)
+        baselines = baseline_entries(
+            env,
+            split=evaluation["split"],
+            max_steps=evaluation["max_steps"],
+            observation_space=observation_space,
+            action_space=action_space,
+            seed=config["seed"],
+        )
+        entries = [*(one for one in baselines if one.name != entry.name), entry]
     for one in entries:
         meet(one)
     if evaluation["gif"]:
-        check_drawable(agent, make_environment, "evaluation.gif")
-    if evaluation["trees"] and not agent.explains:
-        agent.explain()  # says so
+        check_drawable(entry.agent, entry.make_environment, "evaluation.gif")
+    if evaluation["trees"] and not entry.agent.explains:
+        entry.agent.explain()  # says so
     return PreparedEvaluation(config=config, run=run, entries=entries, episode_list=episode_list)
 
 

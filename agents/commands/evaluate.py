@@ -56,6 +56,8 @@ _OWN_KEYS = (
 )
 
 
+_LISTED = "listed"  # what results call the split of scenarios that somebody listed
+
 _log = logging.getLogger(__name__)
 
 
@@ -150,10 +152,16 @@ def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluatio
     preflight_logger(plain(composed.config)["logger"])
     entry, config, run = configured_agent(composed, given)
     evaluation = config["evaluation"]
+    if evaluation["scenarios_list"] is not None:
+        evaluation = {**evaluation, "split": _LISTED}
+        config = {**config, "evaluation": evaluation}
     env = evaluation_environment(config["env"], evaluation["env"])
     episode_list = build_episode_list(
         env,
-        **{name: evaluation[name] for name in ("split", "first", "episodes", "seed")},
+        **{
+            name: evaluation[name]
+            for name in ("split", "first", "episodes", "seed", "scenarios_list")
+        },
     )
     if evaluation["report"] > len(episode_list):
         raise ValueError(

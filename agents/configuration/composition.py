@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -197,6 +197,7 @@ def build_episode_list(
     seed: int,
     first: int = 0,
     at_most: str | None = None,
+    scenarios_list: Sequence[str] | None = None,
 ) -> tuple[EpisodeSpec, ...]:
     """Return the episodes to evaluate on: the split's fixed scenarios, or seeds without scenarios.
 
@@ -208,12 +209,18 @@ def build_episode_list(
         first: number in the list of the first episode to play, from 0 on.
         at_most: key of ``episodes`` where the whole list will do if it has fewer, which is said;
             None to refuse.
+        scenarios_list: names of scenarios in place of the split's; None for those.
 
     Raises:
-        ValueError: no such source, folder or split, an empty one, or too many episodes.
+        ValueError: no such scenario, source, folder or split, an empty one, or too many episodes.
     """
     kwargs = env["kwargs"]
     if "scenarios" not in kwargs:
+        if scenarios_list is not None:
+            raise ValueError(
+                f"evaluation.scenarios_list: environment {env['id']} has no scenarios; leave it "
+                "out."
+            )
         if episodes is None:
             raise ValueError(
                 f"{at_most or 'evaluation.episodes'}=null: environment {env['id']} has no list of "
@@ -224,7 +231,10 @@ def build_episode_list(
     named = source if isinstance(source, str) else type(source).__name__
     if isinstance(source, str):
         source = envs.make_source(source, grid=kwargs["grid"], folder=kwargs.get("scenario_folder"))
-    names = source.names(split)
+    if scenarios_list is not None:
+        names = _check_scenarios(scenarios_list, source)
+    else:
+        names = source.names(split)
     if not names:
         raise ValueError(
             f"split {split!r} of scenarios={named} is empty: there is nothing to play. Choose "
@@ -238,6 +248,21 @@ def build_episode_list(
         episodes = len(names)
     with naming("evaluation", ("first", "episodes")):
         return list_episodes(names, first=first, episodes=episodes, seed=seed)
+
+
+def _check_scenarios(names: Sequence[str], source: envs.ScenarioSource) -> tuple[str, ...]:
+    """Return the scenarios that somebody listed, if there are such, and each is named once."""
+    with naming("evaluation", ("scenarios_list",)):
+        if not names:
+            raise ValueError("scenarios_list is empty; expected names of scenarios, or null.")
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise ValueError(f"scenarios_list names {name} twice; its months must differ.")
+            try:
+                source.load(name)
+            except ValueError as error:
+                raise ValueError(f"scenarios_list: {error}") from error
+    return tuple(names)
 
 
 def probe_spaces(

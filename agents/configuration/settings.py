@@ -90,6 +90,7 @@ class Evaluation:
     num_envs: PositiveInt
     num_workers: NonNegativeInt
     env: Options
+    scenarios_list: list[str] | None
     first: Annotated[int, Ge(0), Lt(2**31)]
     episodes: PositiveInt | None
     max_steps: PositiveInt | None

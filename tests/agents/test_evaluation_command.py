@@ -145,3 +145,42 @@ def test_an_empty_split_is_named() -> None:
     env["kwargs"]["scenarios"] = EmptySource()
     with pytest.raises(ValueError, match="split 'test' of scenarios=EmptySource is empty"):
         build_episode_list(env, split="test", episodes=None, seed=0)
+
+
+def test_scenarios_of_ones_own_list_are_played(command: Any, working_folder: Path) -> None:
+    source = make_source("recombined")
+    names = [source.names("test")[3], source.names("val")[0]]
+    few = ("agent=do_nothing", "evaluation.max_steps=30", "evaluation.plots=false")
+    listed = f"evaluation.scenarios_list=[{','.join(names)}]"
+    code, out, error = command(entry.evaluate, *few, listed, "folder=out")
+    assert code == 0, error
+    (result,) = read_results(Path("out"))
+    assert [episode.scenario for episode in result.episodes] == names
+    assert result.protocol.split == "listed" and "split listed" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluation.scenarios_list=[]"], "evaluation.scenarios_list is empty; expected names"),
+        (
+            ["evaluation.scenarios_list=[nowhere]"],
+            "evaluation.scenarios_list: unknown recombined scenario",
+        ),
+        (["evaluation.scenarios_list=val"], "evaluation.scenarios_list='val'; expected a list"),
+        (
+            ["scenarios=bundled", "evaluation.scenarios_list=[sandbox-0000,sandbox-0000]"],
+            "evaluation.scenarios_list names sandbox-0000 twice",
+        ),
+        (
+            ["env=cartpole", "agent=random", "evaluation.scenarios_list=[a]"],
+            "evaluation.scenarios_list: environment CartPole-v1 has no scenarios; leave it out.",
+        ),
+    ],
+)
+def test_a_wrong_list_is_refused(
+    words: list[str], message: str, command: Any, working_folder: Path
+) -> None:
+    code, _, error = command(entry.evaluate, "agent=do_nothing", *words)
+    assert code == 2 and message in error and error.count("\n") == 1
+    assert not list(working_folder.iterdir())

@@ -13,8 +13,12 @@ from agents.agent import Agent, Infos
 from agents.commands import evaluate as evaluate_command
 from agents.commands import train as train_command
 from agents.configuration.arguments import for_hydra
-from agents.configuration.composed import Composed, compose_here, options_of
-from agents.configuration.extensions import find_extensions
+from agents.configuration.composed import (
+    Composed,
+    compose_here,
+    options_of,
+    own_configuration,
+)
 from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation import EvaluationResult
 from agents.resumable import Autoreset
@@ -138,11 +142,10 @@ def evaluate(
         words, given = ("agent=do_nothing", *overrides), agent
     else:
         words = (*_words(agent), *overrides)
-    if folder is not None:
-        words = (*words, as_override("folder", folder))
-    prepared = evaluate_command.prepare(_composed("evaluate", words), given)
-    results = prepared.play() if folder is None else evaluate_command.evaluate(prepared)
-    return results[-1]
+    composed = _composed("evaluate", _with_folder(words, folder))
+    prepared = evaluate_command.prepare(composed, given)
+    written = composed.config.folder is not None
+    return (evaluate_command.evaluate(prepared) if written else prepared.play())[-1]
 
 
 def train(*overrides: str, folder: str | Path | None = None) -> TrainedRun:
@@ -162,28 +165,51 @@ def train(*overrides: str, folder: str | Path | None = None) -> TrainedRun:
         ValueError: what is wrong with the configuration; nothing was written.
         KeyboardInterrupt: on Ctrl-C; the run goes on with ``agents.train("resume=FOLDER")``.
     """
-    words = list(overrides)
+    words = _checked(overrides)
     if words and "=" not in words[0]:
-        find_extensions()
-        words[0] = f"experiment={choose('experiment', words[0], options_of('experiment'))}"
-    if folder is not None:
-        words.append(as_override("folder", folder))
-    composed = _composed("train", words)
+        with own_configuration():
+            words[0] = f"experiment={choose('experiment', words[0], options_of('experiment'))}"
+    composed = _composed("train", _with_folder(words, folder))
     run = train_command.train(composed, command=["agents.train", *composed.overrides])
     return TrainedRun(run.folder, run.results)
 
 
 def _composed(command: str, words: Sequence[str]) -> Composed:
-    find_extensions()
-    return compose_here(command, for_hydra(words))
+    with own_configuration():
+        return compose_here(command, for_hydra(_checked(words)))
+
+
+def _checked(words: Sequence[str]) -> list[str]:
+    """Return overrides; ValueError unless each is text."""
+    for word in words:
+        if not isinstance(word, str):
+            raise ValueError(f"override {word!r}: expected text, such as 'opponent=rl4pnc'.")
+    return list(words)
+
+
+def _with_folder(words: Sequence[str], folder: str | Path | None) -> list[str]:
+    words = _checked(words)
+    if folder is None:
+        return words
+    twice = [word for word in words if word.startswith("folder=")]
+    if twice:
+        raise ValueError(f"{twice[0]} and folder={str(folder)!r} were given; name one of them.")
+    return [*words, as_override("folder", folder)]
 
 
 def _words(agent: str | Path) -> tuple[str, ...]:
     """Return the override that names an agent or its weights."""
-    if isinstance(agent, Path) or Path(agent).exists() or agent in pretrained.names():
-        return (as_override("weights", agent),)
-    if agent.endswith(".pt") or len(Path(agent).parts) > 1:
-        return (as_override("weights", agent),)  # which says that it does not exist
-    find_extensions()
-    names = [*pretrained.names(), *options_of("agent")]
-    return (f"agent={choose('agent', agent, names)}",)
+    if isinstance(agent, type):
+        raise ValueError(f"agent is the class {agent.__name__}; expected one of its objects.")
+    if not isinstance(agent, str | Path):
+        raise ValueError(
+            f"agent is {agent!r}; expected a name such as 'case14' or 'greedy', or a path."
+        )
+    with own_configuration():
+        options = options_of("agent")
+    if agent in options:
+        return (f"agent={agent}",)
+    path = Path(agent)
+    if isinstance(agent, str) and not path.exists() and not path.suffix and len(path.parts) < 2:
+        choose("agent", agent, [*pretrained.names(), *options])
+    return (as_override("weights", agent),)  # which is told of if it does not exist

@@ -60,14 +60,14 @@ _CHANGEABLE = (
 _log = logging.getLogger(__name__)
 
 
-class TrainedRun(NamedTuple):
+class FinishedTraining(NamedTuple):
     """A training that has ended."""
 
     folder: Path  # of the run
     results: tuple[EvaluationResult, ...]  # of the final evaluation; the trained agent comes last
 
 
-def train(composed: Composed, *, command: Sequence[str] = ()) -> TrainedRun:
+def train(composed: Composed, *, command: Sequence[str] = ()) -> FinishedTraining:
     """Train as configured.
 
     Args:
@@ -120,7 +120,7 @@ def train(composed: Composed, *, command: Sequence[str] = ()) -> TrainedRun:
                 *(run.path, limit, as_argument("resume", run.path), limit),
                 as_argument("run", run.path),
             )
-            return TrainedRun(run.path, tuple(read_results(run.path)))
+            return FinishedTraining(run.path, tuple(read_results(run.path)))
 
         handler = attach_log_file(run.path / "train.log")
         try:
@@ -161,7 +161,7 @@ def train(composed: Composed, *, command: Sequence[str] = ()) -> TrainedRun:
         finally:
             logging.getLogger().removeHandler(handler)
             handler.close()
-    return TrainedRun(run.path, tuple(results))
+    return FinishedTraining(run.path, tuple(results))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from hydra import compose, initialize_config_module
@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from agents.configuration.extensions import find_extensions
 from agents.configuration.override_errors import NO_OPTION, explain
 
 
@@ -21,6 +22,19 @@ class Composed(NamedTuple):
     config: DictConfig
     overrides: tuple[str, ...]  # as they were given: a ``${...}`` in them is no value yet
     choices: Mapping[str, str | None]  # config group -> the option chosen
+
+
+@contextmanager
+def own_configuration() -> Iterator[None]:
+    """Compose of ``conf/`` inside, also where another program has set Hydra up for its own."""
+    find_extensions()
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = before  # of another object, perhaps: Hydra makes new ones
 
 
 def compose_here(config_name: str, overrides: Sequence[str]) -> Composed:

@@ -145,5 +145,6 @@ class ForeseenPlanning:
 
     def at(self, rows: np.ndarray) -> ForeseenGrids:
         """See ``PlanningModel``."""
-        assert self._grids is not None  # bound
+        if self._grids is None:
+            raise ValueError("agent/model=foreseen was not bound: call bind(env) before act().")
         return ForeseenGrids(self._grids, self._foresight, rows, self._learned)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 import agents
 from agents.commands import entry
@@ -74,6 +76,23 @@ def test_a_trained_run_is_loaded_and_gone_on_with(working_folder: Path) -> None:
     assert int(rows[-1].partition(",")[0]) >= 400
 
 
+def test_another_program_s_hydra_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "theirs.yaml").write_text("a: 1\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        assert agents.load("greedy").name == "greedy"
+        with pytest.raises(ValueError, match="did you mean 'rl4pnc'"):
+            agents.load("greedy", "opponent=rl4")
+        assert compose("theirs").a == 1
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_a_folder_may_be_called_as_an_agent(working_folder: Path) -> None:
+    Path("greedy").mkdir()
+    assert agents.load("greedy").name == "greedy"
+    found = agents.evaluate("greedy", *SHORT, "folder=greedy")  # as a word, it is written as well
+    assert without_times(read_results(Path("greedy"))[0]) == without_times(found)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -85,6 +104,18 @@ def test_a_trained_run_is_loaded_and_gone_on_with(working_folder: Path) -> None:
         (lambda: agents.load("greedy", "gated"), "expected key=value"),
         (lambda: agents.evaluate("greedy", "evaluation.episods=1"), "evaluation.episodes"),
         (lambda: agents.evaluate("greedy", "evaluation.episodes=99"), "expected 1 to 32"),
+        (lambda: agents.load(None), "agent is None; expected a name such as 'case14'"),  # type: ignore[arg-type]
+        (lambda: agents.evaluate(LastLegal), "agent is the class LastLegal; expected one of its"),  # type: ignore[arg-type]
+        (lambda: agents.load("greedy", 3), "override 3: expected text"),  # type: ignore[arg-type]
+        (
+            lambda: agents.evaluate("greedy", "folder=a", folder="b"),
+            "folder=a and folder='b' were given; name one of them",
+        ),
+        (lambda: agents.load("greedy").act(None, {}), "call bind(env) before act()"),
+        (
+            lambda: agents.load("case14_robust").act(np.zeros((1, 417), np.float32), {}),
+            "call bind(env) before act()",
+        ),
         (lambda: agents.train("quickstrat"), "did you mean 'quickstart'"),
         (lambda: agents.train("agent=greedy"), "agent greedy learns nothing"),
     ],

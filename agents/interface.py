@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ def load(agent: str | Path, *overrides: str) -> LoadedAgent:
     Raises:
         ValueError: no such agent, weights or override; one line says what is there.
     """
-    words = (*_words(agent), *overrides)
+    words = (*_words(agent), *_about_the_agent_alone(overrides))
     entry = evaluate_command.configured_agent(_composed("evaluate", words)).entry
     return LoadedAgent(entry.name, entry.agent, entry.make_environment, words)
 
@@ -139,12 +140,15 @@ def evaluate(
     if isinstance(agent, LoadedAgent):
         words = (*agent.overrides, *overrides)
     elif isinstance(agent, Agent):
-        words, given = ("agent=do_nothing", *overrides), agent
+        words, given = ("agent=do_nothing", *_about_the_agent_alone(overrides)), agent
     else:
-        words = (*_words(agent), *overrides)
+        words = (*_words(agent), *_about_the_agent_alone(overrides))
     composed = _composed("evaluate", _with_folder(words, folder))
-    prepared = evaluate_command.prepare(composed, given)
     written = composed.config.folder is not None
+    for name in ("report", "gif", "trees"):
+        if not written and composed.config.evaluation[name]:
+            raise ValueError(f"evaluation.{name} draws into a folder: add folder='...'.")
+    prepared = evaluate_command.prepare(composed, given)
     return (evaluate_command.evaluate(prepared) if written else prepared.play())[-1]
 
 
@@ -187,6 +191,15 @@ def _checked(words: Sequence[str]) -> list[str]:
     return list(words)
 
 
+def _about_the_agent_alone(overrides: Sequence[str]) -> list[str]:
+    """Return overrides of an agent that was given; ValueError if they name another."""
+    words = _checked(overrides)
+    for word in words:
+        if word.startswith(("agent=", "weights=", "run=")):
+            raise ValueError(f"{word}: the agent is given already, as the first argument.")
+    return words
+
+
 def _with_folder(words: Sequence[str], folder: str | Path | None) -> list[str]:
     words = _checked(words)
     if folder is None:
@@ -210,6 +223,7 @@ def _words(agent: str | Path) -> tuple[str, ...]:
     if agent in options:
         return (f"agent={agent}",)
     path = Path(agent)
-    if isinstance(agent, str) and not path.exists() and not path.suffix and len(path.parts) < 2:
+    named = isinstance(agent, str) and not path.suffix and len(path.parts) < 2
+    if named and not os.path.exists(agent):  # False for a name too long to be a path's
         choose("agent", agent, [*pretrained.names(), *options])
     return (as_override("weights", agent),)  # which is told of if it does not exist

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import re
 import shlex
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
+from agents import pretrained
 from agents.commands import entry, results
 from agents.configuration.arguments import for_hydra
 from agents.grid2op_agent import __main__ as grid2op_tools
@@ -94,6 +96,14 @@ def test_the_python_of_a_page_runs(
     for made in ("env", "attacked", "grids"):
         if hasattr(names.get(made), "close"):
             names[made].close()
+
+
+def test_each_weight_that_ships_has_a_card_with_its_hash() -> None:
+    cards = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    for name in pretrained.names():
+        card = cards.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        weights = pretrained.folder_of(name) / "checkpoints" / "best.pt"
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() in card, name
 
 
 @pytest.mark.parametrize("package", ["agents", "envs"])

@@ -152,9 +152,6 @@ def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluatio
     preflight_logger(plain(composed.config)["logger"])
     entry, config, run = configured_agent(composed, given)
     evaluation = config["evaluation"]
-    if evaluation["scenarios_list"] is not None:
-        evaluation = {**evaluation, "split": _LISTED}
-        config = {**config, "evaluation": evaluation}
     env = evaluation_environment(config["env"], evaluation["env"])
     episode_list = build_episode_list(
         env,
@@ -184,6 +181,8 @@ def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluatio
         entries = [*(one for one in baselines if one.name != entry.name), entry]
     for one in entries:
         meet(one)
+    if evaluation["scenarios_list"] is not None:
+        config = {**config, "evaluation": {**evaluation, "split": _LISTED}}
     if evaluation["gif"]:
         check_drawable(entry.agent, entry.make_environment, "evaluation.gif")
     if evaluation["trees"] and not entry.agent.explains:

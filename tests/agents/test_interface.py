@@ -100,6 +100,13 @@ def test_a_folder_may_be_called_as_an_agent(working_folder: Path) -> None:
         (lambda: agents.load("runs/none"), "weights=runs/none does not exist"),
         (lambda: agents.load(Path("none.pt")), "weights=none.pt does not exist"),
         (lambda: agents.load("muzero"), "agent muzero needs weights"),
+        (lambda: agents.load("a" * 5000), "unknown agent 'aaa"),
+        (lambda: agents.load("greedy", "agent=planner"), "agent=planner: the agent is given"),
+        (lambda: agents.evaluate(LastLegal(), "weights=case14"), "weights=case14: the agent is"),
+        (
+            lambda: agents.evaluate("greedy", "evaluation.report=1"),
+            "evaluation.report draws into a folder: add folder=",
+        ),
         (lambda: agents.load("greedy", "opponent=rl4"), "did you mean 'rl4pnc'"),
         (lambda: agents.load("greedy", "gated"), "expected key=value"),
         (lambda: agents.evaluate("greedy", "evaluation.episods=1"), "evaluation.episodes"),

@@ -223,7 +223,7 @@ def _words(agent: str | Path) -> tuple[str, ...]:
     if agent in options:
         return (f"agent={agent}",)
     path = Path(agent)
-    named = isinstance(agent, str) and not path.suffix and len(path.parts) < 2
+    named = not isinstance(agent, Path) and not path.suffix and len(path.parts) < 2
     if named and not os.path.exists(agent):  # False for a name too long to be a path's
-        choose("agent", agent, [*pretrained.names(), *options])
+        choose("agent", str(agent), [*pretrained.names(), *options])
     return (as_override("weights", agent),)  # which is told of if it does not exist

@@ -70,7 +70,8 @@ class Forecaster:
         which = [places.setdefault(result.tobytes(), len(places)) for result in results]
         size = results.shape[1]
         topologies = np.frombuffer(b"".join(places), dtype=np.int8).reshape(-1, size)
-        rho, game_over = self._foresee(topologies, simulator.protection_steps[grid])
+        base, steps = simulator.topology[grid], simulator.protection_steps[grid]
+        rho, game_over = self._foresee(topologies, steps, base)
         if outages is not None:
             rho, game_over = self._lose(grid, topologies, rho, game_over, outages)
         rho = rho[which]
@@ -109,7 +110,7 @@ class Forecaster:
             found = self._foresee(
                 topologies[rows],
                 self._simulator.protection_steps[grid],
-                base=self._simulator.topology[grid],
+                self._simulator.topology[grid],
                 lost=outages[columns],
             )
             rho[rows, 1 + columns], game_over[rows, 1 + columns] = found
@@ -134,8 +135,8 @@ class Forecaster:
         self,
         topologies: np.ndarray,
         protection_steps: np.ndarray,
+        base: np.ndarray,
         *,
-        base: np.ndarray | None = None,
         lost: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return loadings ``[n, L]`` and ends of the game ``[n]`` of ``[n, E]`` topologies.
@@ -143,12 +144,12 @@ class Forecaster:
         Args:
             topologies: ``[n, E]`` int8.
             protection_steps: ``[L]`` int.
-            base: ``[E]`` int8, the present topology; with ``lost``.
+            base: ``[E]`` int8, the present topology.
             lost: ``[n]`` int, a line of each topology that is lost in it.
         """
         simulator = self._simulator
         rules, columns, cascade = simulator.template.rules, self._columns, self._cascade
-        solutions, solved = self.solve(topologies, base=base, lost=lost)
+        solutions, solved = self.solve(topologies, base, lost=lost)
         if lost is not None:
             topologies = self._without(topologies, lost)
         if rules.protected:
@@ -167,8 +168,8 @@ class Forecaster:
     def solve(
         self,
         topologies: np.ndarray,
+        base: np.ndarray,
         *,
-        base: np.ndarray | None = None,
         lost: np.ndarray | None = None,
         unusual: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -176,9 +177,9 @@ class Forecaster:
 
         Args:
             topologies: ``[n, E]`` int8.
-            base: ``[E]`` int8, a topology with a solution, to solve most of them beside it in one
-                call; None to solve each by itself.
-            lost: ``[n]`` int, a line of each topology that is lost in it; with ``base``.
+            base: ``[E]`` int8, a topology with a solution, beside which most of them are solved in
+                one call.
+            lost: ``[n]`` int, a line of each topology that is lost in it.
             unusual: whether solutions with unusual voltages are looked for, too: ten times as slow.
 
         Returns:
@@ -192,7 +193,7 @@ class Forecaster:
     def _solve_raw(
         self,
         topologies: np.ndarray,
-        base: np.ndarray | None,
+        base: np.ndarray,
         lost: np.ndarray | None = None,
         *,
         unusual: bool = True,
@@ -203,10 +204,8 @@ class Forecaster:
         if lost is not None:
             topologies = self._without(topologies, lost)
         solved = self._connectivity.connected(topologies)
-        alone = solved.copy()  # to be solved by itself
-        if base is not None:
-            alone &= ~self._solve_quickly(topologies, solved, raw)
-            alone &= ~self._solve_together(base, whole, lost, alone, raw)
+        alone = solved & ~self._solve_quickly(topologies, solved, raw)  # to be solved by itself
+        alone &= ~self._solve_together(base, whole, lost, alone, raw)
         if alone.any():
             found = np.zeros((int(alone.sum()), raw.shape[1]))
             self._flow.read_each(topologies[alone], found)
@@ -276,17 +275,12 @@ class Forecaster:
         topologies: np.ndarray,
         solutions: np.ndarray,
         steps: np.ndarray,
-        base: np.ndarray | None,
+        base: np.ndarray,
     ) -> tuple[list[str], np.ndarray]:
         """Let lines trip; return why there is no solution in the end, or "", and the solutions."""
 
         def solve(_: np.ndarray, after: np.ndarray) -> tuple[list[str], np.ndarray]:
-            if base is not None:
-                raw, solved = self._solve_raw(after, base)
-            else:
-                raw = np.zeros((len(after), solutions.shape[1]))
-                solved = self._connectivity.connected(after)
-                solved[solved] = self._solve_carefully(after, solved, raw)
+            raw, solved = self._solve_raw(after, base)
             return ["" if there else "no solution" for there in solved.tolist()], raw
 
         return self._cascade.run(solve, solutions, topologies, steps), solutions

@@ -309,7 +309,7 @@ class ForecastRollouts(Copyable):
             new = self._kept[known:count]
             if self._foresight is None:
                 self._solutions[known:count], self._solved[known:count] = self._forecaster.solve(
-                    new, base=self._present.topology[0], unusual=self._unusual
+                    new, self._present.topology[0], unusual=self._unusual
                 )
                 self._played.simulator_calls[self._grid] += count - known
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,27 +31,14 @@ if TYPE_CHECKING:
     from agents.muzero.search.record import TreeRecord
 
 
+@dataclass(frozen=True, repr=False, eq=False)
 class LoadedAgent:
-    """An agent, and the environment that it plays.
+    """An agent, and the environment that it plays."""
 
-    Attributes:
-        name: in tables, such as "greedy".
-        agent: itself.
-        make_environment: makes the environment that it is evaluated in.
-        overrides: of ``powergrid-evaluate`` that describe all that.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        agent: Agent,
-        make_environment: EnvironmentFactory,
-        overrides: Sequence[str],
-    ) -> None:
-        self.name = name
-        self.agent = agent
-        self.make_environment = make_environment
-        self.overrides = tuple(overrides)
+    name: str  # in tables, such as "greedy"
+    agent: Agent
+    make_environment: EnvironmentFactory  # that it is evaluated in
+    overrides: tuple[str, ...]  # of powergrid-evaluate, which describe all that
 
     def __repr__(self) -> str:
         return f"LoadedAgent({', '.join(map(repr, self.overrides))})"
@@ -78,20 +66,12 @@ class LoadedAgent:
         return self.agent.explain(texts)
 
 
+@dataclass(frozen=True, eq=False)
 class TrainedRun:
-    """A training that has ended.
+    """A training that has ended."""
 
-    Attributes:
-        folder: of the run: configuration, metrics, checkpoints, results.
-        results: of the evaluation at its end; the trained agent comes last.
-    """
-
-    def __init__(self, folder: Path, results: Sequence[EvaluationResult]) -> None:
-        self.folder = folder
-        self.results = tuple(results)
-
-    def __repr__(self) -> str:
-        return f"TrainedRun({str(self.folder)!r})"
+    folder: Path  # of the run: configuration, metrics, checkpoints, results
+    results: tuple[EvaluationResult, ...] = field(repr=False)  # the trained agent comes last
 
     def load(self, *overrides: str) -> LoadedAgent:
         """Return the agent with its best weights, see ``agents.load``."""
@@ -128,7 +108,8 @@ def evaluate(
         agents.summarize(result)["steps_percent"].mean
 
     Args:
-        agent: as in ``load``, what it returned, or an agent of one's own.
+        agent: as in ``load``, what it returned (made anew from the same words, so that each
+            evaluation gives the same), or an agent of one's own.
         overrides: as ``powergrid-evaluate`` takes them: "split=test", "wrappers=gated",
             "evaluation.episodes=4". Validation months are played by default.
         folder: where results, tables and plots are written too; None writes nothing.
@@ -175,7 +156,7 @@ def train(*overrides: str, folder: str | Path | None = None) -> TrainedRun:
             words[0] = f"experiment={choose('experiment', words[0], options_of('experiment'))}"
     composed = _composed("train", _with_folder(words, folder))
     run = train_command.train(composed, command=["agents.train", *composed.overrides])
-    return TrainedRun(run.folder, run.results)
+    return TrainedRun(run.folder, tuple(run.results))
 
 
 def _composed(command: str, words: Sequence[str]) -> Composed:
@@ -226,4 +207,5 @@ def _words(agent: str | Path) -> tuple[str, ...]:
     named = not isinstance(agent, Path) and not path.suffix and len(path.parts) < 2
     if named and not os.path.exists(agent):  # False for a name too long to be a path's
         choose("agent", str(agent), [*pretrained.names(), *options])
-    return (as_override("weights", agent),)  # which is told of if it does not exist
+    # an absolute path holds where the folder is changed later; one that is not there is told of
+    return (as_override("weights", path.absolute() if path.exists() else agent),)

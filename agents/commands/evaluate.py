@@ -54,8 +54,6 @@ _OWN_KEYS = (
     *("split", "seed", "name", "run", "checkpoint", "folder", "evaluation", "logger"),
     "weights",
 )
-
-
 _LISTED = "listed"  # what results call the split of scenarios that somebody listed
 
 _log = logging.getLogger(__name__)
@@ -149,8 +147,8 @@ def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluatio
     Raises:
         ValueError: what is wrong.
     """
-    preflight_logger(plain(composed.config)["logger"])
     entry, config, run = configured_agent(composed, given)
+    preflight_logger(config["logger"])
     evaluation = config["evaluation"]
     env = evaluation_environment(config["env"], evaluation["env"])
     episode_list = build_episode_list(

@@ -72,11 +72,8 @@ def compose_unexplained(config_name: str, overrides: Sequence[str]) -> Composed:
 
 
 def options_of(group: str) -> list[str]:
-    """Return the options of a config group, those of other packages included."""
-    with ExitStack() as stack:
-        if not GlobalHydra.instance().is_initialized():
-            stack.enter_context(initialize_config_module("conf", version_base="1.3"))
-        return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
+    """Return the options of a config group, within ``own_configuration`` or a command."""
+    return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
 
 
 def composed_by_command(config: DictConfig) -> Composed:

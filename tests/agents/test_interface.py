@@ -19,6 +19,7 @@ from tests.agents.test_evaluation import without_times
 
 SHORT = ("evaluation.episodes=2", "evaluation.max_steps=300", "evaluation.plots=false")
 TINY = ("cartpole", *CARTPOLE[1:])
+UNTYPED: Any = agents  # as a notebook sees it
 
 
 class LastLegal(agents.Agent):
@@ -93,6 +94,16 @@ def test_a_folder_may_be_called_as_an_agent(working_folder: Path) -> None:
     assert without_times(read_results(Path("greedy"))[0]) == without_times(found)
 
 
+def test_weights_are_found_from_another_folder_later(
+    working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = agents.train(*TINY, folder="a run")
+    agent = agents.load("a run")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert agents.evaluate(agent, "evaluation.episodes=2").agent == run.results[-1].agent
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -111,9 +122,9 @@ def test_a_folder_may_be_called_as_an_agent(working_folder: Path) -> None:
         (lambda: agents.load("greedy", "gated"), "expected key=value"),
         (lambda: agents.evaluate("greedy", "evaluation.episods=1"), "evaluation.episodes"),
         (lambda: agents.evaluate("greedy", "evaluation.episodes=99"), "expected 1 to 32"),
-        (lambda: agents.load(None), "agent is None; expected a name such as 'case14'"),  # type: ignore[arg-type]
-        (lambda: agents.evaluate(LastLegal), "agent is the class LastLegal; expected one of its"),  # type: ignore[arg-type]
-        (lambda: agents.load("greedy", 3), "override 3: expected text"),  # type: ignore[arg-type]
+        (lambda: UNTYPED.load(None), "agent is None; expected a name such as 'case14'"),
+        (lambda: UNTYPED.evaluate(LastLegal), "agent is the class LastLegal; expected one of its"),
+        (lambda: UNTYPED.load("greedy", 3), "override 3: expected text"),
         (
             lambda: agents.evaluate("greedy", "folder=a", folder="b"),
             "folder=a and folder='b' were given; name one of them",

@@ -29,7 +29,7 @@ from agents.commands.command_line import (
 from agents.configuration.composed import compose_here
 from agents.configuration.composition import build_environment_factory, instantiate, probe_spaces
 from agents.muzero.model import LearnedModel
-from agents.muzero.pools import LocalPool, ProcessPool, Round, SelfPlayPool
+from agents.muzero.pools import LocalPool, Round, SelfPlayPool, WorkerPool
 from agents.muzero.self_play import SelfPlayGroup
 from agents.runs.saved_configs import plain, refuse_unused
 
@@ -78,7 +78,7 @@ def main() -> None:
     weights = make_network().state_dict()
     pools: dict[str, Callable[[], SelfPlayPool]] = {
         "decisions_per_s": lambda: LocalPool(make_group, 2),
-        "decisions_per_s_2_processes": lambda: ProcessPool(make_group, 2, 2),
+        "decisions_per_s_2_processes": lambda: WorkerPool(make_group, 2, 2),
     }
     for name, make_pool in pools.items():
         pool = make_pool()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ from agents.pictures.plots import write_plots
 from agents.pictures.report import grid_of, write_report
 from agents.pictures.search_trees import record_searches, write_searches
 from agents.pretrained import is_installed
+from agents.runs.cluster import connected
 from agents.runs.folder import RUNS, RunFolder
 from agents.runs.loggers import RunInfo
 from agents.runs.output_folders import UnwritableFolderError, output_folder
@@ -52,7 +53,7 @@ from agents.runs.weights import Weights, configuration_of, weights_asked_for
 
 _OWN_KEYS = (
     *("split", "seed", "name", "run", "checkpoint", "folder", "evaluation", "logger"),
-    "weights",
+    *("weights", "ray"),
 )
 _LISTED = "listed"  # what results call the split of scenarios that somebody listed
 
@@ -71,13 +72,19 @@ class PreparedEvaluation:
     def play(self) -> list[EvaluationResult]:
         """Return what each entry did, in their order."""
         evaluation = self.config["evaluation"]
-        return evaluate_entries(
-            self.entries,
-            self.episode_list,
-            split=evaluation["split"],
-            num_envs=evaluation["num_envs"],
-            num_workers=evaluation["num_workers"],
-        )
+        with self.connected():
+            return evaluate_entries(
+                self.entries,
+                self.episode_list,
+                split=evaluation["split"],
+                num_envs=evaluation["num_envs"],
+                num_workers=evaluation["num_workers"],
+            )
+
+    def connected(self) -> AbstractContextManager[None]:
+        """Return what surrounds playing: the workers' cluster."""
+        workers = {"evaluation.num_workers": self.config["evaluation"]["num_workers"]}
+        return connected(self.config["ray"]["address"], workers)
 
 
 class ConfiguredAgent(NamedTuple):
@@ -193,7 +200,7 @@ def evaluate(prepared: PreparedEvaluation) -> list[EvaluationResult]:
     config, entry, episode_list = prepared.config, prepared.entries[-1], prepared.episode_list
     evaluation, make_environment = config["evaluation"], entry.make_environment
     decisions, reported = evaluation["trees"], evaluation["report"]
-    with _results_folder(config, prepared.run) as folder:
+    with prepared.connected(), _results_folder(config, prepared.run) as folder:
         searched = (
             record_searches(entry.agent, make_environment, episode_list[0], decisions=decisions)
             if decisions

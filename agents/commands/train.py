@@ -44,6 +44,7 @@ from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator, EvaluationResult, read_results
 from agents.pictures.gif import check_drawable
 from agents.runs.checkpoints import BEST, INITIAL, CheckpointFolder, restore_agent
+from agents.runs.cluster import connected
 from agents.runs.folder import RunFolder, attach_log_file
 from agents.runs.loggers import CompositeLogger, RunInfo
 from agents.runs.loggers.csv import logged_until
@@ -54,7 +55,7 @@ from agents.runs.weights import Weights, find_weights, with_shapes_of
 _SHAPES = ("num_envs", "envs_per_group")  # of what a checkpoint holds
 _CHANGEABLE = (
     *(f"trainer.{one.name}" for one in fields(TrainerSettings) if one.name not in _SHAPES),
-    *("evaluation", "logger", "progress", "agent.total_decisions"),
+    *("evaluation", "logger", "progress", "agent.total_decisions", "ray"),
 )
 
 _log = logging.getLogger(__name__)
@@ -94,73 +95,88 @@ def train(composed: Composed, *, command: Sequence[str] = ()) -> FinishedTrainin
 
     choices = composed.choices
     prepared = prepare(config, choices["agent"] if run is None else run.agent_option)
-    agent, settings, final = prepared.agent, prepared.settings, prepared.final
-    evaluator = prepared.evaluator
     if initial is not None:
-        initial.restore(agent)
-    writing = (
-        RunFolder.create(asked, config, command=command, choices=choices)
-        if run is None
-        else run.resume()
-    )
-    with writing as run:
-        checkpoints = run.checkpoints
-        if initial is not None and not resumed:
-            checkpoints.save_initial(agent.state_dict())
-        saved = checkpoints.peek_latest() if resumed else None
-        if resumed and saved is None:
-            _log.warning("%s holds no checkpoint yet: starting from the beginning", run.path)
-        if saved is not None and "agent" in saved:
-            restore_agent(agent, saved["agent"], origin=f"the checkpoint in {checkpoints.folder}")
-        limit = None if saved is None else agent.used_up(saved, settings)
-        if limit is not None and final.logged_until(run.path) >= _env_steps(saved):
-            _log.warning(
-                "%s is finished: %s is used up. Go on with a larger one: powergrid-train %s "
-                "%s=..., or evaluate it: powergrid-evaluate %s",
-                *(run.path, limit, as_argument("resume", run.path), limit),
-                as_argument("run", run.path),
-            )
-            return FinishedTraining(run.path, tuple(read_results(run.path)))
+        initial.restore(prepared.agent)
+    workers = {
+        f"{part}.num_workers": config[part]["num_workers"] for part in ("trainer", "evaluation")
+    }
+    with connected(config.get("ray", {}).get("address"), workers):  # absent in older runs
+        writing = (
+            RunFolder.create(asked, config, command=command, choices=choices)
+            if run is None
+            else run.resume()
+        )
+        with writing as run:
+            return _train(config, prepared, run, initial, resumed=resumed)
 
-        handler = attach_log_file(run.path / "train.log")
+
+def _train(
+    config: Mapping[str, Any],
+    prepared: PreparedTraining,
+    run: RunFolder,
+    initial: Weights | None,
+    *,
+    resumed: bool,
+) -> FinishedTraining:
+    """Train in a run's folder."""
+    agent, settings, final = prepared.agent, prepared.settings, prepared.final
+    evaluator, checkpoints = prepared.evaluator, run.checkpoints
+    if initial is not None and not resumed:
+        checkpoints.save_initial(agent.state_dict())
+    saved = checkpoints.peek_latest() if resumed else None
+    if resumed and saved is None:
+        _log.warning("%s holds no checkpoint yet: starting from the beginning", run.path)
+    if saved is not None and "agent" in saved:
+        restore_agent(agent, saved["agent"], origin=f"the checkpoint in {checkpoints.folder}")
+    limit = None if saved is None else agent.used_up(saved, settings)
+    if limit is not None and final.logged_until(run.path) >= _env_steps(saved):
+        _log.warning(
+            "%s is finished: %s is used up. Go on with a larger one: powergrid-train %s "
+            "%s=..., or evaluate it: powergrid-evaluate %s",
+            *(run.path, limit, as_argument("resume", run.path), limit),
+            as_argument("run", run.path),
+        )
+        return FinishedTraining(run.path, tuple(read_results(run.path)))
+
+    handler = attach_log_file(run.path / "train.log")
+    try:
+        logger = build_logger(
+            config["logger"],
+            run=RunInfo(
+                name=config["name"],
+                folder=run.path,
+                config=config,
+                total_env_steps=settings.total_env_steps,
+                resumed_at=_env_steps(saved) if resumed else None,
+            ),
+            show=config["progress"],
+        )
+        failed = True
         try:
-            logger = build_logger(
-                config["logger"],
-                run=RunInfo(
-                    name=config["name"],
-                    folder=run.path,
-                    config=config,
-                    total_env_steps=settings.total_env_steps,
-                    resumed_at=_env_steps(saved) if resumed else None,
-                ),
-                show=config["progress"],
+            _log.info("run folder: %s", run.path)
+            training = TrainingRun(
+                settings=settings,
+                make_environment=prepared.make_environment,
+                evaluate=evaluator,
+                logger=logger,
+                checkpoints=checkpoints,
+                folder=run.path,
+                seed=config["seed"],
             )
-            failed = True
-            try:
-                _log.info("run folder: %s", run.path)
-                training = TrainingRun(
-                    settings=settings,
-                    make_environment=prepared.make_environment,
-                    evaluate=evaluator,
-                    logger=logger,
-                    checkpoints=checkpoints,
-                    folder=run.path,
-                    seed=config["seed"],
-                )
-                agent.train(training)
-                evaluator.close()
-                results = final.run(run.path, checkpoints, logger)
-                failed = False
-            finally:
-                evaluator.close()
-                logger.close(failed=failed)
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(
-                f"interrupted. Continue with: powergrid-train {as_argument('resume', run.path)}"
-            ) from error
+            agent.train(training)
+            evaluator.close()
+            results = final.run(run.path, checkpoints, logger)
+            failed = False
         finally:
-            logging.getLogger().removeHandler(handler)
-            handler.close()
+            evaluator.close()
+            logger.close(failed=failed)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"interrupted. Continue with: powergrid-train {as_argument('resume', run.path)}"
+        ) from error
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
     return FinishedTraining(run.path, tuple(results))
 
 

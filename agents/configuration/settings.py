@@ -33,6 +33,13 @@ class EnvironmentSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterSection:
+    """``ray``."""
+
+    address: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class InterimEvaluation:
     """``evaluation.interim`` of a training."""
 
@@ -76,6 +83,9 @@ class TrainConfiguration:
     trainer: Annotated[Options, KeywordsOf(TrainerSettings, complete=True)]
     evaluation: Annotated[Options, KeywordsOf(TrainingEvaluation, complete=True)]
     progress: Mapping[str, str]
+    ray: Annotated[Options, KeywordsOf(ClusterSection, complete=True)] = field(
+        default_factory=lambda: {"address": None}  # absent in older runs
+    )
     env: Annotated[Options, KeywordsOf(EnvironmentSection, complete=True)]
     agent: Options
     logger: Options
@@ -121,6 +131,7 @@ class EvaluateConfiguration:
     weights: Text | None
     folder: Text | None
     trainer: Annotated[Options, KeywordsOf(EvaluatingDevice)]
+    ray: Annotated[Options, KeywordsOf(ClusterSection, complete=True)]
     evaluation: Annotated[Options, KeywordsOf(Evaluation, complete=True)]
     env: Annotated[Options, KeywordsOf(EnvironmentSection, complete=True)]
     agent: Options

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import cloudpickle
 import numpy as np
 
 from agents.agent import Agent
@@ -144,7 +145,7 @@ class EpisodeEvaluator:
         self._player.close()
 
     def _play_all(self, agent: Agent) -> list[PlayedEpisode]:
-        payload = pickle.dumps(agent)
+        payload = _pickled(agent, for_workers=self._num_workers > 0)
         with torch_threads(1):  # as in the workers: the same sums, and no fight over few cores
             return self._play_groups(payload)
 
@@ -169,6 +170,13 @@ class EpisodeEvaluator:
                 for episode in episodes:
                     self._on_episode(episode.record)
         return [episode for group in results for episode in group]
+
+
+def _pickled(agent: Agent, *, for_workers: bool) -> bytes:
+    """Return the pickled agent; for workers, with its class where they cannot import that."""
+    if not for_workers:
+        return pickle.dumps(agent)
+    return bytes(cloudpickle.dumps(agent))
 
 
 def _latency(played: Sequence[PlayedEpisode]) -> Latency:

@@ -20,7 +20,7 @@ from agents.muzero.learner import Learner
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.planning import LearnedPlanning, PlanningModelMaker, check_pair
-from agents.muzero.pools import LocalPool, ProcessPool, SelfPlayPool
+from agents.muzero.pools import LocalPool, SelfPlayPool, WorkerPool
 from agents.muzero.reanalysis import reanalyse
 from agents.muzero.replay import Replay
 from agents.muzero.search.base import Search, SearchResult
@@ -30,6 +30,7 @@ from agents.muzero.teacher import Teacher
 from agents.muzero.trainer import LearningPlan, MuZeroTrainer
 from agents.parts import KeywordsOf, naming
 from agents.runs.checkpoints import checked_weights
+from agents.runs.cluster import worker_count
 from agents.runs.devices import choose_device
 from powergrid_muzero.names import choose
 
@@ -283,7 +284,8 @@ class MuZeroAgent(Agent):
         num_groups = settings.num_envs // settings.envs_per_group
         if settings.num_workers == 0:
             return LocalPool(make_group, num_groups, states)
-        return ProcessPool(make_group, num_groups, settings.num_workers, states)
+        count = worker_count(settings.num_workers, num_groups, "trainer.num_workers")
+        return WorkerPool(make_group, num_groups, count, states)
 
     def state_dict(self) -> dict[str, Any]:
         """See ``Agent.state_dict``: the network's weights."""

@@ -1,35 +1,29 @@
-"""Plays self-play groups in this process or in worker processes.
+"""Plays self-play groups in this process or in workers on one machine or many.
 
 A round is: every group plays some decisions with given weights. Groups, not processes, own the
-random numbers and the batch shapes, so the number of processes never changes a result.
-A process that dies is reported, replaced, and its groups go on from their last known state:
-the round is played again, with the same outcome.
+random numbers and the batch shapes, so the number of workers never changes a result. A worker that
+dies is replaced, and its groups go on from their last known states: the round is played again, with
+the same outcome.
 """
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
-import pickle
-import signal
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
+import numpy as np
 import torch
 
 from agents.muzero.self_play import Experience, SelfPlayGroup
+from agents.runs.cluster import Shared, Workers
 from agents.runs.devices import torch_threads
-from agents.runs.interrupt import leave_interrupts_to_parent
 from powergrid_muzero.copies import Copyable
-
-_LOG = logging.getLogger(__name__)
-_MAX_REPLACEMENTS = 3  # in a row without a finished round: then something kills them on purpose
 
 GroupMaker = Callable[[int], SelfPlayGroup]  # group index -> the group; picklable
 Weights = Mapping[str, torch.Tensor]
+Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -55,10 +49,6 @@ class SelfPlayPool(Protocol):
         """Wait until at least one group has finished, and return all that have, by group."""
         ...
 
-    def states(self) -> list[dict[str, Any]]:
-        """Return the state of every group after its last finished round."""
-        ...
-
     def close(self) -> None:
         """Stop playing and free everything; may be called twice."""
         ...
@@ -80,7 +70,7 @@ class LocalPool(Copyable):
         states: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         self.num_groups = num_groups
-        self._groups = _make_groups(make_group, range(num_groups), states)
+        self._groups = _make_groups(make_group, dict(enumerate(states or [{}] * num_groups)))
         self._pending: dict[int, Round] = {}
 
     def start(self, groups: Sequence[int], work: Round) -> None:
@@ -93,10 +83,6 @@ class LocalPool(Copyable):
         work = self._pending.pop(group)
         return [_play(self._groups[group], work)]
 
-    def states(self) -> list[dict[str, Any]]:
-        """See ``SelfPlayPool.states``."""
-        return [group.state_dict() for group in self._groups.values()]
-
     def close(self) -> None:
         """See ``SelfPlayPool.close``."""
         for group in self._groups.values():
@@ -104,18 +90,21 @@ class LocalPool(Copyable):
         self._groups.clear()
 
 
-class ProcessPool:
-    """Plays the groups in ``num_workers`` processes.
+class WorkerPool:
+    """Plays the groups in ``num_workers`` worker processes, group g in worker g % num_workers.
+
+    Weights travel to each node once a round, and what a group played comes back in one message:
+    both as arrays, which Ray keeps in shared memory. A group is asked for one round at a time, so
+    no more than a round of each group is ever on the way.
 
     Args:
-        make_group: makes a group by its index; pickled to the processes.
-        num_groups: how many there are; group g is played by process g % num_workers.
-        num_workers: processes, at most one per group.
+        make_group: makes a group by its index; pickled to the workers.
+        num_groups: how many there are.
+        num_workers: at most one for each group.
         states: of the groups, to go on from; None to begin.
 
     Raises:
-        RuntimeError: from ``finished``, when a process failed with an exception (its own traceback
-            is in the message), or was replaced several times without finishing a round.
+        RuntimeError: from ``finished``, see ``Workers.receive``.
     """
 
     def __init__(
@@ -126,15 +115,16 @@ class ProcessPool:
         states: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         self.num_groups = num_groups
-        num_workers = min(num_workers, num_groups)
+        self._num_workers = min(num_workers, num_groups)
         self._make_group = make_group
-        self._states: list[dict[str, Any]] = [dict(s) for s in states or [{}] * num_groups]
-        self._pending: dict[int, Round] = {}
-        self._replacements = [0] * num_workers
-        self._workers = [
-            _Worker(make_group, self._groups_of(worker, num_workers), self._states)
-            for worker in range(num_workers)
-        ]
+        self._states: list[Mapping[str, Any]] = [dict(s) for s in states or [{}] * num_groups]
+        self._workers = Workers(
+            self._recipe,
+            self._num_workers,
+            what="self-play worker",
+            advice="Free memory, or play with fewer trainer.num_workers or trainer.num_envs.",
+            exclusive=True,
+        )
 
     def __getstate__(self) -> NoReturn:
         """Refuse to be copied or pickled.
@@ -143,151 +133,53 @@ class ProcessPool:
             TypeError: always.
         """
         raise TypeError(
-            f"these groups are played by {len(self._workers)} self-play processes, which cannot be "
-            "copied or pickled: make another pool from states(), or play in this process with "
-            "trainer.num_workers=0"
+            f"these groups are played by {self._num_workers} self-play workers, which cannot be "
+            "copied or pickled: play in this process with trainer.num_workers=0"
         )
-
-    def _groups_of(self, worker: int, num_workers: int) -> list[int]:
-        return list(range(worker, self.num_groups, num_workers))
 
     def start(self, groups: Sequence[int], work: Round) -> None:
         """See ``SelfPlayPool.start``."""
-        message = pickle.dumps(work)
-        for worker in self._workers:
-            own = [group for group in groups if group in worker.groups]
-            if own:
-                self._pending.update(dict.fromkeys(own, work))
-                worker.send(own, message)
+        weights = Shared({name: tensor.numpy() for name, tensor in work.weights.items()})
+        without = replace(work, weights={})
+        for group in groups:
+            self._workers.send(group % self._num_workers, group, group, weights, without)
 
     def finished(self) -> list[Experience]:
         """See ``SelfPlayPool.finished``."""
-        results: list[Experience] = []
-        while not results:
-            waiting = {}
-            for index, worker in enumerate(self._workers):
-                if any(group in self._pending for group in worker.groups):
-                    waiting[worker.connection] = index
-                    waiting[worker.process.sentinel] = index
-            ready = {waiting[item] for item in wait(list(waiting))}
-            for index in sorted(ready):
-                results.extend(self._receive(index))
-        return sorted(results, key=lambda result: result.group)
-
-    def _receive(self, index: int) -> list[Experience]:
-        """Return what one process has finished; replace it if it died."""
-        worker = self._workers[index]
-        results: list[Experience] = []
-        try:
-            while worker.connection.poll():
-                kind, payload = pickle.loads(worker.connection.recv_bytes())
-                if kind == "failed":
-                    raise RuntimeError(f"self-play process {index} failed:\n{payload}")
-                results.append(payload)
-                # At once: were the process to die now, its groups go on from here.
-                del self._pending[payload.group]
-                self._states[payload.group] = payload.state
-                self._replacements[index] = 0
-        except (EOFError, ConnectionResetError):
-            self._replace(index)
-        return results
-
-    def _replace(self, index: int) -> None:
-        dead = self._workers[index]
-        dead.close()
-        self._replacements[index] += 1
-        cause = f"self-play process {index} died ({_exit_reason(dead.process.exitcode)})"
-        if self._replacements[index] > _MAX_REPLACEMENTS:
-            raise RuntimeError(
-                f"{cause}, {self._replacements[index]} times without finishing a round; "
-                "giving up. Free memory, or play with fewer trainer.num_workers or num_envs."
-            )
-        _LOG.warning("%s; replaced, its games go on from the last finished round", cause)
-        worker = _Worker(self._make_group, dead.groups, self._states)
-        self._workers[index] = worker
-        for group in dead.groups:
-            if group in self._pending:
-                worker.send([group], pickle.dumps(self._pending[group]))
-
-    def states(self) -> list[dict[str, Any]]:
-        """See ``SelfPlayPool.states``."""
-        return list(self._states)
+        experiences: list[Experience] = [result.value for result in self._workers.receive()]
+        for experience in experiences:
+            self._states[experience.group] = experience.state  # a new worker goes on from here
+        return sorted(experiences, key=lambda experience: experience.group)
 
     def close(self) -> None:
         """See ``SelfPlayPool.close``."""
-        for worker in self._workers:
-            worker.close()
+        self._workers.close()
 
-
-class _Worker:
-    """One process with its connection."""
-
-    def __init__(
-        self, make_group: GroupMaker, groups: Sequence[int], states: Sequence[Mapping[str, Any]]
-    ) -> None:
-        self.groups = list(groups)
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(
-            target=_serve,
-            args=(theirs, make_group, self.groups, [states[group] for group in self.groups]),
-            name=f"self-play-{self.groups[0]}",
-            daemon=True,
+    def _recipe(self, worker: int) -> Callable[[], _GroupPlayer]:
+        groups = range(worker, self.num_groups, self._num_workers)
+        return partial(
+            _GroupPlayer, self._make_group, {group: self._states[group] for group in groups}
         )
-        self.process.start()
-        theirs.close()
-
-    def send(self, groups: Sequence[int], message: bytes) -> None:
-        """Ask for a round; a process that is already dead is noticed when results are awaited."""
-        try:
-            self.connection.send_bytes(pickle.dumps(list(groups)))
-            self.connection.send_bytes(message)
-        except (BrokenPipeError, ConnectionResetError):
-            _LOG.debug("a self-play process died before its round was sent")
-
-    def close(self) -> None:
-        """End the process, kindly first."""
-        self.connection.close()
-        self.process.join(timeout=2.0)
-        if self.process.is_alive():
-            self.process.terminate()
-            self.process.join(timeout=5.0)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
 
 
-def _serve(
-    connection: Connection,
-    make_group: GroupMaker,
-    indices: Sequence[int],
-    states: Sequence[Mapping[str, Any]],
-) -> None:
-    """Play rounds until the other side closes the connection. The body of a process."""
-    leave_interrupts_to_parent()
-    try:
-        torch.set_num_threads(1)
-        groups = _make_groups(make_group, indices, states)
-        while True:
-            wanted = pickle.loads(connection.recv_bytes())
-            work = pickle.loads(connection.recv_bytes())
-            for index in wanted:
-                experience = _play(groups[index], work)
-                connection.send_bytes(pickle.dumps(("played", experience), protocol=5))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the trainer is gone or has closed us
-    except Exception:
-        connection.send_bytes(pickle.dumps(("failed", traceback.format_exc())))
+class _GroupPlayer:
+    """Plays rounds of some groups in a worker."""
+
+    def __init__(self, make_group: GroupMaker, states: Mapping[int, Mapping[str, Any]]) -> None:
+        self._groups = _make_groups(make_group, states)
+
+    def __call__(self, group: int, weights: Arrays, work: Round) -> Experience:
+        # torch takes no array that cannot be written to, as those in shared memory
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+        return _play(self._groups[group], replace(work, weights=tensors))
 
 
 def _make_groups(
-    make_group: GroupMaker,
-    indices: Sequence[int],
-    states: Sequence[Mapping[str, Any]] | None,
+    make_group: GroupMaker, states: Mapping[int, Mapping[str, Any]]
 ) -> dict[int, SelfPlayGroup]:
-    groups = {index: make_group(index) for index in indices}
-    for group, state in zip(groups.values(), states or [{}] * len(groups), strict=True):
-        group.load_state_dict(state)
+    groups = {index: make_group(index) for index in states}
+    for index, group in groups.items():
+        group.load_state_dict(states[index])
     return groups
 
 
@@ -296,11 +188,3 @@ def _play(group: SelfPlayGroup, work: Round) -> Experience:
     with torch_threads(1):
         group.load_weights(work.weights)
         return group.play(work.num_decisions, work.temperature, taught=work.taught)
-
-
-def _exit_reason(exitcode: int | None) -> str:
-    if exitcode is None:
-        return "connection lost"
-    if exitcode < 0:
-        return f"signal {signal.Signals(-exitcode).name}"
-    return f"exit code {exitcode}"

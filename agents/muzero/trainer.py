@@ -10,7 +10,7 @@ the newest weights.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from agents.muzero.self_play import EpisodeSummary, Experience
 from agents.muzero.training_metrics import TrainingMetrics
 from agents.runs.checkpoints import check_entries
 from agents.runs.devices import torch_threads
+from agents.runs.interrupt import Interrupt
 from agents.runs.training_loop import Progress, TrainingLoop
 
 _LOG = logging.getLogger(__name__)
@@ -106,7 +107,10 @@ class MuZeroTrainer(TrainingLoop):
         self._rng = np.random.default_rng([run.seed, 1_000_003])  # of replay sampling
         self._metrics = TrainingMetrics(num_actions)
         self._pool: SelfPlayPool | None = None
-        self._playing: set[int] = set()  # groups under way between rounds (asynchronous only)
+        self._group_states: dict[int, dict[str, Any]] = {}  # after the last round taken in
+        self._unfinished: Round | None = None  # begun, and not taken in (synchronous only)
+        self._playing: dict[int, int] = {}  # group under way between rounds (asynchronous only)
+        # -> updates made when it was sent its weights
 
     def train(self) -> None:
         """Train to the end of the budget; on Ctrl-C keep a final checkpoint and raise.
@@ -116,6 +120,7 @@ class MuZeroTrainer(TrainingLoop):
         """
         saved = self._run.checkpoints.load_latest()
         states = self._restore(saved) if saved is not None else None
+        self._group_states = dict(enumerate(states or ()))
         with torch_threads(self._run.settings.learner_threads):
             self._pool = self._make_pool(states)
             try:
@@ -135,42 +140,58 @@ class MuZeroTrainer(TrainingLoop):
             return min(steps, 1.0)
         return min(max(steps, progress.seconds / (60.0 * settings.max_minutes)), 1.0)
 
-    def _play_round(self) -> None:
+    def _play_round(self, interrupt: Interrupt) -> None:
         if self._run.settings.synchronous:
-            self._synchronous_round()
+            self._synchronous_round(interrupt)
         else:
-            self._asynchronous_round()
+            self._asynchronous_round(interrupt)
 
-    def _synchronous_round(self) -> None:
-        """Let every group play, learn from earlier rounds meanwhile, then take the new ones in."""
+    def _synchronous_round(self, interrupt: Interrupt) -> None:
+        """Let every group play, learn from earlier rounds meanwhile, then take the new ones in.
+
+        Broken off, it is begun again by whoever resumes: what is learned goes on where it was, and
+        groups play from where they stood, with the weights of the round's beginning.
+        """
         assert self._pool is not None
         groups = range(self._pool.num_groups)
-        self._pool.start(groups, self._round())
-        self._learn()
+        self._unfinished = self._unfinished or self._round()
+        begun = self._progress.updates
+        self._pool.start(groups, self._unfinished)
+        self._learn(interrupt)
         experiences: list[Experience] = []
-        while len(experiences) < len(groups):
-            experiences.extend(self._pool.finished())
+        with interrupt.immediate():
+            while len(experiences) < len(groups):
+                experiences.extend(self._pool.finished())
         for experience in sorted(experiences, key=lambda experience: experience.group):
-            self._take_in(experience)
+            self._take_in(experience, weights_of_update=begun)
+        self._unfinished = None
 
-    def _asynchronous_round(self) -> None:
+    def _asynchronous_round(self, interrupt: Interrupt) -> None:
         """Take in what is done, send those groups on with the newest weights, learn meanwhile."""
         assert self._pool is not None
         if not self._playing:
-            self._playing.update(range(self._pool.num_groups))
-            self._pool.start(sorted(self._playing), self._round())
-        for experience in self._pool.finished():
-            self._take_in(experience)
-            self._pool.start([experience.group], self._round())
-        self._learn()
+            self._send(range(self._pool.num_groups))
+        with interrupt.immediate():
+            experiences = self._pool.finished()
+        for experience in experiences:
+            self._take_in(experience, weights_of_update=self._playing.pop(experience.group))
+            self._send([experience.group])
+        self._learn(interrupt)
+
+    def _send(self, groups: Iterable[int]) -> None:
+        """Let groups play on with the newest weights."""
+        assert self._pool is not None
+        groups = list(groups)
+        self._pool.start(groups, self._round())
+        self._playing.update(dict.fromkeys(groups, self._progress.updates))
 
     def _settle(self) -> None:
         """Take in what asynchronous groups are still playing, so that a checkpoint is whole."""
         assert self._pool is not None
         while self._playing:
             for experience in self._pool.finished():
-                self._take_in(experience)
-                self._playing.discard(experience.group)
+                sent = self._playing.pop(experience.group)
+                self._take_in(experience, weights_of_update=sent)
 
     def _round(self) -> Round:
         weights = {
@@ -180,7 +201,7 @@ class MuZeroTrainer(TrainingLoop):
         return Round(
             weights,
             self._plan.decisions_per_round,
-            self._plan.temperature(self._fraction()),
+            float(self._plan.temperature(self._fraction())),
             taught=self._taught,
         )
 
@@ -189,7 +210,13 @@ class MuZeroTrainer(TrainingLoop):
         """Whether a teacher names the policies of the decisions to come."""
         return self._progress.decisions < self._plan.taught_decisions
 
-    def _take_in(self, experience: Experience) -> None:
+    def _take_in(self, experience: Experience, *, weights_of_update: int) -> None:
+        """Keep what a group played.
+
+        Args:
+            experience: of the group.
+            weights_of_update: updates made when the weights were sent that it was played with.
+        """
         decisions = experience.decisions
         assert decisions.action_mask is not None
         if (
@@ -205,18 +232,20 @@ class MuZeroTrainer(TrainingLoop):
         lanes = experience.group * num_envs + np.arange(num_envs)
         for t in range(num_decisions):
             self._replay.append(lanes, read_row(decisions, t))
-        self._metrics.add_experience(experience)
+        self._group_states[experience.group] = experience.state
+        staleness = self._progress.updates - weights_of_update
+        self._metrics.add_experience(experience, staleness=staleness)
         self._progress.env_steps += experience.env_steps
         self._progress.decisions += decisions.action.size
         if self._replay.num_decisions >= self._plan.learning_starts:
             self._progress.owed_updates += decisions.action.size * self._plan.updates_per_decision
 
-    def _learn(self) -> None:
-        """Make the updates that the decisions played so far entitle to."""
+    def _learn(self, interrupt: Interrupt) -> None:
+        """Make the updates that the decisions played so far entitle to, until interrupted."""
         if not self._replay.num_decisions:
             return
         fraction = self._fraction()
-        while self._progress.owed_updates >= 1.0:
+        while self._progress.owed_updates >= 1.0 and not interrupt.requested:
             self._progress.owed_updates -= 1.0
             batch = self._replay.sample(self._plan.batch_size, self._rng)
             metrics = self._learner.update(batch, progress=fraction)
@@ -242,13 +271,13 @@ class MuZeroTrainer(TrainingLoop):
         self._metrics.clear()
 
     def _state(self) -> dict[str, Any]:
-        assert self._pool is not None
         return {
             "progress": dict(vars(self._progress)),
             "agent": self._agent_state(),  # enough to play with, without the rest
             "learner": self._learner.state_dict(),
             "replay": self._replay.state_dict(),
-            "groups": self._pool.states(),
+            "groups": [state for _, state in sorted(self._group_states.items())],
+            "round": None if self._unfinished is None else dict(vars(self._unfinished)),
             "sampler": self._rng.bit_generator.state,
             "episodes": [tuple(episode) for episode in self._metrics.episodes],
         }
@@ -264,6 +293,8 @@ class MuZeroTrainer(TrainingLoop):
         self._replay.load_state_dict(saved["replay"])
         self._rng.bit_generator.state = saved["sampler"]
         self._progress.restore(saved["progress"])
+        unfinished = saved.get("round")  # absent in older runs
+        self._unfinished = None if unfinished is None else Round(**unfinished)
         self._metrics.episodes.extend(EpisodeSummary(*episode) for episode in saved["episodes"])
         _LOG.info("resumed at %d environment steps", self._progress.env_steps)
         return saved["groups"]

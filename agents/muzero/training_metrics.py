@@ -34,14 +34,21 @@ class TrainingMetrics(Copyable):
     def clear(self) -> None:
         """Begin a new row; the last hundred episodes stay."""
         self.search: list[Mapping[str, float]] = []
+        self.staleness: list[int] = []
         self.losses: list[Mapping[str, float]] = []
         self.action_counts = np.zeros(self.num_actions, np.int64)
         self.decisions = 0
         self.env_steps = 0
         self.since = time.perf_counter()
 
-    def add_experience(self, experience: Experience) -> None:
-        """Count a round of a group."""
+    def add_experience(self, experience: Experience, *, staleness: int) -> None:
+        """Count a round of a group.
+
+        Args:
+            experience: of the group.
+            staleness: updates made since the weights that it was played with.
+        """
+        self.staleness.append(staleness)
         self.episodes.extend(experience.episodes)
         self.search.append(experience.search)
         actions = experience.decisions.action.ravel()
@@ -61,6 +68,8 @@ class TrainingMetrics(Copyable):
             "time/env_steps_per_s": self.env_steps / elapsed,
             "time/updates_per_s": len(self.losses) / elapsed,
         }
+        if self.staleness:
+            row["self_play/staleness"] = float(np.mean(self.staleness))
         row.update(_mean_of(self.search, "search"))
         row.update(_mean_of(self.losses, "train"))
         if self.episodes:

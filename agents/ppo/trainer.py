@@ -18,6 +18,7 @@ from agents.agent import TrainingRun
 from agents.ppo.environment import MaskedVecEnv
 from agents.runs.checkpoints import check_entries
 from agents.runs.devices import torch_threads
+from agents.runs.interrupt import Interrupt
 from agents.runs.training_loop import Progress, TrainingLoop
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ class PPOTrainer(TrainingLoop):
             finally:
                 env.close()
 
-    def _play_round(self) -> None:
+    def _play_round(self, interrupt: Interrupt) -> None:
+        del interrupt  # rounds are short
         round_size = self._settings.decisions_per_round * self._env.num_envs
         self._model.learn(round_size, reset_num_timesteps=False, log_interval=_NEVER)
         self._progress.env_steps = self._env.env_steps

@@ -48,11 +48,11 @@ class Interrupt:
             _leave_terminal()
         insisted = self.requested and signum == signal.SIGINT
         noted, self.requested = self.requested, True
+        if not noted:
+            _LOG.warning("interrupted: writing a last checkpoint")
         if self._immediate or insisted:
             self._immediate = False  # once: kernel and shell both tell of a lost terminal
             raise KeyboardInterrupt
-        if not noted:
-            _LOG.warning("interrupted: finishing the round, then writing a last checkpoint")
 
     @contextlib.contextmanager
     def immediate(self) -> Iterator[None]:

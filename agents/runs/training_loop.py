@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.agent import Agent, TrainingRun
+from agents.runs.cluster import WorkersLostError
 from agents.runs.interrupt import Interrupt, deferred_interrupt
 
 
@@ -50,8 +51,12 @@ class TrainingLoop(ABC):
         self._progress = progress
 
     @abstractmethod
-    def _play_round(self) -> None:
-        """Play and learn; count environment steps and decisions."""
+    def _play_round(self, interrupt: Interrupt) -> None:
+        """Play and learn; count environment steps and decisions.
+
+        Raises:
+            KeyboardInterrupt: broken off, at a place from which ``_state`` can go on.
+        """
 
     @abstractmethod
     def _log(self) -> None:
@@ -77,13 +82,18 @@ class TrainingLoop(ABC):
 
         Raises:
             KeyboardInterrupt: after the checkpoint was written.
+            WorkersLostError: workers die again and again; after the checkpoint was written.
         """
         progress = self._progress
         with deferred_interrupt() as interrupt:
             self._schedule_next()
             start, seconds_before = time.perf_counter(), progress.seconds
             while not self._finished():
-                self._play_round()
+                try:
+                    self._play_round(interrupt)
+                except (KeyboardInterrupt, WorkersLostError):
+                    self._run.checkpoints.save_latest(self._state())
+                    raise
                 progress.rounds += 1
                 progress.seconds = seconds_before + time.perf_counter() - start
                 if progress.env_steps >= progress.next_log:

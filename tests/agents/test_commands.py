@@ -317,7 +317,7 @@ def test_a_run_whose_terminal_is_lost_continues_as_if_nothing_had_been(
             os.killpg(process.pid, signal.SIGHUP)
         process.wait(timeout=120)
     assert process.returncode == 130
-    assert "interrupted: finishing the round" in (tmp_path / "run" / "train.log").read_text()
+    assert "interrupted: writing a last checkpoint" in (tmp_path / "run" / "train.log").read_text()
     latest = tmp_path / "run" / "checkpoints" / "latest.pt"
     stopped = read_checkpoint(latest)["progress"]["env_steps"]
     assert stopped < 200

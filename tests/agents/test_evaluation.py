@@ -117,33 +117,38 @@ def test_workers_change_nothing_and_the_agent_stays_as_it_was() -> None:
 def test_a_dead_or_failing_worker_is_named() -> None:
     plan = list_episodes(None, episodes=2)
     evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=1, num_workers=1)
-    with pytest.raises(RuntimeError, match=r"evaluation worker 0 .* died with exit code 7"):
+    with pytest.raises(RuntimeError, match=r"evaluation worker 0 was lost 3 times .* ended"):
         evaluator.evaluate(make_agent(DyingAgent, CARTPOLE), name="dying")
     with pytest.raises(RuntimeError, match=r"(?s)evaluation worker 0 failed.*gave up"):
         evaluator.evaluate(make_agent(FailingAgent, CARTPOLE), name="failing")
 
 
 @pytest.mark.slow
-def test_a_script_that_each_worker_would_start_again_is_told_so(tmp_path: Path) -> None:
-    script = tmp_path / "unguarded.py"
-    script.write_text(
-        "from tests.agents.test_evaluation import CARTPOLE, DoNothingAgent, EpisodeEvaluator\n"
-        "from tests.agents.test_evaluation import make_agent, list_episodes\n"
-        "plan = list_episodes(None, episodes=2)\n"
-        "evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=1, num_workers=2)\n"
-        "evaluator.evaluate(make_agent(DoNothingAgent, CARTPOLE), name='nothing')\n"
+@pytest.mark.parametrize("how", ["a script", "-c", "standard input"])
+def test_scripts_without_a_guard_play_in_workers(how: str, tmp_path: Path) -> None:
+    """Their own agents too: its class travels to the workers, which cannot import the script."""
+    text = (
+        "import agents, numpy as np\n"
+        "class Mine(agents.Agent):\n"
+        "    def act(self, observations, infos, active=None):\n"
+        "        return np.zeros(len(observations), np.int64)\n"
+        "words = ('env=cartpole', 'evaluation.episodes=2', 'evaluation.num_envs=1')\n"
+        "found = agents.evaluate(Mine(), *words, 'evaluation.num_workers=1')\n"
+        "print(len(found.episodes), 'episodes')\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    script = tmp_path / "unguarded.py"
+    script.write_text(text)
+    program = {"a script": [str(script)], "-c": ["-c", text], "standard input": ["-"]}[how]
     finished = subprocess.run(
-        [sys.executable, str(script)],
+        [sys.executable, *program],
+        input=text if how == "standard input" else None,
         capture_output=True,
         text=True,
         timeout=120,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
         check=False,
     )
-    assert finished.returncode == 1
-    assert "needs `if __name__ == '__main__':`" in finished.stderr.splitlines()[-1]
+    assert finished.stdout.splitlines()[-1] == "2 episodes", finished.stderr
 
 
 def test_steps_and_rewards_are_the_same_under_the_idle_gate() -> None:

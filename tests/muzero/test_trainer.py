@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from agents.environments import EnvironmentFactory
-from agents.muzero import trainer
 from agents.muzero.schedules import Linear
+from agents.runs import training_loop
 from tests.muzero.cartpole import (
     Memory,
     Rows,
@@ -67,7 +67,7 @@ def test_same_seed_same_weights(tmp_path):
 def test_schedules_end_with_the_training_whichever_ends_it(tmp_path, monkeypatch):
     """By the clock too: the last learning rates are those of the schedule's end."""
     clock = itertools.count(step=0.03)  # seconds; of the machine's own, a round may take any time
-    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(training_loop, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
 
     def rates(**limits) -> list[float]:
         agent, log = make_agent(), Rows()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from functools import partial
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -14,13 +17,30 @@ import torch
 from agents.environments import EnvironmentFactory
 from agents.muzero.decision import map_fields
 from agents.muzero.networks.mlp import MLPNetwork
-from agents.muzero.pools import LocalPool, ProcessPool, Round
+from agents.muzero.pools import LocalPool, Round, WorkerPool
 from agents.muzero.search import GumbelSearch
 from agents.muzero.self_play import SelfPlayGroup
+from agents.runs.cluster import WorkersLostError
 from tests.copies import WAYS
 from tests.muzero.cartpole import FACTORY
 
 NETWORK = partial(MLPNetwork, observation_shape=(4,), num_actions=2, hidden_size=8, state_size=8)
+
+
+FATAL = "tests.muzero.test_workers:Fatal-v0"  # an environment that ends its process
+BROKEN = "tests.muzero.test_workers:Broken-v0"
+
+
+def end_process(**kwargs: Any) -> gym.Env[Any, Any]:
+    os._exit(1)
+
+
+def fail(**kwargs: Any) -> gym.Env[Any, Any]:
+    raise ZeroDivisionError("out of luck")
+
+
+gym.register("Fatal-v0", end_process)
+gym.register("Broken-v0", fail)
 
 
 def make_group(group: int, factory: EnvironmentFactory = FACTORY) -> SelfPlayGroup:
@@ -36,9 +56,7 @@ def make_group(group: int, factory: EnvironmentFactory = FACTORY) -> SelfPlayGro
     )
 
 
-def kill_first(pool: ProcessPool) -> None:
-    pid = pool._workers[0].process.pid
-    assert pid is not None
+def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
@@ -82,47 +100,50 @@ def test_episodes_and_steps_are_counted(work):
 @pytest.mark.slow
 def test_a_killed_process_is_replaced_and_changes_nothing(work, caplog):
     expected = play(LocalPool(make_group, 3), work, 4)
-    pool = ProcessPool(make_group, num_groups=3, num_workers=2)
+    pool = WorkerPool(make_group, num_groups=3, num_workers=2)
+    pids = pool._workers.pids()
 
-    def kill(index):
+    def kill_some(index):
         if index in (1, 2):
-            kill_first(pool)
+            time.sleep(0.02 * index)
+            kill(pids[index - 1])
 
     with caplog.at_level(logging.WARNING):
-        assert_same(play(pool, work, 4, between=kill), expected)
+        assert_same(play(pool, work, 4, between=kill_some), expected)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
-    assert "self-play process 0 died (signal SIGKILL); replaced" in messages[0]
+    assert f"self-play worker 0: its process ended (process {pids[0]} on" in messages[0]
 
 
 @pytest.mark.slow
 def test_open_processes_are_not_copied(work):
-    pool = ProcessPool(make_group, 1, 1)
+    pool = WorkerPool(make_group, 1, 1)
     for way in WAYS.values():
-        with pytest.raises(TypeError, match="1 self-play processes, which cannot be") as caught:
+        with pytest.raises(TypeError, match="1 self-play workers, which cannot be") as caught:
             way(pool)
-        assert "trainer.num_workers=0" in str(caught.value) and "\n" not in str(caught.value)
+        assert "num_workers=0" in str(caught.value) and "\n" not in str(caught.value)
     assert len(play(pool, work, 1)) == 1  # and it goes on
 
 
 def test_a_process_that_always_dies_ends_the_run(work):
-    pool = ProcessPool(make_group, num_groups=1, num_workers=1)
+    pool = WorkerPool(partial(make_group, factory=EnvironmentFactory(FATAL)), 1, 1)
     pool.start([0], work)
-    with pytest.raises(RuntimeError, match="died .* 4 times without finishing a round"):
-        while True:
-            kill_first(pool)
-            pool._receive(0) if pool._workers[0].connection.poll(5.0) else None
+    with pytest.raises(WorkersLostError, match="worker 0 was lost 3 times without doing a task"):
+        pool.finished()
     pool.close()
 
 
 @pytest.mark.slow
 def test_an_exception_in_a_process_is_raised_here_with_its_traceback(work):
-    broken = partial(make_group, factory=EnvironmentFactory("NoSuchEnvironment-v7"))
-    pool = ProcessPool(broken, num_groups=1, num_workers=1)
-    pool.start([0], work)
-    with pytest.raises(RuntimeError, match="(?s)self-play process 0 failed:.*NoSuchEnvironment-v7"):
-        pool.finished()
-    pool.close()
+    for name, error, message in (
+        (BROKEN, RuntimeError, "(?s)self-play worker 0 failed:.*ZeroDivisionError: out of luck"),
+        ("NoSuchEnvironment-v7", ValueError, "unknown environment 'NoSuchEnvironment-v7'"),
+    ):
+        pool = WorkerPool(partial(make_group, factory=EnvironmentFactory(name)), 1, 1)
+        pool.start([0], work)
+        with pytest.raises(error, match=message):
+            pool.finished()
+        pool.close()
 
 
 @pytest.mark.slow
@@ -133,6 +154,6 @@ def test_states_restore_a_pool_in_mid_episode(work):
         first.start([0, 1], work)
         first.finished()
         first.finished()
-    states = first.states()
+    states = [group.state_dict() for group in first._groups.values()]
     assert_same(play(LocalPool(make_group, 2, states), work, 1), whole[-2:])
-    assert_same(play(ProcessPool(make_group, 2, 2, states), work, 1), whole[-2:])
+    assert_same(play(WorkerPool(make_group, 2, 2, states), work, 1), whole[-2:])

@@ -1,0 +1,75 @@
+"""Workers on one machine or many: addresses, versions, how many, and lost nodes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import agents
+from agents.runs.cluster import connect, connection, worker_count
+from tests.muzero.two_nodes import evaluated, trained
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKERS = ("cartpole", "trainer.num_workers=1", "logger=csv")
+
+
+@pytest.mark.slow
+def test_a_lost_node_changes_nothing() -> None:
+    """One of two nodes is killed in the middle of a round, and of an evaluation."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.muzero.two_nodes"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads(finished.stdout.splitlines()[-1])
+    assert found["weights"] == trained(0)
+    assert found["rewards"] == evaluated(0)
+    lost = [line for line in found["told"] if "lost" in line or "ended" in line]
+    assert {line.split(" worker")[0] for line in lost} == {"self-play", "evaluation"}, lost
+    assert finished.stdout.count("\n") == 1  # not what Ray would tell of it
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:9", "ray.address=127.0.0.1:9: nothing answers there within 10 s"),
+        ("ray://127.0.0.1:9", "ray.address=ray://127.0.0.1:9: nothing answers there"),
+        ("nonsense", "ray.address=nonsense: expected auto, HOST:PORT or ray://HOST:PORT"),
+    ],
+)
+def test_an_address_where_nothing_answers(address: str, message: str, working_folder: Path) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        agents.train(*WORKERS, f"ray.address={address}")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="no workers are asked for; set trainer.num_workers or"):
+        agents.train("cartpole", f"ray.address={address}")
+    with pytest.raises(ValueError, match=r"ray.address=auto: no workers .*evaluation.num_workers"):
+        agents.evaluate("do_nothing", "cluster=auto", folder="out")
+    assert not list(working_folder.iterdir())
+
+
+def test_nodes_with_other_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect()
+    own = connection._version
+    monkeypatch.setattr(connection, "_version", lambda name: f"{own(name)}.post1")
+    with pytest.raises(ValueError, match=r"ray.address=auto: node \S+ has ray \S+, this machine"):
+        connection._check_nodes("auto")
+
+
+def test_no_more_workers_than_are_of_use(caplog: pytest.LogCaptureFixture) -> None:
+    key = "trainer.num_workers of this test"
+    with caplog.at_level(logging.WARNING):
+        assert worker_count(100, 1, key) == 1
+        assert worker_count(100, 1, key) == 1
+        assert worker_count(1, 4, key) == 1
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"{key}=100: 1 is used, for there are 1 groups to play and ")

@@ -26,8 +26,8 @@ _FORMER_VALUES: Mapping[str, Mapping[str, str]] = {
 _GONE: Mapping[str, tuple[str, str]] = {
     "env.num_workers": (
         "0",
-        "grids are no longer shared out over processes; play and evaluate in several with "
-        "trainer.num_workers and evaluation.num_workers",
+        "grids are no longer shared out over processes. Leave it out; training plays in several "
+        "with trainer.num_workers, evaluation with evaluation.num_workers",
     ),
 }
 

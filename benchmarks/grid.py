@@ -3,9 +3,9 @@
     python -m benchmarks.grid [--seconds 3]
 
 Every step is a whole one: observation, reward, action mask and infos are built, but for the calm
-steps under an idle gate, which nobody looks at. Rates on one core are per second of the process's
-own processor time, so that other programs on the machine do not count; those on two cores are by
-the clock. The last line is one JSON object; memory in it is MiB.
+steps under an idle gate, which nobody looks at. Rates are per second of the process's own processor
+time, so that other programs on the machine do not count. The last line is one JSON object; memory
+in it is MiB.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ def pick_now_and_then(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 Pick = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-Clock = Callable[[], float]  # s
 
 
 def play_reference(pick: Pick, **options: Any) -> Generator[int]:
@@ -90,9 +89,7 @@ def play_vector(num_grids: int, pick: Pick, **options: Any) -> Generator[int]:
         env.close()
 
 
-def rates_in_turns(
-    plays: Mapping[str, Generator[int]], seconds: float, *, clock: Clock = time.process_time
-) -> dict[str, float]:
+def rates_in_turns(plays: Mapping[str, Generator[int]], seconds: float) -> dict[str, float]:
     """Return the grid steps per second of each of several, measured in turns.
 
     What else the machine does slows them all alike, so ratios hold.
@@ -102,31 +99,12 @@ def rates_in_turns(
         next(play)  # makes the environment
     while min(spent.values()) < seconds:
         name = min(spent, key=lambda one: spent[one])
-        start = clock()
+        start = time.process_time()
         steps[name] += next(plays[name])
-        spent[name] += clock() - start
+        spent[name] += time.process_time() - start
     for play in plays.values():
         play.close()
     return {name: steps[name] / spent[name] for name in plays}
-
-
-def reference_rate(
-    pick: Pick, seconds: float, *, clock: Clock = time.process_time, **options: Any
-) -> float:
-    """Return grid steps per second of the reference."""
-    return rates_in_turns({"": play_reference(pick, **options)}, seconds, clock=clock)[""]
-
-
-def vector_rate(
-    num_grids: int,
-    pick: Pick,
-    seconds: float,
-    *,
-    clock: Clock = time.process_time,
-    **options: Any,
-) -> float:
-    """Return grid steps per second of the vector environment."""
-    return rates_in_turns({"": play_vector(num_grids, pick, **options)}, seconds, clock=clock)[""]
 
 
 def lookahead_ms(seconds: float) -> tuple[float, float, int]:
@@ -191,7 +169,10 @@ def _resident_mb() -> float:
 
 
 def _memory(num_grids: int) -> float:
-    """Return the MiB that ``num_grids`` grids add, at most, to those of one and of the series."""
+    """Return the MiB that ``num_grids`` grids add, at most, to those of one and of the series.
+
+    To be called in a process of its own, where nothing else has left memory to be used again.
+    """
     one = PowerGridVectorEnv(1, scenarios="bundled")
     for name in one.scenarios.names("train"):
         one.reset(options={"scenario": name})
@@ -205,13 +186,6 @@ def _memory(num_grids: int) -> float:
         *_, infos = env.step(pick_now_and_then(infos["action_mask"], rng))
         peak = max(peak, _resident_mb())
     return peak - before
-
-
-def _apart(function: Callable[..., float], count: int, *arguments: Any, **options: Any) -> float:
-    """Return the sum of what ``count`` processes of their own return."""
-    with multiprocessing.get_context("spawn").Pool(count) as pool:
-        results = [pool.apply_async(function, arguments, options) for _ in range(count)]
-        return sum(result.get() for result in results)
 
 
 def where_the_time_goes(num_grids: int, steps: int, **options: Any) -> str:
@@ -262,19 +236,6 @@ def main() -> None:
     print(f"gated at {GATE}, 16 grids:", {key: round(rate) for key, rate in gated.items()})
     print("under an opponent, 16 grids:", {key: round(rate) for key, rate in attacked.items()})
 
-    clock = time.perf_counter
-    reference = _apart(reference_rate, 2, pick_nothing, seconds, clock=clock)
-    print(f"by the clock: reference in two processes {reference:.0f} grid steps/s")
-    by_clock: dict[str, float] = {}
-    for name, options in (
-        ("one process", {}),
-        ("two workers", {"num_workers": 2}),
-        ("gated, one process", {"idle_gate": GATE}),
-        ("gated, two workers", {"idle_gate": GATE, "num_workers": 2}),
-    ):
-        by_clock[name] = vector_rate(64, pick_nothing, seconds, clock=clock, **options)
-        print(f"by the clock, 64 grids, {name}: {by_clock[name]:.0f} grid steps/s")
-
     fast_ms, slow_ms, count = lookahead_ms(seconds)
     print(
         f"looking ahead at {count} actions: {fast_ms:.1f} ms, reference {slow_ms:.0f} ms, "
@@ -287,7 +248,8 @@ def main() -> None:
     )
     decision_ms = greedy_ms(seconds)
     print(f"greedy look-ahead: {decision_ms:.1f} ms a decision")
-    mb_per_grid = _apart(_memory, 1, 256) / 256
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        mb_per_grid = pool.apply(_memory, (256,)) / 256
     print(f"memory: at most {mb_per_grid:.2f} MiB a grid beyond the shared series")
     for name, num_grids, options in (
         ("64 grids doing nothing", 64, {}),
@@ -302,14 +264,7 @@ def main() -> None:
         "vector_steps_per_s": {str(count): round(nothing[str(count)]) for count in GRIDS},
         "ratio": round(nothing["64"] / nothing["reference"], 1),
         "ratio_one_random_in_ten": round(acting["64"] / acting["reference"], 1),
-        "reference_steps_per_s_2_processes": round(reference),
-        "vector_steps_per_s_2_workers": round(by_clock["two workers"]),
-        "speedup_of_2_workers": round(by_clock["two workers"] / by_clock["one process"], 2),
         "gated_steps_per_s": {reward: round(rate) for reward, rate in gated.items()},
-        "gated_steps_per_s_2_workers": round(by_clock["gated, two workers"]),
-        "speedup_of_2_workers_gated": round(
-            by_clock["gated, two workers"] / by_clock["gated, one process"], 2
-        ),
         "lookahead_ms": round(fast_ms, 1),
         "reference_lookahead_ms": round(slow_ms, 1),
         "lookahead_ratio": round(slow_ms / fast_ms, 1),

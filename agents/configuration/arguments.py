@@ -1,6 +1,7 @@
 """What is done to a command line before Hydra reads it: former names of keys, and needless pluses.
 
-Keys by former names work for one release, with a line that says so. Options of the environment that
+Keys by former names work for one release, with a line that says so; so do those that are gone, if
+their value was the usual one. Options of the environment that
 an evaluation changes need no ``+``, whether or not they are in the configuration already.
 """
 
@@ -21,6 +22,14 @@ _FORMER: Mapping[str, str] = {
 _FORMER_VALUES: Mapping[str, Mapping[str, str]] = {
     "agent.discount_unit": {"true": "step", "false": "decision"},
 }
+# a key that is gone -> its usual value, and what to do instead of setting another
+_GONE: Mapping[str, tuple[str, str]] = {
+    "env.num_workers": (
+        "0",
+        "grids are no longer shared out over processes. Leave it out; training plays in several "
+        "with trainer.num_workers, evaluation with evaluation.num_workers",
+    ),
+}
 
 _OPEN = "evaluation.env."  # may be given any option of the environment
 
@@ -37,12 +46,18 @@ def with_present_keys(arguments: Sequence[str]) -> list[str]:
     """Return a command line's arguments with today's names of keys; tell of former ones on stderr.
 
     Raises:
-        ValueError: a key is given by both of its names.
+        ValueError: a key is given by both of its names, or is gone.
     """
     given = {_key_of(one): one for one in arguments if "=" in one}
     present = []
     for argument in arguments:
         former = _key_of(argument)
+        if former in _GONE:
+            usual, instead = _GONE[former]
+            if argument.partition("=")[2] not in (usual, ""):
+                raise ValueError(f"{argument}: {instead}.")
+            print(f"{former} is gone: leave out {argument}", file=sys.stderr)
+            continue
         today = _present_key(former)
         if today != former:
             if today in given:

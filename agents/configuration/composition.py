@@ -36,31 +36,20 @@ def build_environment_factory(
     """Return the recipe of the environment that ``env`` (the config group) describes.
 
     Args:
-        env: ``id``, ``kwargs``, ``wrappers`` and, where there is a choice, ``simulator`` and
-            ``num_workers``.
+        env: ``id``, ``kwargs``, ``wrappers`` and, where there is a choice, ``simulator``.
         changes: keywords of ``gymnasium.make`` to change.
 
     Raises:
-        ValueError: no such simulator, or worker processes for one that has none.
+        ValueError: no such simulator.
     """
-    kwargs = build_options({**env["kwargs"], **(changes or {})})
-    vector = choose("simulator", env.get("simulator", SINGLE), SIMULATORS) != SINGLE
-    num_workers = env.get("num_workers", 0)
-    if num_workers and not vector:
-        raise ValueError(
-            f"env.num_workers={num_workers} shares out the grids of env.simulator=lightsim2grid; "
-            "this environment is played one by one: set env.num_workers=0."
-        )
-    if num_workers:
-        kwargs["num_workers"] = num_workers
     return EnvironmentFactory(
         env_id=env["id"],
-        kwargs=kwargs,
+        kwargs=build_options({**env["kwargs"], **(changes or {})}),
         wrappers=tuple(
             instantiate(wrapper, f"env.wrappers.{name}")
             for name, wrapper in env["wrappers"].items()
         ),
-        vector=vector,
+        vector=choose("simulator", env.get("simulator", SINGLE), SIMULATORS) != SINGLE,
     )
 
 

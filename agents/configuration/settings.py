@@ -29,7 +29,6 @@ class EnvironmentSection:
     wrappers: Mapping[str, Options]
     baselines: Mapping[str, Options] = field(default_factory=dict)
     simulator: Literal["lightsim2grid", "grid2op"] = SINGLE
-    num_workers: NonNegativeInt = 0
 
 
 @dataclass(frozen=True, kw_only=True)

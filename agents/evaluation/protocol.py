@@ -35,7 +35,7 @@ OWN_REWARD = "the environment's own"
 
 # keywords of PowerGrid-v0 that are the agent's business or nobody's
 _NOT_OF_THE_PROTOCOL = (
-    *("observation", "planning_reward", "render_mode", "num_workers"),
+    *("observation", "planning_reward", "render_mode"),
     *("scenario_folder", "split"),  # the split is named by the caller, contents are hashed
 )
 

@@ -103,7 +103,7 @@ class PPOAgent(Agent):
         if settings.num_workers or not settings.synchronous:
             raise ValueError(
                 "agent=ppo plays in the main process: set trainer.num_workers=0 and "
-                "trainer.synchronous=true (env.num_workers shares the grids out to processes)"
+                "trainer.synchronous=true"
             )
 
     def train(self, run: TrainingRun) -> None:

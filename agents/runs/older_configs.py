@@ -56,8 +56,10 @@ def of_today(saved: Mapping[str, Any]) -> dict[str, Any]:
     config = _with_present_targets(saved)
     assert isinstance(config, dict)
     env, evaluation, agent = (config.get(part) for part in ("env", "evaluation", "agent"))
-    if isinstance(env, dict) and isinstance(env.get("wrappers"), list):
-        env["wrappers"] = _named_wrappers(env["wrappers"])
+    if isinstance(env, dict):
+        env.pop("num_workers", None)  # where grids were played changed no result
+        if isinstance(env.get("wrappers"), list):
+            env["wrappers"] = _named_wrappers(env["wrappers"])
     if isinstance(env, dict) and isinstance(evaluation, dict):
         _move_to_evaluation(env, evaluation)
     if isinstance(agent, dict):

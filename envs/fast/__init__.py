@@ -1,7 +1,7 @@
 """Many grids at once on lightsim2grid's C++ power flow, by grid2op's rules.
 
-- ``vector``: PowerGridVectorEnv, which checks what its users pass; ``grids``: the B grids of one
-  process, with ``starts`` and ``infos``; ``workers``: grids shared out over processes.
+- ``vector``: PowerGridVectorEnv, which checks what its users pass; ``grids``: its B grids, with
+  ``starts`` and ``infos``.
 - ``grid_player``: rewards, ends, reconnection, and who is asked when.
 - ``simulator``: B grids that play scenarios: actions, protections, cooldowns; ``arrays``: what they
   are at one time; ``effects``: what one action does; ``rules``: what a solved step means;

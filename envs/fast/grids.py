@@ -1,7 +1,6 @@
-"""B grids that play episodes in this process: the core of the vector environment.
+"""B grids that play episodes: the core of the vector environment.
 
-``PowerGridVectorEnv`` checks what its users pass in and hands it to these, or, with
-``num_workers``, to several of these in processes of their own (``workers``).
+``PowerGridVectorEnv`` checks what its users pass in and hands it to these.
 
 Shape letters: A actions, B grids.
 """
@@ -33,7 +32,7 @@ from powergrid_muzero.vector_episodes import Episode, as_plain, same_observation
 
 @dataclass(frozen=True)
 class GridSettings:
-    """How to make grids, checked already. Picklable: worker processes get it."""
+    """How to make grids, checked already."""
 
     grid: str
     parameters: Mapping[str, Any]  # grid2op's, that differ from the grid's own
@@ -53,29 +52,6 @@ class GridSettings:
     text_infos: bool  # infos hold words, too
 
 
-class Shown(NamedTuple):
-    """What B grids show after a reset or a step."""
-
-    observations: Any  # [B, ...], or a dict of such
-    values: dict[str, np.ndarray]  # the infos that every grid has, [B, ...] each
-    started: np.ndarray  # [B] bool, which grids were ever reset
-    extras: dict[str, Any]  # further infos, with their masks, in Gymnasium's form for vectors
-
-    @property
-    def infos(self) -> dict[str, Any]:
-        """All infos in Gymnasium's form for vectors."""
-        return self.extras | as_infos(self.values, self.started)
-
-
-class Stepped(NamedTuple):
-    """What a decision on B grids came to."""
-
-    rewards: np.ndarray  # [B] float64
-    terminations: np.ndarray  # [B] bool
-    truncations: np.ndarray  # [B] bool
-    shown: Shown
-
-
 class GridSave(NamedTuple):
     """One grid at one decision, see ``PowerGridVectorEnv.save_state``."""
 
@@ -90,13 +66,12 @@ class Grids:
     Args:
         settings: of the grids.
         num_grids: B.
-        first: number of the first one, for messages.
 
     Raises:
         ValueError: a name or value that does not exist, or that is not covered.
     """
 
-    def __init__(self, settings: GridSettings, num_grids: int, *, first: int = 0):
+    def __init__(self, settings: GridSettings, num_grids: int):
         template = grid_template(settings.grid, settings.parameters)
         self.num_grids = num_grids
         self.simulator = Simulator(template, num_grids, settings.opponent)
@@ -110,7 +85,6 @@ class Grids:
             max_steps=settings.max_steps,
         )
         self._settings = settings
-        self._first = first
         self._forecaster = Forecaster(self.simulator)
         self._starts = Starts(
             settings.scenarios, split=settings.split, start=settings.start, num_grids=num_grids
@@ -144,15 +118,15 @@ class Grids:
         """Return the present state of all B grids; arrays may change with the next step."""
         return self.simulator.state()
 
-    def shown(self) -> Shown:
-        """Return what the grids show now."""
+    def shown(self) -> tuple[Any, dict[str, Any]]:
+        """Return the observations ``[B, ...]`` and vector infos of now."""
         self._refresh_masks()
         records = self._records
-        extras: dict[str, Any] = {}
+        infos = as_infos(self._values(slice(None)), records.started)
         if self._settings.gate is not None and records.just_reset.any():
             rewards = np.where(records.just_reset, records.reset_reward, 0.0)
-            extras = as_infos({"reset_reward": rewards}, records.just_reset)
-        return Shown(self._observe(), self._values(slice(None)), self.started, extras)
+            infos |= as_infos({"reset_reward": rewards}, records.just_reset)
+        return self._observe(), infos
 
     def _observe(self) -> Any:
         return self.encoder.encode(self.simulator.state())
@@ -209,7 +183,7 @@ class Grids:
         chosen: np.ndarray,
         seeds: Sequence[int | None],
         options: Sequence[dict[str, Any] | None],
-    ) -> Shown:
+    ) -> tuple[Any, dict[str, Any]]:
         """Start new episodes on the grids that are ``chosen``, ``[B]`` bool.
 
         Args:
@@ -224,10 +198,15 @@ class Grids:
             self._reset_one(grid, seed=seeds[grid], options=options[grid])
         return self.shown()
 
-    def step(self, actions: np.ndarray) -> Stepped:
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Play ``[B]`` int64 actions on the grids whose episodes are running.
 
         What becomes of the others, and of those that end now, is up to the autoreset mode.
+
+        Returns:
+            See ``PowerGridVectorEnv.step``.
         """
         player, autoreset = self.player, self._settings.autoreset
         before = player.over.copy()
@@ -246,9 +225,8 @@ class Grids:
             ending = self._ending(ended)
             for grid in ended.tolist():
                 self._reset_one(grid, seed=None, options=None)
-        shown = self.shown()
-        shown = shown._replace(extras=ending | shown.extras)
-        return Stepped(rewards, terminations, truncations, shown)
+        observations, infos = self.shown()
+        return observations, rewards, terminations, truncations, infos | ending
 
     def simulate(
         self, action_ids: Sequence[np.ndarray | None], outages: np.ndarray | None = None
@@ -263,9 +241,6 @@ class Grids:
             None if actions is None else self._forecaster.look(grid, actions, outages)
             for grid, actions in enumerate(action_ids)
         ]
-
-    def close(self) -> None:
-        """See ``GridProcesses.close``: here there is nothing to end."""
 
     def _reset_one(self, grid: int, *, seed: int | None, options: dict[str, Any] | None) -> None:
         """Start an episode as ``PowerGridEnv.reset`` and ``IdleGate.reset`` do."""
@@ -326,7 +301,7 @@ class Grids:
             if episode.started
         ]
 
-    def restore(self, episodes: Sequence[Mapping[str, Any]]) -> Shown:
+    def restore(self, episodes: Sequence[Mapping[str, Any]]) -> tuple[Any, dict[str, Any]]:
         """Play B episodes again, as ``episodes`` returned them.
 
         Raises:
@@ -342,16 +317,16 @@ class Grids:
             self._decide(
                 grids, np.array([int(episodes[g]["actions"][number]) for g in grids.tolist()])
             )
-        shown = self.shown()
+        observations, infos = self.shown()
         for grid, saved in enumerate(episodes):
-            there = as_plain(row_of(shown.observations, grid))
+            there = as_plain(row_of(observations, grid))
             if not same_observation(there, saved["observation"]):
                 raise ValueError(
-                    f"environment {self._first + grid}: playing its {counts[grid]} saved actions "
+                    f"environment {grid}: playing its {counts[grid]} saved actions "
                     "again leads to another observation than was saved. Resume with the "
                     "environment's options, data and versions of the saved run."
                 )
-        return shown
+        return observations, infos
 
     def save(self, grid: int) -> GridSave:
         """Return where grid number ``grid`` stands."""

@@ -16,7 +16,6 @@ from envs.fast.forecast_planner import ForecastPlanner
 from envs.fast.grids import Grids, GridSave, GridSettings
 from envs.fast.rollouts import ForecastRollouts, Foresight
 from envs.fast.template import REFERENCE, grid_template
-from envs.fast.workers import GridProcesses
 from envs.grid.actions import MASKS, ActionCatalogue
 from envs.grid.observations import EncoderMaker, ObservationEncoder
 from envs.grid.rewards import RewardMaker, find_grid2op_reward, make_reward
@@ -33,7 +32,6 @@ from powergrid_muzero.checks import (
     check_flag,
     check_options,
     check_outages,
-    closed_if_refused,
 )
 from powergrid_muzero.copies import Copyable
 from powergrid_muzero.names import choose, named_keywords
@@ -77,8 +75,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
     ``PowerGridEnv``, whose default is next-step
     (``vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}`` sets another).
 
-    Copied or pickled, also in mid-episode, it goes on as it would have, generators included. With
-    worker processes it refuses to be (TypeError).
+    Copied or pickled, also in mid-episode, it goes on as it would have, generators included.
 
     ## Arguments
     - ``num_envs``: B.
@@ -86,11 +83,9 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
     - ``max_episode_steps``: calls of ``step`` after which an episode is truncated, as
       ``gymnasium.make`` counts them: decisions, where ``max_steps`` counts five-minute grid steps.
       None or -1 for no limit.
-    - ``num_workers``: processes that share the grids, for machines with several cores; 0 to play
-      in this one, as a single grid always does. The result does not depend on it. Each takes some
-      200 MB. One that dies ends the environment.
     - ``planning_reward``: what ``planner`` pays; None for ``reward``. An agent that plans is
       evaluated by another reward than the one it was trained with.
+    - ``num_workers``: 0, as saved specs have it. Other values are refused.
     - all others: of ``gymnasium.make("PowerGrid-v0")``.
     """
 
@@ -103,7 +98,6 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         *,
         autoreset: str | AutoresetMode = "same_step",
         max_episode_steps: int | None = None,
-        num_workers: int = 0,
         grid: str = "l2rpn_case14_sandbox",
         scenarios: str | ScenarioSource = "recombined",
         scenario_folder: str | None = None,
@@ -125,6 +119,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         grid2op_options: Mapping[str, Any] | None = None,
         text_infos: bool = False,
         render_mode: str | None = None,
+        num_workers: int = 0,
     ):
         """See the class for the arguments.
 
@@ -132,6 +127,12 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             ValueError: a name or value that does not exist, or that is not covered; the message
                 says what to take instead.
         """
+        if num_workers != 0:
+            raise ValueError(
+                f"num_workers is {num_workers}, but the vector environment has no worker processes "
+                "any more: leave it out. Play grids in several processes with "
+                "gymnasium.vector.AsyncVectorEnv or trainer.num_workers."
+            )
         self.num_envs = check_num_envs(num_envs)
         self.autoreset_mode = check_autoreset(autoreset)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
@@ -178,16 +179,10 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             text_infos=check_flag("text_infos", text_infos),
         )
         self._settings = settings
-        num_workers = check_count("num_workers", num_workers, least=0)
-        self._grids: Grids | GridProcesses = (
-            GridProcesses(settings, self.num_envs, num_workers)
-            if num_workers and self.num_envs > 1
-            else Grids(settings, self.num_envs)
+        self._grids = Grids(settings, self.num_envs)
+        self._planning_reward = make_reward(
+            reward if planning_reward is None else planning_reward, self.layout
         )
-        with closed_if_refused(self._grids):
-            self._planning_reward = make_reward(
-                reward if planning_reward is None else planning_reward, self.layout
-            )
         self.single_observation_space = self.encoder.space
         self.single_action_space = spaces.Discrete(self.catalogue.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -226,11 +221,6 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         """``[B]`` bool, no episode is running."""
         return self._grids.over
 
-    @property
-    def worker_pids(self) -> list[int]:
-        """Process ids of the workers, in the order of their grids; none without workers."""
-        return self._grids.pids if isinstance(self._grids, GridProcesses) else []
-
     def info_texts(self) -> dict[str, np.ndarray]:
         """Return what the present infos say in words, as ``PowerGridEnv.info_texts`` does.
 
@@ -261,15 +251,13 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
 
         Raises:
             ValueError: a list of another length, or an unknown option, scenario, or row.
-            gymnasium.error.ClosedEnvironmentError: it was closed, and with it its workers.
         """
-        self._reopen()
+        self.closed = False
         seeds = seed_of_each(seed, self.num_envs)
         options = check_options(options)
         chosen = reset_mask(options.pop("reset_mask", None), self.num_envs)
         own = split_options(options, self.num_envs)
-        shown = self._grids.reset(chosen, seeds, own)
-        return shown.observations, shown.infos
+        return self._grids.reset(chosen, seeds, own)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Play one action on each grid.
@@ -290,8 +278,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         never = np.flatnonzero(~self._grids.started)
         if len(never):
             raise ValueError(f"environment {never[0]} was never reset; call reset() before step().")
-        rewards, terminations, truncations, shown = self._grids.step(actions)
-        return shown.observations, rewards, terminations, truncations, shown.infos
+        return self._grids.step(actions)
 
     def simulate(
         self, action_ids: Sequence[Any], outages: Sequence[int] | np.ndarray | None = None
@@ -367,8 +354,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         return ForecastRollouts(template, self, unusual=unusual, foresight=foresight)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """End workers; without any, ``reset`` opens the environment again."""
-        self._grids.close()
+        """Nothing is to be ended: ``reset`` opens the environment again."""
 
     # ------------------------------------------------------------------------------ snapshots
 
@@ -402,7 +388,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         episodes = saved_episodes(state, self.num_envs, self.autoreset_mode.value)
         shown = self._grids.restore(episodes)
         self.simulator_calls[:] = state["simulator_calls"]
-        return shown.observations, shown.infos
+        return shown
 
     def save_state(self, grid: int) -> GridSave:
         """Return where grid number ``grid`` stands, in microseconds, for planning ahead.
@@ -431,10 +417,6 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
 
     def _need_open(self) -> None:
         if self.closed:
-            way = "make a new one" if self.worker_pids else "call reset() to open it again"
-            raise gym.error.ClosedEnvironmentError(f"this environment is closed; {way}")
-
-    def _reopen(self) -> None:
-        if self.worker_pids:
-            self._need_open()
-        self.closed = False
+            raise gym.error.ClosedEnvironmentError(
+                "this environment is closed; call reset() to open it again"
+            )

@@ -211,7 +211,7 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
 
 def test_self_play_processes_are_refused(tmp_path: Path) -> None:
     run = make_run(CARTPOLE, tmp_path, cartpole_evaluator(), num_workers=1)
-    with pytest.raises(ValueError, match=r"set trainer.num_workers=0 .*env.num_workers"):
+    with pytest.raises(ValueError, match="set trainer.num_workers=0 and"):
         make_agent(CARTPOLE).train(run)
 
 

@@ -202,13 +202,6 @@ def test_parts_of_an_environment_may_be_components() -> None:
     np.testing.assert_array_equal(observations, named)
 
 
-def test_processes_for_the_grids_are_an_override() -> None:
-    env = make("train", "env.num_workers=2")["env"]
-    assert build_environment_factory(env).kwargs["num_workers"] == 2
-    with pytest.raises(ValueError, match="env.num_workers=2 shares out .*set env.num_workers=0"):
-        build_environment_factory({**env, "simulator": "grid2op"})
-
-
 @pytest.mark.parametrize("logger", [p.name for p in FILES if p.parent.name == "logger"])
 def test_every_logger_is_built(logger: str, tmp_path: Path) -> None:
     config = make("train", f"logger={logger}")

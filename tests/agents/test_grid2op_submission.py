@@ -123,7 +123,7 @@ def test_the_commands_export_and_submit(tmp_path: Path, capsys: pytest.CaptureFi
         (["submit", "PLACE/x", "agent=greedy", "logger=csv"], "logger=csv is not used by"),
         (
             ["submit", "PLACE/x", "agent=greedy", "env.num_workers=2"],
-            "env.num_workers=2 is not used",
+            "env.num_workers=2: grids are no longer shared out over processes",
         ),
         (["submit", "PLACE/x", "agent=greedy", "checkpoint=latest"], "add run=FOLDER"),
         (["submit", "PLACE/x", "agent=greedy", "wrappers=watchful"], "ask_every cannot be had"),

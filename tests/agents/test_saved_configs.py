@@ -94,6 +94,18 @@ def test_keys_by_their_former_names_still_work(
             with_present_keys([former, present])
 
 
+@pytest.mark.parametrize("word", ["env.num_workers=0", "++env.num_workers=0", "~env.num_workers"])
+def test_a_key_that_is_gone_is_left_out(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert with_present_keys(["seed=3", word, "experiment=debug"]) == ["seed=3", "experiment=debug"]
+    assert capsys.readouterr().err == f"env.num_workers is gone: leave out {word}\n"
+
+
+@pytest.mark.parametrize("value", ["2", "0,2", "null"])
+def test_a_key_that_is_gone_takes_no_other_value(value: str) -> None:
+    with pytest.raises(ValueError, match=f"env.num_workers={value}: .*with trainer.num_workers"):
+        with_present_keys(["seed=3", f"env.num_workers={value}"])
+
+
 def test_what_evaluation_changes_needs_no_plus() -> None:
     words = ["evaluation.env.scenarios=varied", "env.evaluation_kwargs.start=random", "seed=1"]
     assert for_hydra(words) == [
@@ -144,6 +156,12 @@ def test_older_runs_name_their_wrappers() -> None:
     found = of_today({"env": {"wrappers": [flatten, limit]}})
     assert found == {"env": {"wrappers": {"observation": flatten, "wrapper1": limit}}}
     assert of_today(found) == found
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_older_runs_may_have_shared_out_their_grids(num_workers: int) -> None:
+    env = {"id": "x", "kwargs": {"start": "random"}}
+    assert of_today({"env": {**env, "num_workers": num_workers}}) == {"env": env}
 
 
 @pytest.mark.parametrize(("per_step", "unit"), [(True, "step"), (False, "decision")])

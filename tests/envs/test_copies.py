@@ -7,7 +7,6 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import gymnasium as gym
@@ -158,19 +157,6 @@ def test_gymnasiums_vector_wrappers_are_copied_with_it(way: str):
         seen.pop("episode", None)  # holds the wall-clock time
     assert same(found, expected)
     assert env.env.episode_count == twin.env.episode_count
-
-
-@pytest.mark.slow
-def test_open_worker_processes_are_refused_in_one_line():
-    env = PowerGridVectorEnv(2, num_workers=1, scenarios="bundled")
-    try:
-        for way, what in product(WAYS.values(), (env, env.planner(), env._grids)):
-            with pytest.raises(TypeError, match="1 worker processes, which cannot be") as caught:
-                way(what)
-            assert "num_workers=0" in str(caught.value) and "\n" not in str(caught.value)
-        env.reset(seed=1)  # and it goes on
-    finally:
-        env.close()
 
 
 def test_a_closed_one_stays_closed():

@@ -256,19 +256,6 @@ def test_saved_grids_are_attacked_as_they_would_have_been():
     assert attacks_of(env, 60) == expected
 
 
-@pytest.mark.slow
-def test_workers_change_nothing():
-    shown = []
-    for num_workers in (0, 2):
-        env = PowerGridVectorEnv(4, num_workers=num_workers, **LASTING)
-        env.reset(seed=3)
-        for _ in range(20):
-            *_, infos = env.step(np.zeros(4, dtype=np.int64))
-        shown.append((infos, env.state.rho.copy()))
-        env.close()
-    assert_identical(*shown)
-
-
 def test_nothing_looks_into_the_future():
     """Another attack seed and other later rows: the same look-aheads, losses and plans."""
     env = PowerGridVectorEnv(1, **LASTING)

@@ -121,12 +121,11 @@ def test_autoreset_defaults():
         EnvironmentFactory("PowerGrid-v0", vector=True)(1, autoreset="next_step")  # pyright: ignore
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("gate", [None, 0.8])
-def test_next_step_plays_what_gymnasium_plays_side_by_side(gate: float | None, workers: int):
+def test_next_step_plays_what_gymnasium_plays_side_by_side(gate: float | None):
     options = {**OPTIONS, "max_steps": 4, "idle_gate": gate}
     slow = gym.make_vec("PowerGrid-v0", num_envs=3, vectorization_mode="sync", **options)
-    fast = make_vec(3, **options, autoreset="next_step", num_workers=workers)
+    fast = make_vec(3, **options, autoreset="next_step")
     expected, given = slow.reset(seed=3), fast.reset(seed=3)
     assert np.allclose(expected[0], given[0], atol=1e-5)
     rng = np.random.default_rng(0)
@@ -192,13 +191,12 @@ def leaves(infos: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("gate", [None, 0.9])
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_infos_are_numbers_unless_words_are_asked_for(gate: float | None, workers: int):
+def test_infos_are_numbers_unless_words_are_asked_for(gate: float | None):
     numbers = {"action_mask", "step", "rho_max", "illegal", "duration"}
     words = {"scenario", "illegal_reason", "end"}
     for text_infos in (False, True):
         options = {**OPTIONS, "idle_gate": gate, "max_steps": 30, "text_infos": text_infos}
-        single, many = gym.make("PowerGrid-v0", **options), make_vec(**options, num_workers=workers)
+        single, many = gym.make("PowerGrid-v0", **options), make_vec(**options)
         told, infos = [single.reset(seed=1)[1]], [many.reset(seed=1)[1]]
         for _ in range(40):
             *_, terminated, truncated, info = single.step(0)

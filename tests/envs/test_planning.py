@@ -255,19 +255,6 @@ def test_copies_do_not_disturb_each_other_or_the_grids(env: PowerGridVectorEnv):
         assert np.array_equal(values, now)
 
 
-@pytest.mark.slow
-def test_grids_in_processes_of_their_own_are_planned_alike():
-    shown = []
-    for num_workers in (0, 2):
-        env = PowerGridVectorEnv(2, start="random", num_workers=num_workers)
-        env.reset(seed=0)
-        planner = env.planner()
-        slots = planner.step(planner.begin(np.arange(2)), np.array([0, 100])).slots
-        shown.append(planner.observations(planner.step(slots, np.array([200, 0])).slots))
-        env.close()
-    assert np.array_equal(*shown)
-
-
 def test_steps_are_counted(env: PowerGridVectorEnv):
     env.reset(seed=2)
     planner = env.planner()

@@ -16,7 +16,6 @@ from envs.fast import grid_template
 from envs.fast.cascade import Cascade
 from envs.fast.effects import Effects
 from envs.fast.forecast_planner import hold_forecast
-from envs.fast.grids import Grids
 from envs.fast.memory import ScenarioRows
 from envs.fast.power_flow import Columns, PowerFlow
 from envs.fast.rules import DEAD, QUIET, TRIPS, StepRules
@@ -250,9 +249,7 @@ def test_grids_share_the_series():
     env = PowerGridVectorEnv(3)
     name = env.scenarios.names("train")[0]
     env.reset(options={"scenario": name})
-    grids = env._grids
-    assert isinstance(grids, Grids)
-    first, *others = grids.simulator.scenarios
+    first, *others = env._grids.simulator.scenarios
     assert first is env.scenarios.load(name) and all(other is first for other in others)
 
 
@@ -381,7 +378,6 @@ def test_effects_are_the_catalogues():
         ({"ask_every": 0}, "ask_every must be an integer of at least 1"),
         ({"ask_at_attacks": True}, "needs an opponent"),
         ({"max_steps": 0}, "max_steps"),
-        ({"num_workers": -1}, "num_workers must be an integer of at least 0"),
         ({"grid": "l2rpn_case14_sandboxx"}, "did you mean 'l2rpn_case14_sandbox'"),
         ({"scenarios": "bundeld"}, "did you mean 'bundled'"),
         ({"action_mask": "leagl"}, "did you mean 'legal'"),

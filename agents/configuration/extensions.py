@@ -33,6 +33,7 @@ PACKAGES: Mapping[str, str] = {  # group -> where its values go, if not to the g
     "reward": "env.kwargs",
     "opponent": "env.kwargs",
     "wrappers": "env.kwargs",
+    "cluster": "ray",
     "experiment": "_global_",
 }
 _OF_ENVIRONMENT = ("scenarios", "observation", "reward", "opponent")  # options, each of its group's

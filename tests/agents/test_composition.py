@@ -90,6 +90,7 @@ def test_all_groups_of_the_house_are_there() -> None:
         "agent",
         "agent/model",
         "agent/teacher",
+        "cluster",
         "env",
         "experiment",
         "logger",

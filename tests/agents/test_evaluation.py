@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -47,10 +46,12 @@ def without_time(episode: EpisodeRecord) -> EpisodeRecord:
 
 
 class DyingAgent(RandomAgent):
-    """Ends its process, unless that is the main one."""
+    """Ends its process, unless that is the one in which it is at home."""
+
+    home = 0  # process
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
-        if multiprocessing.parent_process() is not None:
+        if os.getpid() != self.home:
             os._exit(7)
         return super().act(observations, infos, active)
 
@@ -117,8 +118,10 @@ def test_workers_change_nothing_and_the_agent_stays_as_it_was() -> None:
 def test_a_dead_or_failing_worker_is_named() -> None:
     plan = list_episodes(None, episodes=2)
     evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=1, num_workers=1)
+    dying = make_agent(DyingAgent, CARTPOLE)
+    dying.home = os.getpid()
     with pytest.raises(RuntimeError, match=r"evaluation worker 0 was lost 3 times .* ended"):
-        evaluator.evaluate(make_agent(DyingAgent, CARTPOLE), name="dying")
+        evaluator.evaluate(dying, name="dying")
     with pytest.raises(RuntimeError, match=r"(?s)evaluation worker 0 failed.*gave up"):
         evaluator.evaluate(make_agent(FailingAgent, CARTPOLE), name="failing")
 

@@ -27,6 +27,7 @@ class _Connection:
     """The connection of this process."""
 
     address: str | None = None  # of a running cluster; None for a Ray of our own
+    raylet: str | None = None  # socket of the node of this process, where it has one in a file
     number = 0  # of connections made so far: what was shared in an earlier one is gone
 
 
@@ -92,6 +93,7 @@ def connect(address: str | None = None) -> bool:
     vars(sys.modules["ray._private.worker"])["_worker_logs_enabled"] = False
     _Connection.address = address
     _Connection.number += 1
+    _Connection.raylet = _own_socket(address)
     if address is not None:
         try:
             _check_nodes(address)
@@ -113,17 +115,19 @@ def reconnect() -> None:
 
 
 def is_alive() -> bool:
-    """Whether the cluster answers, and this process still belongs to it."""
+    """Whether the cluster answers, and the node of this process is there.
+
+    Ray itself notices a lost node after 15 seconds, and ends this process if it exchanges arrays
+    with a node of its own that is gone: so look before that.
+    """
     ray = _ray()
     if not ray.is_initialized():
         return False
     if (_Connection.address or "").startswith(_CLIENT):
         return bool(ray.util.client.ray.is_connected())
-    context = ray.get_runtime_context()
-    if not _answers(context.gcs_address, _HEARTBEAT):
+    if not _answers(ray.get_runtime_context().gcs_address, _HEARTBEAT):
         return False
-    own = context.get_node_id()
-    return any(node["NodeID"] == own and node["Alive"] for node in ray.nodes())
+    return _Connection.raylet is None or _listens(_Connection.raylet)
 
 
 def connection_number() -> int:
@@ -184,6 +188,25 @@ def _check_reachable(address: str) -> None:
             f"ray.address={address}: nothing answers there within {_PATIENCE:.0f} s; start a "
             "cluster with `ray start --head`, or leave ray.address out."
         )
+
+
+def _own_socket(address: str | None) -> str | None:
+    ray = _ray()
+    if (address or "").startswith(_CLIENT):
+        return None
+    own = ray.get_runtime_context().get_node_id()
+    (name,) = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == own]
+    return name if os.path.exists(name) else None
+
+
+def _listens(name: str) -> bool:
+    """Whether somebody listens at a socket in a file."""
+    with socket.socket(socket.AF_UNIX) as one:
+        try:
+            one.connect(name)
+        except OSError:
+            return False
+    return True
 
 
 def _answers(place: str, seconds: float) -> bool:

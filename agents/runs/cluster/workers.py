@@ -14,7 +14,7 @@ from agents.runs.interrupt import leave_interrupts_to_parent
 
 _LOG = logging.getLogger(__name__)
 _MOST_DEATHS = 3  # of a worker in a row without a result: then something kills it on purpose
-_LOOK = 5.0  # seconds between two looks at whether the cluster is still there
+_LOOK = 1.0  # seconds between two looks at whether the cluster is still there
 _SETTLED = (
     30.0  # seconds in which what a dead worker had finished is told apart from what it had not
 )
@@ -126,6 +126,8 @@ class Workers:
             arguments: of its work; a ``Shared`` arrives as its value.
         """
         self._tasks[worker][key] = arguments
+        if len(self._lost) < len(self._actors) and not connection.is_alive():
+            self._lose_all()
         if worker not in self._lost:
             self._dispatch(worker, key)
 
@@ -144,9 +146,10 @@ class Workers:
             self._revive()
             waiting = list(self._references)
             ready, _ = ray.wait(waiting, num_returns=1, timeout=_LOOK)
+            if not connection.is_alive():
+                self._lose_all()
+                continue
             if not ready:
-                if not connection.is_alive():
-                    self._lose_all("the connection to Ray was lost")
                 continue
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
             for reference in ready:
@@ -194,7 +197,7 @@ class Workers:
         except exceptions.RayError as error:
             if connection.is_alive():
                 return self._lose(worker, _cause(error))
-            self._lose_all("the node of this process was lost")
+            self._lose_all()
             return []
         del self._references[reference]
         del self._tasks[worker][key]
@@ -211,10 +214,10 @@ class Workers:
         self._count_loss([worker], cause)
         return results
 
-    def _lose_all(self, cause: str) -> None:
-        """Note that all workers are gone, with the connection to them."""
+    def _lose_all(self) -> None:
+        """Note that all workers are gone, with the node of this process or the connection."""
         self._references.clear()
-        self._count_loss(range(len(self._actors)), cause)
+        self._count_loss(range(len(self._actors)), "the connection to Ray was lost")
 
     def _count_loss(self, lost: Iterable[int], cause: str) -> None:
         self._lost.update(lost)

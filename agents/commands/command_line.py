@@ -199,6 +199,10 @@ def _run_hydra(task: Task, config_name: str) -> None:
         raise failure.__cause__ from None
     except Exception as error:
         _tell_multirun(started, error)
+        if "srun" in str(error):  # of submitit, before it has started anything
+            raise ValueError(
+                "SLURM is not here: there is no srun. Start the sweep on a node of the cluster."
+            ) from error
         raise
     else:
         _tell_multirun(started)

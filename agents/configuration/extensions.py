@@ -34,6 +34,7 @@ PACKAGES: Mapping[str, str] = {  # group -> where its values go, if not to the g
     "opponent": "env.kwargs",
     "wrappers": "env.kwargs",
     "experiment": "_global_",
+    "sweep": "_global_",
 }
 _OF_ENVIRONMENT = ("scenarios", "observation", "reward", "opponent")  # options, each of its group's
 _FINISHED_LATER = (

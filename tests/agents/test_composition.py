@@ -101,6 +101,7 @@ def test_all_groups_of_the_house_are_there() -> None:
         "reward",
         "scenarios",
         "search",
+        "sweep",
         "wrappers",
     }
 

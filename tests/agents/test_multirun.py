@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose
 from hydra.core.plugins import Plugins
+from hydra.errors import MissingConfigException
 
 from agents.commands import entry, multirun
-from agents.configuration.composed import compose_here, own_configuration
+from agents.configuration.composed import own_configuration
+from agents.configuration.override_errors import explain
 from agents.runs.loggers.csv import best_logged
 from tests.agents.test_commands import ROOT, TINY
 
@@ -122,25 +125,16 @@ def test_a_sweep_is_of_several_runs(command: Any, working_folder: Path) -> None:
     ],
 )
 def test_a_plugin_that_is_not_installed_is_named(
-    monkeypatch: pytest.MonkeyPatch, option: str, group: str, plugin: str, extra: str
+    option: str, group: str, plugin: str, extra: str
 ) -> None:
-    from hydra.core.config_store import ConfigStore
-
-    with own_configuration():
-        store = ConfigStore.instance()
-        node: Any = store.repo["hydra"][group.partition("/")[2]]
-        monkeypatch.delitem(node, f"{plugin}.yaml")
-        with pytest.raises(ValueError) as told:
-            compose_here("train", [f"sweep={option}"])
-    assert str(told.value) == (
+    missing = MissingConfigException("", f"{group}/{plugin}", ["basic"])
+    assert explain(missing, "train", [f"sweep={option}"]) == (
         f"{group}={plugin} needs a plugin of Hydra that is not installed: "
         f"pip install 'powergrid-muzero[{extra}]'"
     )
 
 
 def test_slurm_gets_what_it_is_asked_for() -> None:
-    from hydra import compose
-
     with own_configuration():
         overrides = ["sweep=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1"]
         config = compose("train", overrides=overrides, return_hydra_config=True)

@@ -136,7 +136,11 @@ def test_a_plugin_that_is_not_installed_is_named(
 
 def test_slurm_gets_what_it_is_asked_for() -> None:
     with own_configuration():
-        overrides = ["sweep=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1"]
+        overrides = [
+            "sweep=slurm",
+            "hydra.launcher.partition=gpu",
+            "hydra.launcher.gpus_per_node=1",
+        ]
         config = compose("train", overrides=overrides, return_hydra_config=True)
     launcher = config.hydra.launcher
     assert launcher._target_.endswith("SlurmLauncher")

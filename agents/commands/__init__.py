@@ -3,5 +3,6 @@
 - ``train``, ``evaluate``; ``results``: ``compare`` and ``merge``, subcommands of the second.
 - ``entry``: where they start, before anything heavy is loaded.
 - ``side_by_side``: evaluates several agents on one list of episodes.
+- ``multirun``: what the jobs of a ``--multirun`` write down, and the table of its runs.
 - ``command_line``: runs a command; a user's mistake is one line.
 """

@@ -11,8 +11,10 @@ import argparse
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from agents.commands.multirun import JobFailedError, JobNote, MultirunFolder, read_jobs
 from agents.configuration.arguments import for_hydra
 from agents.configuration.composed import typed_overrides
 from agents.configuration.extensions import find_extensions
@@ -35,14 +38,14 @@ from powergrid_muzero.names import choose
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
-Task = Callable[[DictConfig], Any]
+Task = Callable[[DictConfig, Callable[[Path], None]], Any]
 
 
 def run_command(task: Task, config_name: str) -> None:
     """Run ``task`` with the configuration that the command line describes; end the process.
 
     Args:
-        task: gets the composed configuration.
+        task: gets the composed configuration, and a function that is told the run's folder.
         config_name: primary configuration in ``conf/``.
     """
 
@@ -171,43 +174,89 @@ def _run_hydra(task: Task, config_name: str) -> None:
 
     Of a --multirun all jobs run: one that fails is told of at once, and counted at the end.
     """
-    jobs: list[str] = []
-    failed: list[Exception] = []
-
-    given = sys.argv[1:]
+    program, given = sys.argv[0], sys.argv[1:]
+    started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
     if not any(one.startswith("-") or "hydra.mode" in one for one in given):
         sys.argv[1:1] = ["--run"]  # else Hydra composes once more, to look for a mode
 
-    def guarded(config: DictConfig) -> Any:
-        sys.argv[1:] = given
-        hydra_config = HydraConfig.get()
-        jobs.append(f"job {len(jobs)} ({' '.join(typed_overrides())})")
-        try:
-            return task(config)
-        except Exception as error:
-            if hydra_config.mode is not RunMode.MULTIRUN:
+    def guarded(config: DictConfig) -> Any:  # goes to other processes, where a launcher has them
+        sys.argv[:] = [program, *given]
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            try:
+                _check_single()
+                return task(config, lambda folder: None)
+            except Exception as error:
                 raise _CarriedError from error
-            failed.append(error)
-            _say(f"{jobs[-1]}: {error or type(error).__name__}")
-            raise
+        return _run_job(task, config, started)
 
     before = os.environ.get(_FULL_ERROR)
     os.environ[_FULL_ERROR] = "1"  # else Hydra prints and exits by itself
+    MultirunFolder.path = None
     try:
         hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(guarded)()
     except _CarriedError as failure:
         assert failure.__cause__ is not None
         raise failure.__cause__ from None
     except Exception as error:
-        if error not in failed:
-            raise
-        raise _JobsFailedError(f"{len(failed)} of {len(jobs)} jobs failed.") from error
+        _tell_multirun(started, error)
+        if "srun" in str(error):  # of submitit, before it has started anything
+            raise ValueError(
+                "SLURM is not here: there is no srun. Start the sweep on a node of the cluster."
+            ) from error
+        raise
+    else:
+        _tell_multirun(started)
     finally:
         sys.argv[1:] = given
         if before is None:
             del os.environ[_FULL_ERROR]
         else:
             os.environ[_FULL_ERROR] = before
+
+
+def _run_job(task: Task, config: DictConfig, started: str) -> Any:
+    """Run a job of a --multirun, in whatever process."""
+    hydra_config, typed = HydraConfig.get(), typed_overrides()
+    number = hydra_config.job.num
+    multirun = Path(hydra_config.sweep.dir)
+    note = JobNote(multirun, started=started, number=number, overrides=typed)
+    try:
+        score = task(config, note.folder)
+    except Exception as error:
+        told = str(error) or type(error).__name__
+        note.end(error=told)
+        _say(f"job {number} ({' '.join(typed)}): {told}")
+        raise JobFailedError(told) from error
+    note.end(score=score)
+    return score
+
+
+def _tell_multirun(started: str, error: Exception | None = None) -> None:
+    """Say how the table of a --multirun's jobs is printed, and that some of them failed.
+
+    Raises:
+        _JobsFailedError: some did.
+    """
+    if MultirunFolder.path is None:
+        return
+    jobs = read_jobs(MultirunFolder.path, started=started)
+    if jobs:
+        folder = shlex.quote(str(MultirunFolder.path))
+        print(f"Table of the runs: powergrid-evaluate compare {folder}")
+    failed = sum(job.error is not None for job in jobs)
+    if failed:
+        raise _JobsFailedError(f"{failed} of {len(jobs)} jobs failed.") from error
+
+
+def _check_single() -> None:
+    """Refuse ``sweep=`` where a single run is asked for.
+
+    Raises:
+        ValueError: it was chosen.
+    """
+    for typed in typed_overrides():
+        if typed.startswith("sweep=") and typed != "sweep=null":
+            raise ValueError(f"{typed} is of several runs: put --multirun before it.")
 
 
 def _check_flags(arguments: Sequence[str], command: str) -> None:

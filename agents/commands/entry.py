@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -30,16 +31,20 @@ def evaluate() -> None:
     run_command(_evaluate, "evaluate")
 
 
-def _train(config: DictConfig) -> float:
+def _train(config: DictConfig, note_folder: Callable[[Path], None]) -> float:
+    """Train; return what a sweep makes the most of: the best score of the validations."""
     command = import_module("agents.commands.train")
-    return _score(command.train(composed_by_command(config), command=sys.argv).results)
+    finished = command.train(composed_by_command(config), command=sys.argv, started=note_folder)
+    best = import_module("agents.runs.loggers.csv").best_logged(finished.folder, "val/score")
+    return _score(finished.results) if best is None else best
 
 
-def _evaluate(config: DictConfig) -> float:
+def _evaluate(config: DictConfig, note_folder: Callable[[Path], None]) -> float:
     command = import_module("agents.commands.evaluate")
-    return _score(command.evaluate(command.prepare(composed_by_command(config))))
+    prepared = command.prepare(composed_by_command(config))
+    return _score(command.evaluate(prepared, started=note_folder))
 
 
 def _score(results: Sequence[EvaluationResult]) -> float:
-    """Return what a sweep makes the most of: the agent's score, which comes last."""
+    """Return the score of the agent, which comes last."""
     return import_module("agents.evaluation.statistics").score(results[-1].episodes)

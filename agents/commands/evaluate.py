@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,12 +195,20 @@ def prepare(composed: Composed, given: Agent | None = None) -> PreparedEvaluatio
     return PreparedEvaluation(config=config, run=run, entries=entries, episode_list=episode_list)
 
 
-def evaluate(prepared: PreparedEvaluation) -> list[EvaluationResult]:
-    """Play, print and write the results, and draw what was asked for."""
+def evaluate(
+    prepared: PreparedEvaluation, *, started: Callable[[Path], None] = lambda folder: None
+) -> list[EvaluationResult]:
+    """Play, print and write the results, and draw what was asked for.
+
+    Args:
+        prepared: what to play.
+        started: gets the folder of the results as soon as it is made.
+    """
     config, entry, episode_list = prepared.config, prepared.entries[-1], prepared.episode_list
     evaluation, make_environment = config["evaluation"], entry.make_environment
     decisions, reported = evaluation["trees"], evaluation["report"]
     with prepared.connected(), _results_folder(config, prepared.run) as folder:
+        started(folder)
         searched = (
             record_searches(entry.agent, make_environment, episode_list[0], decisions=decisions)
             if decisions

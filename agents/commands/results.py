@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from agents.commands.command_line import OneLineParser, path_argument, run_guarded
 from agents.commands.entry import COMPARE, MERGE
+from agents.commands.multirun import is_multirun, tabulate, to_csv
 from agents.evaluation import (
     EvaluationResult,
     markdown_summary,
@@ -16,8 +18,11 @@ from agents.evaluation import (
     write_results,
 )
 from agents.evaluation.pairs import compare_results, to_markdown
+from agents.evaluation.tables import markdown
 from agents.runs.files import atomic_write
 from agents.runs.output_folders import output_folder
+
+_FOOTNOTE = "score: the best val/score of a training, or the score of an evaluation."
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
@@ -38,17 +43,36 @@ def run(arguments: Sequence[str]) -> None:
         OSError: the output cannot be written.
     """
     options = make_parser().parse_args(arguments)
+    multiruns = [path for path in options.results if is_multirun(path)]
+    if options.subcommand == COMPARE and multiruns:
+        _write(_multirun_table(options), options.output)
+        return
     results = [result for path in options.results for result in read_results(path)]
     if options.subcommand == COMPARE:
         text = to_markdown(compare_results(results, across=options.across))
     else:
         text = _merge(results, options.folder)
-    if options.output is None:
+    _write(text, options.output)
+
+
+def _multirun_table(options: argparse.Namespace) -> str:
+    if len(options.results) > 1 or options.across:
+        raise ValueError(
+            "the folder of a --multirun is compared alone, without --across: name no other result."
+        )
+    columns = tabulate(options.results[0])
+    if options.output is not None and options.output.suffix == ".csv":
+        return to_csv(columns)
+    return f"{markdown(columns)}\n\n{_FOOTNOTE}\n"
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
         print(text, end="")
         return
-    with atomic_write(options.output) as file:
+    with atomic_write(output) as file:
         file.write(text.encode())
-    print(f"Written to {options.output}")
+    print(f"Written to {output}")
 
 
 def _merge(results: Sequence[EvaluationResult], asked: Path | None) -> str:
@@ -67,7 +91,8 @@ def make_parser() -> OneLineParser:
     compare = subcommands.add_parser(
         COMPARE,
         description="Compare evaluation results on the same scenarios, with paired differences to "
-        "the first and 95 % bootstrap intervals, as one markdown table.",
+        "the first and 95 % bootstrap intervals, as one markdown table. Of the folder of a "
+        "--multirun: the table of its runs, the best first.",
     )
     merge = subcommands.add_parser(
         MERGE,
@@ -75,16 +100,20 @@ def make_parser() -> OneLineParser:
         "evaluation.first and evaluation.episodes choose them: one line for each agent, with "
         "95 % bootstrap intervals over all its scenarios, as a markdown table.",
     )
-    for one, which in (
-        (compare, "; the first agent in the first one is what the others are compared with"),
-        (merge, ", in any order"),
+    for one, which, also in (
+        (
+            compare,
+            "; the first agent in the first one is what the others are compared with",
+            "; or the folder of a --multirun, whose table is CSV in a FILE that ends in .csv",
+        ),
+        (merge, ", in any order", ""),
     ):
         one.add_argument(
             "results",
             nargs="+",
             type=path_argument,
             metavar="RESULT",
-            help=f"an evaluation's JSON file, or its folder{which}",
+            help=f"an evaluation's JSON file, or its folder{which}{also}",
         )
         one.add_argument(
             "--output", type=path_argument, metavar="FILE", help="write the table here"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,12 +68,18 @@ class FinishedTraining(NamedTuple):
     results: tuple[EvaluationResult, ...]  # of the final evaluation; the trained agent comes last
 
 
-def train(composed: Composed, *, command: Sequence[str] = ()) -> FinishedTraining:
+def train(
+    composed: Composed,
+    *,
+    command: Sequence[str] = (),
+    started: Callable[[Path], None] = lambda folder: None,
+) -> FinishedTraining:
     """Train as configured.
 
     Args:
         composed: of ``conf/train.yaml``.
         command: that began it, to be kept in the run's folder.
+        started: gets the run's folder as soon as it is made.
 
     Raises:
         ValueError: what is wrong with the configuration; nothing was written.
@@ -107,6 +113,7 @@ def train(composed: Composed, *, command: Sequence[str] = ()) -> FinishedTrainin
             else run.resume()
         )
         with writing as run:
+            started(run.path)
             return _train(config, prepared, run, initial, resumed=resumed)
 
 

@@ -35,6 +35,7 @@ PACKAGES: Mapping[str, str] = {  # group -> where its values go, if not to the g
     "wrappers": "env.kwargs",
     "cluster": "ray",
     "experiment": "_global_",
+    "sweep": "_global_",
 }
 _OF_ENVIRONMENT = ("scenarios", "observation", "reward", "opponent")  # options, each of its group's
 _FINISHED_LATER = (

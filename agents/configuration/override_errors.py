@@ -18,6 +18,13 @@ from powergrid_muzero.names import choose
 
 NO_OPTION = "group override must be a string"  # of a ValueError that Hydra raises while composing
 
+_PLUGINS = {  # option of Hydra's groups -> the extra of this package that brings it
+    ("hydra/sweeper", "optuna"): "sweeps",
+    ("hydra/launcher", "joblib"): "sweeps",
+    ("hydra/launcher", "submitit_slurm"): "slurm",
+    ("hydra/launcher", "submitit_local"): "slurm",
+}
+
 
 def explain(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
     """Return one line: what was given, what was expected, the nearest right name.
@@ -29,6 +36,12 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str]) -> str
     """
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if (group, option) in _PLUGINS:
+            extra = _PLUGINS[group, option]
+            return (
+                f"{group}={option} needs a plugin of Hydra that is not installed: "
+                f"pip install 'powergrid-muzero[{extra}]'"
+            )
         return _refusal(group or "configuration", option, sorted(error.options))
     if isinstance(error, OverrideParseException):
         return _unreadable(str(error.override))

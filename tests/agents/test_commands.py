@@ -591,5 +591,5 @@ def test_help_lists_the_groups_there_are(command: Any, start: Any) -> None:
     assert outcome.code == 0
     listed = outcome.out.partition("== Configuration groups ==")[2].partition("== Config ==")[0]
     groups = [line.partition(":")[0] for line in listed.splitlines() if ": " in line]
-    assert {"agent", "agent/model", "agent/teacher", "network", "scenarios"} <= set(groups)
-    assert "sweep" not in outcome.out
+    assert {"agent", "agent/model", "agent/teacher", "network", "scenarios", "sweep"} <= set(groups)
+    assert "wandb_sweep" not in outcome.out

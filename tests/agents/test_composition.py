@@ -102,6 +102,7 @@ def test_all_groups_of_the_house_are_there() -> None:
         "reward",
         "scenarios",
         "search",
+        "sweep",
         "wrappers",
     }
 

@@ -114,6 +114,17 @@ def logged_until(folder: Path, prefix: str) -> int:
     return max(found, default=-1)
 
 
+def best_logged(folder: Path, name: str) -> float | None:
+    """Return the largest value of a metric; None where there is none.
+
+    Args:
+        folder: of the run.
+        name: of the metric.
+    """
+    _, rows = read_log(folder / METRICS)
+    return max((float(row[name]) for row in rows if row.get(name)), default=None)
+
+
 def _cut(path: Path, env_steps: int) -> list[str]:
     """Drop the rows after ``env_steps``; return the columns."""
     columns, rows = read_log(path)

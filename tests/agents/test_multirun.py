@@ -163,6 +163,7 @@ def test_optuna_makes_the_most_of_the_score(command: Any, working_folder: Path) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["sweep=joblib", "hydra/launcher=submitit_local"])
 def test_jobs_of_other_processes_are_told_of(
     command: Any, working_folder: Path, launcher: str

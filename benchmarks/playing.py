@@ -82,6 +82,11 @@ def play_round(pool: SelfPlayPool, work: Round) -> list[Experience]:
     return experiences
 
 
+def no_work() -> Callable[..., None]:
+    """Return the work of a worker that only has to start."""
+    return lambda *arguments: None
+
+
 def _make_group(
     group: int,
     *,

@@ -6,7 +6,8 @@ Plays an experiment's own environments, network and search (the specification's 
 fresh weights, in 32 environments of two groups: in one process, with one and two workers, and with
 two Ray nodes of one core each that talk over loopback. They take turns, so that what else the
 machine does slows them all alike. Then the learner updates alone, on a replay of played decisions,
-for that experiment and for quickstart. The last line is one JSON object; memory in it is MiB.
+for that experiment and for quickstart. What 10, 100 and 1000 machines need is computed from all
+that, see docs/cluster.md. The last line is one JSON object; memory in it is MiB.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import multiprocessing
 import pickle
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -32,13 +33,16 @@ from agents.muzero.pools import LocalPool, Round, SelfPlayPool, WorkerPool
 from agents.muzero.self_play import Experience
 from agents.muzero.trainer import LearningPlan
 from agents.runs.cluster import Workers, connect, disconnect, worker_count
-from benchmarks.playing import GROUPS, SelfPlay, compose_self_play, play_round
+from benchmarks.playing import GROUPS, SelfPlay, compose_self_play, no_work, play_round
 from benchmarks.profiling import resident_mb
 
 ENVS = 32  # in all groups
 TURNS = 4  # of each way to play
 WAYS = {"0 workers": (0, 1), "1 worker": (1, 1), "2 workers": (2, 1), "2 nodes": (2, 2)}
 ALSO_LEARNED = "quickstart"
+MACHINES = (10, 100, 1000)
+CORES = 8  # of each of them, one a group
+LONG_ROUND = 64  # decisions in each environment between two exchanges of weights
 
 
 class Slice(NamedTuple):
@@ -134,7 +138,7 @@ def _pool(
         started = {"ray": round(time.perf_counter() - begin, 2)}
         begin = time.perf_counter()
         first = Workers(
-            lambda worker: _nothing, 1, what="worker", advice="Free memory.", exclusive=True
+            lambda worker: no_work, 1, what="worker", advice="Free memory.", exclusive=True
         )
         first.pids()
         started["first worker"] = round(time.perf_counter() - begin, 2)
@@ -148,10 +152,6 @@ def _pool(
         disconnect()
         if cluster is not None:
             cluster.shutdown()
-
-
-def _nothing() -> Callable[..., None]:
-    return lambda *arguments: None
 
 
 def _round(play: SelfPlay) -> Round:
@@ -247,6 +247,27 @@ def learn(experiment: str, seconds: float) -> dict[str, Any]:
     }
 
 
+def needs(machines: int, decisions_per_s: float, plan: LearningPlan, learned: Any) -> Any:
+    """Return what machines that play at full speed need of a learner and its network.
+
+    Args:
+        machines: N, of ``CORES`` cores.
+        decisions_per_s: of a core.
+        plan: of the experiment.
+        learned: what ``learn`` found.
+    """
+    played = machines * CORES * decisions_per_s
+    weights = machines * learned["weights_bytes"] * decisions_per_s / (ENVS // GROUPS)
+    return {
+        "decisions_per_s": round(played),
+        "experience_mb_per_s": round(played * learned["experience_bytes_per_decision"] / 1e6, 1),
+        "weights_mb_per_s": round(weights / plan.decisions_per_round / 1e6, 1),
+        f"weights_mb_per_s_rounds_of_{LONG_ROUND}": round(weights / LONG_ROUND / 1e6, 1),
+        "decisions_per_update": round(played / learned["updates_per_s"]),
+        "replays": round(played / learned["replay_appends_per_s"], 2),
+    }
+
+
 def _size(experience: Experience) -> int:
     """Return the bytes of what a worker sends, as Ray pickles it: arrays apart."""
     buffers: list[pickle.PickleBuffer] = []
@@ -271,6 +292,13 @@ def main() -> None:
         "machine": f"{platform.machine()}, {platform.python_version()}, torch {torch.__version__}",
         **play_in_turns(options.experiment, options.seconds),
         "learner": learned,
+    }
+    plan = compose_self_play(options.experiment, num_envs=ENVS).agent["plan"]
+    report["needs"] = {
+        machines: needs(
+            machines, report["decisions_per_s"]["1 worker"], plan, learned[options.experiment]
+        )
+        for machines in MACHINES
     }
     for name, rate in report["decisions_per_s"].items():
         print(f"{name}: {rate} decisions/s")

@@ -33,7 +33,7 @@ from agents.commands.command_line import run_guarded
             ["trainer.num_envs=4"],
             "num_envs=4 is not used by this benchmark",
         ),
-        ("benchmarks.scaling", ["--second", "x"], "did you mean '--seconds'?"),
+        ("benchmarks.scaling", ["--secnods", "1"], "did you mean '--seconds'?"),
         ("benchmarks.scaling", ["--experiment", "sead"], "did you mean 'seed'?"),
         ("benchmarks.scaling", ["--experiment", "ppo"], "experiment=ppo trains no MuZero"),
         ("benchmarks.curves", ["--outputt", "x"], "did you mean '--output'?"),

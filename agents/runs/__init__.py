@@ -7,6 +7,7 @@
 - ``weights``: what ``weights=`` names.
 - ``json_records``: JSON as dataclasses, strictly.
 - ``training_loop``: rounds, evaluations and checkpoints, for every agent that learns.
+- ``cluster``: worker processes on one machine or many, by Ray.
 - ``loggers``: CSV, progress, W&B.
 - ``paths``: paths and names that users give.
 - ``devices``, ``interrupt``: where tensors are; Ctrl-C and signals.

@@ -139,8 +139,8 @@ def train(*overrides: str, folder: str | Path | None = None) -> TrainedRun:
         run = agents.train("experiment=quickstart", "trainer.max_minutes=2")
         agent = run.load()
 
-    In a script it belongs under ``if __name__ == "__main__":``, since ``trainer.num_workers``
-    starts processes, which import the script.
+    A script needs no ``if __name__ == "__main__":`` for ``trainer.num_workers``: workers are
+    Ray's processes, which do not run it again.
 
     Args:
         overrides: as ``powergrid-train`` takes them; a first one without "=" is the experiment.

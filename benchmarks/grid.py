@@ -14,7 +14,6 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable, Generator, Mapping
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -22,7 +21,7 @@ import numpy as np
 
 import envs  # noqa: F401  (registers PowerGrid-v0)
 from agents.commands.command_line import OneLineParser, positive_number, run_guarded
-from benchmarks.profiling import functions_by_time
+from benchmarks.profiling import functions_by_time, resident_mb
 from envs.fast.vector import PowerGridVectorEnv
 from envs.opponents import OPPONENTS
 from envs.reference.power_grid import PowerGridEnv
@@ -163,11 +162,6 @@ def greedy_ms(seconds: float) -> float:
     return 1000 * spent / decisions
 
 
-def _resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
-
-
 def _memory(num_grids: int) -> float:
     """Return the MiB that ``num_grids`` grids add, at most, to those of one and of the series.
 
@@ -177,14 +171,14 @@ def _memory(num_grids: int) -> float:
     for name in one.scenarios.names("train"):
         one.reset(options={"scenario": name})
     one.step([0])
-    before = _resident_mb()
+    before = resident_mb()
     env = PowerGridVectorEnv(num_grids, scenarios="bundled")
     _, infos = env.reset(seed=0)
     rng = np.random.default_rng(0)
     peak = before
     for _ in range(60):  # into hundreds of topologies, the latest of whose power flows are kept
         *_, infos = env.step(pick_now_and_then(infos["action_mask"], rng))
-        peak = max(peak, _resident_mb())
+        peak = max(peak, resident_mb())
     return peak - before
 
 

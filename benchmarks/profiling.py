@@ -1,4 +1,4 @@
-"""Profiles a benchmark, function by function."""
+"""Profiles a benchmark, function by function, and tells its memory."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ def functions_by_time(work: Callable[[], Any], *, repeats: int, most: int = 9) -
         f"  {entry.inlinetime / total:6.1%}  {entry.callcount:7d} calls  {_name(entry.code)}"
         for entry in entries[:most]
     )
+
+
+def resident_mb() -> float:
+    """Return the resident memory of this process, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
 
 
 def _name(code: CodeType | str) -> str:

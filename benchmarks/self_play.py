@@ -13,7 +13,6 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,10 @@ from agents.commands.command_line import (
     run_guarded,
     whole_number,
 )
-from agents.configuration.composed import compose_here
-from agents.configuration.composition import build_environment_factory, instantiate, probe_spaces
 from agents.muzero.model import LearnedModel
 from agents.muzero.pools import LocalPool, Round, SelfPlayPool, WorkerPool
-from agents.muzero.self_play import SelfPlayGroup
-from agents.runs.saved_configs import plain, refuse_unused
+from benchmarks.playing import GROUPS, compose_self_play, play_round
 
-USED = ("env", "agent.network", "agent.search", "agent.discount")  # of the configuration
 ROUND = 4  # decisions in each environment between two looks at the clock
 
 
@@ -45,40 +40,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=positive_number, default=20.0)
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
-    if options.envs % 2:
+    if options.envs % GROUPS:
         parser.error(f"--envs {options.envs}: expected an even number, two groups share them")
     torch.set_num_threads(1)
-    overrides = [f"experiment={options.experiment}", *options.overrides]
-    config = plain(compose_here("train", overrides).config)
-    refuse_unused(options.overrides, USED, "this benchmark")
-    make_environment = build_environment_factory(config["env"])
-    observation_space, action_space = probe_spaces(make_environment)
-    make_network = partial(
-        instantiate(config["agent"]["network"], "agent.network"),
-        observation_shape=observation_space.shape,
-        num_actions=int(action_space.n),
-    )
-    make_search = instantiate(config["agent"]["search"], "agent.search")
-    discount = config["agent"]["discount"]
-
+    play = compose_self_play(options.experiment, options.overrides, num_envs=options.envs)
     report: dict[str, Any] = {
         "experiment": options.experiment,
-        "simulations": make_search().num_simulations,
+        "simulations": play.make_search().num_simulations,
         "envs": options.envs,
         "machine": f"{platform.machine()}, {platform.python_version()}, torch {torch.__version__}",
     }
-    make_group = partial(
-        _make_group,
-        make_environment=make_environment,
-        make_network=make_network,
-        make_search=make_search,
-        num_envs=options.envs // 2,
-        discount=discount,
-    )
-    weights = make_network().state_dict()
+    weights = play.make_network().state_dict()
     pools: dict[str, Callable[[], SelfPlayPool]] = {
-        "decisions_per_s": lambda: LocalPool(make_group, 2),
-        "decisions_per_s_2_processes": lambda: WorkerPool(make_group, 2, 2),
+        "decisions_per_s": lambda: LocalPool(play.make_group, GROUPS),
+        "decisions_per_s_2_processes": lambda: WorkerPool(play.make_group, GROUPS, 2),
     }
     for name, make_pool in pools.items():
         pool = make_pool()
@@ -86,47 +61,20 @@ def main() -> None:
         pool.close()
         print(f"{name}: {report[name]}", flush=True)
     report["milliseconds_per_decision"] = _parts(
-        make_environment(options.envs // 2),
-        LearnedModel(make_network(), discount=discount),
-        make_search(),
+        play.make_environment(options.envs // GROUPS),
+        LearnedModel(play.make_network(), discount=play.agent["discount"]),
+        play.make_search(),
     )
     print(json.dumps(report))
 
 
-def _make_group(
-    group: int,
-    *,
-    make_environment: Any,
-    make_network: Any,
-    make_search: Any,
-    num_envs: int,
-    discount: float,
-) -> SelfPlayGroup:
-    torch.manual_seed(0)
-    return SelfPlayGroup(
-        group=group,
-        make_environment=make_environment,
-        num_envs=num_envs,
-        network=make_network(),
-        search=make_search(),
-        seed=0,
-        discount=discount,
-    )
-
-
 def _decisions_per_second(pool: SelfPlayPool, weights: Any, seconds: float) -> float:
     work = Round(weights=weights, num_decisions=ROUND, temperature=1.0)
-    groups = range(pool.num_groups)
     decisions, start = 0, 0.0
     for index in range(10**9):
         if index == 1:  # the first round makes environments and compiles
             decisions, start = 0, time.perf_counter()
-        pool.start(groups, work)
-        finished = 0
-        while finished < len(groups):
-            for experience in pool.finished():
-                finished += 1
-                decisions += experience.decisions.action.size
+        decisions += sum(one.decisions.action.size for one in play_round(pool, work))
         if index and time.perf_counter() - start > seconds:
             break
     return decisions / (time.perf_counter() - start)

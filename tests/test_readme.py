@@ -29,6 +29,7 @@ from tests.documented_commands import documented_commands
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "docs/grid2op.md", "docs/results/README.md"),
     *("docs/index.md", "docs/train.md", "docs/evaluate.md", "docs/models.md"),
+    "docs/cluster.md",
 )
 COMMANDS = [line for name in DOCUMENTS for line in documented_commands(ROOT / name)]
 PAGES = (

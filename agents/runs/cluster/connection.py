@@ -86,7 +86,7 @@ def connect(address: str | None = None) -> bool:
         else:
             try:
                 ray.init(address, **options)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
                 raise ValueError(f"ray.address={address}: {_line_of(error)}") from error
     # Ray prints the last lines of its logs, to standard output, for each process that is lost;
     # ``Workers`` tells of that in a line. There is no public switch.

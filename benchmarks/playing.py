@@ -17,10 +17,12 @@ from agents.configuration.composition import (
     probe_spaces,
 )
 from agents.environments import EnvironmentFactory
+from agents.muzero.agent import self_play_group
 from agents.muzero.networks.base import MuZeroNetwork
+from agents.muzero.planning import LearnedPlanning
 from agents.muzero.pools import GroupMaker, Round, SelfPlayPool
 from agents.muzero.search.base import Search
-from agents.muzero.self_play import Experience, SelfPlayGroup
+from agents.muzero.self_play import Experience
 from agents.runs.saved_configs import plain, refuse_unused
 
 GROUPS = 2  # that share the environments
@@ -63,12 +65,16 @@ def compose_self_play(experiment: str, overrides: Sequence[str] = (), *, num_env
         num_actions=int(action_space.n),
     )
     make_group = partial(
-        _make_group,
+        self_play_group,
         make_environment=make_environment,
+        num_envs=num_envs // GROUPS,
         make_network=make_network,
         make_search=agent["search"],
-        num_envs=num_envs // GROUPS,
+        make_model=LearnedPlanning,
+        make_teacher=None,
+        seed=0,
         discount=agent["discount"],
+        device=torch.device("cpu"),
     )
     return SelfPlay(config, agent, make_environment, make_network, agent["search"], make_group)
 
@@ -85,24 +91,3 @@ def play_round(pool: SelfPlayPool, work: Round) -> list[Experience]:
 def no_work() -> Callable[..., None]:
     """Return the work of a worker that only has to start."""
     return lambda *arguments: None
-
-
-def _make_group(
-    group: int,
-    *,
-    make_environment: EnvironmentFactory,
-    make_network: Callable[[], MuZeroNetwork],
-    make_search: Callable[[], Search],
-    num_envs: int,
-    discount: float,
-) -> SelfPlayGroup:
-    torch.manual_seed(0)
-    return SelfPlayGroup(
-        group=group,
-        make_environment=make_environment,
-        num_envs=num_envs,
-        network=make_network(),
-        search=make_search(),
-        seed=0,
-        discount=discount,
-    )

@@ -137,9 +137,7 @@ def _pool(
         connect(None if cluster is None else cluster.address)
         started = {"ray": round(time.perf_counter() - begin, 2)}
         begin = time.perf_counter()
-        first = Workers(
-            lambda worker: no_work, 1, what="worker", advice="Free memory.", exclusive=True
-        )
+        first = Workers(lambda worker: no_work, 1, what="worker", advice="Free memory.", cores=0.9)
         first.pids()
         started["first worker"] = round(time.perf_counter() - begin, 2)
         first.close()

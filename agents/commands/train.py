@@ -44,7 +44,7 @@ from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator, EvaluationResult, read_results
 from agents.pictures.gif import check_drawable
 from agents.runs.checkpoints import BEST, INITIAL, CheckpointFolder, restore_agent
-from agents.runs.cluster import connected
+from agents.runs.cluster import WorkersLostError, connected
 from agents.runs.folder import RunFolder, attach_log_file
 from agents.runs.loggers import CompositeLogger, RunInfo
 from agents.runs.loggers.csv import logged_until
@@ -84,6 +84,7 @@ def train(
     Raises:
         ValueError: what is wrong with the configuration; nothing was written.
         KeyboardInterrupt: on Ctrl-C; says how to continue.
+        WorkersLostError: a worker was lost again and again; says so, too.
     """
     config = plain(composed.config)
     check_keywords(TrainConfiguration, config, "")
@@ -177,9 +178,10 @@ def _train(
         finally:
             evaluator.close()
             logger.close(failed=failed)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            f"interrupted. Continue with: powergrid-train {as_argument('resume', run.path)}"
+    except (KeyboardInterrupt, WorkersLostError) as error:
+        told = str(error) or "interrupted."
+        raise type(error)(
+            f"{told} Continue with: powergrid-train {as_argument('resume', run.path)}"
         ) from error
     finally:
         logging.getLogger().removeHandler(handler)

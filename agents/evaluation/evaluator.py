@@ -23,6 +23,7 @@ from agents.evaluation.protocol import Protocol, Setting, describe_protocol, pac
 from agents.evaluation.records import Conditions, EpisodeRecord, EvaluationResult, Latency
 from agents.evaluation.statistics import log_metrics
 from agents.evaluation.workers import play_in_workers
+from agents.runs.cluster import worker_count
 from agents.runs.devices import torch_threads
 
 
@@ -108,7 +109,8 @@ class EpisodeEvaluator:
             notes: what the result should say of the agent.
 
         Raises:
-            RuntimeError: a worker process died or failed; the message names it.
+            RuntimeError: a worker failed; its traceback is in the message.
+            WorkersLostError: a worker was lost again and again.
             ValueError: the agent and the environment do not go together, or the agent failed and
                 errors are not recorded.
         """
@@ -152,6 +154,9 @@ class EpisodeEvaluator:
     def _play_groups(self, payload: bytes) -> list[PlayedEpisode]:
         results: list[list[PlayedEpisode]] = [[] for _ in self._groups]
         if self._num_workers:
+            self._num_workers = worker_count(
+                self._num_workers, len(self._groups), "evaluation.num_workers"
+            )
             played = play_in_workers(
                 self._make_environment,
                 payload,

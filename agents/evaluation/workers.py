@@ -9,7 +9,7 @@ from agents.environments import EnvironmentFactory
 from agents.evaluation.episode_list import Group
 from agents.evaluation.episode_log import PlayedEpisode
 from agents.evaluation.player import EpisodePlayer
-from agents.runs.cluster import Workers, worker_count
+from agents.runs.cluster import Workers
 
 
 def play_in_workers(
@@ -28,21 +28,21 @@ def play_in_workers(
         make_environment: of the environments.
         payload: the pickled agent.
         groups: at least ``num_workers``.
-        num_workers: at least 1; no more are used than there are cores.
+        num_workers: at least 1, of which there are no more than groups.
         record_errors: see ``EpisodePlayer``.
 
     Raises:
-        RuntimeError: a worker failed, or died again and again.
+        RuntimeError: a worker failed.
+        WorkersLostError: a worker was lost again and again.
         ValueError: what a worker said that the user did wrong.
     """
-    num_workers = worker_count(num_workers, len(groups), "evaluation.num_workers")
     recipe = partial(_player, make_environment, payload, record_errors=record_errors)
     workers = Workers(
         lambda worker: recipe,
         num_workers,
         what="evaluation worker",
         advice="Short of memory? Try fewer evaluation.num_workers.",
-        exclusive=False,  # self-play workers wait meanwhile, each with a core of its own
+        cores=0.1,  # what self-play, which waits meanwhile, leaves of each
     )
     waiting = list(enumerate(groups))[::-1]
     try:

@@ -270,7 +270,7 @@ class MuZeroAgent(Agent):
     def _make_pool(self, run: TrainingRun, states: list[dict[str, Any]] | None) -> SelfPlayPool:
         settings = run.settings
         make_group = partial(
-            _make_group,
+            self_play_group,
             make_environment=run.make_environment,
             num_envs=settings.envs_per_group,
             make_network=self._make_network,
@@ -322,7 +322,7 @@ class MuZeroAgent(Agent):
         }
 
 
-def _make_group(
+def self_play_group(
     group: int,
     *,
     make_environment: EnvironmentFactory,
@@ -335,7 +335,7 @@ def _make_group(
     discount: float,
     device: torch.device,
 ) -> SelfPlayGroup:
-    """Make one self-play group; a module function, so that it pickles."""
+    """Make one self-play group; a module function, so that it pickles. See ``SelfPlayGroup``."""
     return SelfPlayGroup(
         group=group,
         make_environment=make_environment,

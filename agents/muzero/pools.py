@@ -104,7 +104,7 @@ class WorkerPool:
         states: of the groups, to go on from; None to begin.
 
     Raises:
-        RuntimeError: from ``finished``, see ``Workers.receive``.
+        Exception: from ``finished``, as ``Workers.receive`` says.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class WorkerPool:
             self._num_workers,
             what="self-play worker",
             advice="Free memory, or play with fewer trainer.num_workers or trainer.num_envs.",
-            exclusive=True,
+            cores=0.9,  # a tenth is left for evaluation, which works while self-play waits
         )
 
     def __getstate__(self) -> NoReturn:

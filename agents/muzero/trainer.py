@@ -109,8 +109,8 @@ class MuZeroTrainer(TrainingLoop):
         self._pool: SelfPlayPool | None = None
         self._group_states: dict[int, dict[str, Any]] = {}  # after the last round taken in
         self._unfinished: Round | None = None  # begun, and not taken in (synchronous only)
-        self._playing: dict[int, int] = {}  # group under way between rounds (asynchronous only)
-        # -> updates made when it was sent its weights
+        # group under way between rounds (asynchronous only) -> updates made when it was sent off
+        self._playing: dict[int, int] = {}
 
     def train(self) -> None:
         """Train to the end of the budget; on Ctrl-C keep a final checkpoint and raise.
@@ -169,6 +169,7 @@ class MuZeroTrainer(TrainingLoop):
     def _asynchronous_round(self, interrupt: Interrupt) -> None:
         """Take in what is done, send those groups on with the newest weights, learn meanwhile."""
         assert self._pool is not None
+        self._unfinished = None  # of a synchronous run that goes on like this
         if not self._playing:
             self._send(range(self._pool.num_groups))
         with interrupt.immediate():
@@ -177,6 +178,8 @@ class MuZeroTrainer(TrainingLoop):
             self._take_in(experience, weights_of_update=self._playing.pop(experience.group))
             self._send([experience.group])
         self._learn(interrupt)
+        if interrupt.requested:
+            raise KeyboardInterrupt  # what is under way is given up: this repeats nothing anyway
 
     def _send(self, groups: Iterable[int]) -> None:
         """Let groups play on with the newest weights."""

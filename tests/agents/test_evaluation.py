@@ -24,6 +24,7 @@ from agents.evaluation import (
 )
 from agents.pictures.gif import record_episode
 from agents.power_grid.baselines import DoNothingAgent, GreedyAgent, RandomAgent, ReconnectAgent
+from agents.runs.cluster import WorkersLostError
 from envs.scenarios import make_source
 
 CARTPOLE = EnvironmentFactory("CartPole-v1")
@@ -120,7 +121,7 @@ def test_a_dead_or_failing_worker_is_named() -> None:
     evaluator = EpisodeEvaluator(CARTPOLE, plan, num_envs=1, num_workers=1)
     dying = make_agent(DyingAgent, CARTPOLE)
     dying.home = os.getpid()
-    with pytest.raises(RuntimeError, match=r"evaluation worker 0 was lost 3 times .* ended"):
+    with pytest.raises(WorkersLostError, match=r"evaluation worker 0 was lost 3 times .* ended"):
         evaluator.evaluate(dying, name="dying")
     with pytest.raises(RuntimeError, match=r"(?s)evaluation worker 0 failed.*gave up"):
         evaluator.evaluate(make_agent(FailingAgent, CARTPOLE), name="failing")

@@ -72,4 +72,4 @@ def test_no_more_workers_than_are_of_use(caplog: pytest.LogCaptureFixture) -> No
         assert worker_count(100, 1, key) == 1
         assert worker_count(1, 4, key) == 1
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith(f"{key}=100: 1 is used, for there are 1 groups to play and ")
+    assert line.startswith(f"{key}=100: more than 1 would not help (groups to play: 1, cores: ")

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from agents.environments import EnvironmentFactory
+from agents.muzero.learner import Learner
 from agents.muzero.schedules import Linear
+from agents.muzero.self_play import SelfPlayGroup
 from agents.runs import training_loop
 from tests.muzero.cartpole import (
     Memory,
@@ -118,6 +120,46 @@ def test_asynchronous_self_play_trains(tmp_path):
     train(tmp_path, store=store, num_workers=2, synchronous=False)
     assert store.latest["progress"]["env_steps"] >= 240
     assert store.latest["progress"]["updates"] > 20
+
+
+@pytest.mark.parametrize("where", ["play", "learn"])
+def test_a_round_that_is_broken_off_is_begun_again(tmp_path, monkeypatch, where):
+    """Ctrl-C while a group plays, or between two updates: bit for bit the same in the end."""
+    whole, store, calls = train(tmp_path), Memory(), itertools.count(1)
+    owner, method = {"play": (SelfPlayGroup, "play"), "learn": (Learner, "update")}[where]
+    original = getattr(owner, method)
+
+    def interrupting(self, *arguments, **options):
+        if next(calls) == 13:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(owner, method, interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, store=store)
+    stopped = store.latest["progress"]
+    assert store.latest["round"] is not None and stopped["env_steps"] % 20 == 0
+    if where == "learn":
+        assert stopped["owed_updates"] >= 1.0  # what is left of them comes after the resume
+    assert_same_weights(whole, train(tmp_path, store=store))
+
+
+@pytest.mark.slow
+def test_asynchronous_play_ends_at_ctrl_c(tmp_path, monkeypatch):
+    store, calls, update = Memory(), itertools.count(1), Learner.update
+
+    def interrupting(self, *arguments, **options):
+        if next(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return update(self, *arguments, **options)
+
+    monkeypatch.setattr(Learner, "update", interrupting)
+    settings = {"num_workers": 2, "synchronous": False}
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, store=store, **settings)
+    assert store.latest["progress"]["updates"] == 5
+    train(tmp_path, store=store, **settings)
+    assert store.latest["progress"]["env_steps"] >= 240
 
 
 def test_ctrl_c_writes_a_checkpoint_and_resumes_exactly(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import secrets
 import signal
 import socket
 import sys
@@ -73,6 +74,10 @@ def connect(address: str | None = None) -> bool:
     """
     if address is not None:
         _check_reachable(address)
+    elif "ray" not in sys.modules:  # which reads this when it is loaded
+        # a token that its processes inherit: Ray's own way writes one into the home, if it can
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray = _ray()
     if ray.is_initialized():
         if address not in (None, _Connection.address):
@@ -82,6 +87,7 @@ def connect(address: str | None = None) -> bool:
     with _own_signals():
         if address is None:
             options["object_store_memory"] = _OBJECT_STORE
+            options["num_cpus"] = _own_cores()
             ray.init("local", include_dashboard=False, **options)
         else:
             try:
@@ -136,10 +142,8 @@ def connection_number() -> int:
 
 
 def cores() -> int:
-    """Return the cores that workers may use: of this machine, or of the cluster."""
-    if _Connection.address is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _all_cores()
-    return int(_ray().cluster_resources().get("CPU", 1))
+    """Return the cores that workers may use, of this machine or of the cluster."""
+    return max(int(_ray().cluster_resources().get("CPU", 0)), 1)
 
 
 @contextmanager
@@ -160,7 +164,10 @@ def _own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _all_cores() -> int:
+def _own_cores() -> int:
+    """Return the cores of this machine that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 

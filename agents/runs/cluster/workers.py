@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
@@ -15,17 +17,16 @@ from agents.runs.interrupt import leave_interrupts_to_parent
 _LOG = logging.getLogger(__name__)
 _MOST_DEATHS = 3  # of a worker in a row without a result: then something kills it on purpose
 _LOOK = 1.0  # seconds between two looks at whether the cluster is still there
-_SETTLED = (
-    30.0  # seconds in which what a dead worker had finished is told apart from what it had not
-)
+_SETTLED = 30.0  # seconds in which it is known what a dead worker had finished
+_WAIT = 30.0  # seconds after which is said that a worker has not begun
 
 Work = Callable[..., Any]
 
 _told: set[str] = set()  # keys of which was said that fewer workers are used
 
 
-class WorkersLostError(RuntimeError):
-    """A worker died again and again."""
+class WorkersLostError(ChildProcessError):
+    """A worker was lost again and again."""
 
 
 class Result(NamedTuple):
@@ -67,8 +68,6 @@ class _Host:
         self._work: Work | None = None
 
     def pid(self) -> int:
-        import os
-
         return os.getpid()
 
     def work(self, *arguments: Any) -> Any:
@@ -89,7 +88,7 @@ class Workers:
         count: number of workers, from 0 on.
         what: they are, in messages: "self-play worker".
         advice: what to do when they keep dying.
-        exclusive: whether each takes a core of the cluster for itself.
+        cores: that each takes of the cluster; workers that take turns share one.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class Workers:
         *,
         what: str,
         advice: str,
-        exclusive: bool,
+        cores: float,
     ) -> None:
         connection.connect()
         self._recipe_of = recipe_of
@@ -109,13 +108,15 @@ class Workers:
         self._references: dict[Any, tuple[int, Hashable]] = {}  # of results to come
         self._deaths = [0] * count  # in a row without a result
         self._lost: set[int] = set()
-        self._actors = [self._make(worker, cores=int(exclusive)) for worker in range(count)]
+        self._look_for_waiting = time.monotonic() + _WAIT
+        self._pids: list[Any] = [None] * count  # references to them, there once a worker has begun
+        self._actors = [self._make(worker, cores=cores) for worker in range(count)]
 
     def pids(self) -> list[int]:
-        """Return the process of each worker, once it is idle."""
+        """Return the process of each worker, once all have begun."""
         import ray
 
-        return list(ray.get([actor.pid.remote() for actor in self._actors]))
+        return list(ray.get(self._pids))
 
     def send(self, worker: int, key: Hashable, *arguments: Any) -> None:
         """Give a task to a worker.
@@ -136,7 +137,7 @@ class Workers:
 
         Raises:
             ValueError: what a task says that the user did wrong.
-            RuntimeError: a task failed; its traceback is in the message.
+            RuntimeError: a task failed; the traceback is in the message.
             WorkersLostError: a worker died several times without doing a task.
         """
         import ray
@@ -150,6 +151,7 @@ class Workers:
                 self._lose_all()
                 continue
             if not ready:
+                self._tell_of_waiting()
                 continue
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
             for reference in ready:
@@ -166,12 +168,28 @@ class Workers:
         self._actors.clear()
         self._references.clear()
 
-    def _make(self, worker: int, *, cores: int) -> Any:
+    def _tell_of_waiting(self) -> None:
+        """Say once which workers have not begun: others may use all cores of a cluster."""
+        import ray
+
+        if time.monotonic() < self._look_for_waiting:
+            return
+        self._look_for_waiting = float("inf")
+        _, waiting = ray.wait(self._pids, num_returns=len(self._pids), timeout=0)
+        if waiting:
+            _LOG.warning(
+                "%d of %d %ss have not begun after %.0f s: all cores of the cluster may be in use",
+                *(len(waiting), len(self._actors), self._what, _WAIT),
+            )
+
+    def _make(self, worker: int, *, cores: float) -> Any:
         import ray
 
         host = ray.remote(max_restarts=0, max_task_retries=0)(_Host)
         options = {"num_cpus": cores, "scheduling_strategy": "SPREAD"}
-        return host.options(**options).remote(self._recipe_of(worker))
+        actor = host.options(**options).remote(self._recipe_of(worker))
+        self._pids[worker] = actor.pid.remote()
+        return actor
 
     def _dispatch(self, worker: int, key: Hashable) -> None:
         arguments = (
@@ -279,7 +297,7 @@ def worker_count(asked: int, tasks: int, key: str) -> int:
     if count < asked and key not in _told:
         _told.add(key)
         _LOG.warning(
-            "%s=%d: %d is used, for there are %d groups to play and %d cores",
+            "%s=%d: more than %d would not help (groups to play: %d, cores: %d)",
             *(key, asked, count, tasks, cores),
         )
     return count

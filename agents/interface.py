@@ -17,6 +17,7 @@ from agents.commands import train as train_command
 from agents.configuration.arguments import for_hydra
 from agents.configuration.composed import (
     Composed,
+    check_single,
     compose_here,
     options_of,
     own_configuration,
@@ -148,6 +149,7 @@ def train(*overrides: str, folder: str | Path | None = None) -> TrainedRun:
 
     Raises:
         ValueError: what is wrong with the configuration; nothing was written.
+        WorkersLostError: a worker process was lost again and again; a checkpoint was written.
         KeyboardInterrupt: on Ctrl-C; the run goes on with ``agents.train("resume=FOLDER")``.
     """
     words = _checked(overrides)
@@ -160,6 +162,7 @@ def train(*overrides: str, folder: str | Path | None = None) -> TrainedRun:
 
 
 def _composed(command: str, words: Sequence[str]) -> Composed:
+    check_single(_checked(words))
     with own_configuration():
         return compose_here(command, for_hydra(_checked(words)))
 

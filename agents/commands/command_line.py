@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from agents.commands.multirun import JobFailedError, JobNote, MultirunFolder, read_jobs
 from agents.configuration.arguments import for_hydra
-from agents.configuration.composed import typed_overrides
+from agents.configuration.composed import check_single, typed_overrides
 from agents.configuration.extensions import find_extensions
 from agents.configuration.override_errors import NO_OPTION, explain
 from agents.runs.interrupt import end_as_by_interrupt
@@ -37,6 +37,7 @@ from powergrid_muzero import PACKAGES, ShadowedPackageError, check_own_packages
 from powergrid_muzero.names import choose
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_NO_SLURM = 'Could not detect "srun"'  # what submitit says before it has started anything
 
 Task = Callable[[DictConfig, Callable[[Path], None]], Any]
 
@@ -183,7 +184,7 @@ def _run_hydra(task: Task, config_name: str) -> None:
         sys.argv[:] = [program, *given]
         if HydraConfig.get().mode is not RunMode.MULTIRUN:
             try:
-                _check_single()
+                check_single(typed_overrides())
                 return task(config, lambda folder: None)
             except Exception as error:
                 raise _CarriedError from error
@@ -199,7 +200,7 @@ def _run_hydra(task: Task, config_name: str) -> None:
         raise failure.__cause__ from None
     except Exception as error:
         _tell_multirun(started, error)
-        if "srun" in str(error):  # of submitit, before it has started anything
+        if str(error).startswith(_NO_SLURM):
             raise ValueError(
                 "SLURM is not here: there is no srun. Start the sweep on a node of the cluster."
             ) from error
@@ -246,17 +247,6 @@ def _tell_multirun(started: str, error: Exception | None = None) -> None:
     failed = sum(job.error is not None for job in jobs)
     if failed:
         raise _JobsFailedError(f"{failed} of {len(jobs)} jobs failed.") from error
-
-
-def _check_single() -> None:
-    """Refuse ``sweep=`` where a single run is asked for.
-
-    Raises:
-        ValueError: it was chosen.
-    """
-    for typed in typed_overrides():
-        if typed.startswith("sweep=") and typed != "sweep=null":
-            raise ValueError(f"{typed} is of several runs: put --multirun before it.")
 
 
 def _check_flags(arguments: Sequence[str], command: str) -> None:

@@ -85,6 +85,17 @@ def composed_by_command(config: DictConfig) -> Composed:
     return Composed(config, tuple(typed_overrides()), dict(HydraConfig.get().runtime.choices))
 
 
+def check_single(overrides: Sequence[str]) -> None:
+    """Refuse ``sweep=`` where a single run is asked for.
+
+    Raises:
+        ValueError: it was chosen.
+    """
+    for typed in overrides:
+        if typed.startswith("sweep=") and typed != "sweep=null":
+            raise ValueError(f"{typed} starts several runs: it needs powergrid-train --multirun.")
+
+
 def typed_overrides() -> list[str]:
     """Return the overrides of this job of a command as they were typed."""
     typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)

@@ -135,6 +135,7 @@ def test_weights_are_found_from_another_folder_later(
             "call bind(env) before act()",
         ),
         (lambda: agents.train("quickstrat"), "did you mean 'quickstart'"),
+        (lambda: agents.train("cartpole", "sweep=optuna"), "sweep=optuna starts several runs: it"),
         (lambda: agents.train("agent=greedy"), "agent greedy learns nothing"),
     ],
 )

@@ -112,7 +112,9 @@ def test_what_makes_no_table_is_one_line(
 def test_a_sweep_is_of_several_runs(command: Any, working_folder: Path) -> None:
     outcome = command(entry.train, *SHORT, "sweep=joblib")
     assert outcome.code == 2
-    assert outcome.error == "sweep=joblib is of several runs: put --multirun before it.\n"
+    assert (
+        outcome.error == "sweep=joblib starts several runs: it needs powergrid-train --multirun.\n"
+    )
     assert not list(working_folder.iterdir())
 
 

@@ -4,12 +4,13 @@
                                          [--jobs J] [--results FOLDER] [--rest] [--output FILE.csv]
     python -m benchmarks.ablations decide RUN [RUN ...] [--only NAME ...] [--output FILE.csv]
 
-``train`` trains each variant on one core for ``--minutes`` by the clock, ``--jobs`` of them side by
-side, and evaluates its best weights on the validation list. Shown are that list and the harder one
-of varied months, which chose the weights. ``--minutes`` counts the evaluations in between;
-``--env-steps`` (of the schedules) replaces the recipe's own, so that it fits. ``decide`` plays
-trained runs, other seeds of one recipe, with another search at decision time, on the longer list
-of varied months of validation. ``--rest`` keeps what is there. The last line is one JSON object.
+``train`` trains each variant on one core for ``--minutes`` of wall-clock time, ``--jobs`` of them
+side by side, and evaluates its best weights on the validation list. Shown are that list and the
+harder one of varied months, which chose the weights. ``--minutes`` counts the evaluations in
+between; ``--env-steps`` (of the schedules) replaces the recipe's own, so that it fits. ``decide``
+plays trained runs, other seeds of one recipe, with another search at decision time, on the longer
+list of varied months of validation. ``--rest`` keeps what is there. The last line is one JSON
+object.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``network=flow``: a network with a learned DC-like power-flow layer.
 
 In a power grid everything balances at every busbar, so what an action does to far lines depends on
-the whole topology, which a plain network can only learn by heart. Here the balance is a layer:
+the whole topology, which a plain network can only memorise. Here the balance is a layer:
 potentials on the grid's graph (``potentials``), whose conductances, sources and leaks are learned,
 and so is how loadings are read from them. The wiring comes from the observation and the action
 (``grid_tables``). It is a graph network taken to its fixed point, an implicit layer (Bai et al.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,42 @@ def test_a_lost_node_changes_nothing() -> None:
     lost = [line for line in found["told"] if "lost" in line or "ended" in line]
     assert {line.split(" worker")[0] for line in lost} == {"self-play", "evaluation"}, lost
     assert finished.stdout.count("\n") == 1  # not what Ray would tell of it
+
+
+@pytest.mark.slow
+def test_a_worker_without_memory_ends_the_run_in_a_line(working_folder: Path) -> None:
+    """Ray's own monitor takes the machine for full, and ends each worker."""
+    finished = _train(RAY_memory_usage_threshold="0.001", RAY_memory_monitor_refresh_ms="100")
+    *_, last = finished.stderr.splitlines()
+    assert finished.returncode == 1
+    assert "was lost 3 times without doing a task: its node ran out of memory; giving up" in last
+    assert "fewer trainer.num_workers" in last and "powergrid-train resume=" in last
+
+
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_a_token(working_folder: Path) -> None:
+    connect()
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    finished = _train(f"ray.address={address}", RAY_AUTH_MODE="disabled")
+    *_, last = finished.stderr.splitlines()
+    assert finished.returncode == 2
+    assert last.startswith(f"ray.address={address}: ") and "set RAY_AUTH_MODE=token" in last
+    assert not list(working_folder.iterdir())
+
+
+def _train(*overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Train with a worker, in a process of its own."""
+    command = [sys.executable, "-m", "agents.commands.train", "experiment=cartpole"]
+    return subprocess.run(
+        [*command, "trainer.num_workers=1", "logger=csv", *overrides],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ _PATIENCE = 10.0  # seconds in which an address has to answer
 _HEARTBEAT = 2.0  # seconds in which a cluster that was there has to answer
 _OBJECT_STORE = 256 * 2**20  # bytes of shared memory for weights and experience on the way
 _CLIENT = "ray://"
+_ABOUT_TOKENS = ". If the cluster asks for a token, set RAY_AUTH_MODE=token, see docs/cluster.md."
 _HANGUP: int | None = getattr(signal, "SIGHUP", None)  # none on Windows
 
 
@@ -93,7 +94,10 @@ def connect(address: str | None = None) -> bool:
             try:
                 ray.init(address, **options)
             except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
-                raise ValueError(f"ray.address={address}: {_line_of(error)}") from error
+                asked = isinstance(error, ConnectionError) and not _sends_token()
+                raise ValueError(
+                    f"ray.address={address}: {_line_of(error)}{_ABOUT_TOKENS if asked else ''}"
+                ) from error
     # Ray prints the last lines of its logs, to standard output, for each process that is lost;
     # ``Workers`` tells of that in a line. There is no public switch.
     vars(sys.modules["ray._private.worker"])["_worker_logs_enabled"] = False
@@ -177,6 +181,11 @@ def _ray() -> Any:
     import ray
 
     return ray
+
+
+def _sends_token() -> bool:
+    """Whether Ray shows its token where it connects to an address, as it does when told to."""
+    return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
 
 
 def _check_reachable(address: str) -> None:

@@ -308,6 +308,8 @@ def _cause(error: Exception) -> str:
     text = str(error)
     pid, address = re.search(r"pid: (\d+)", text), re.search(r"ip: (\S+)", text)
     where = f" (process {pid[1]} on {address[1]})" if pid and address else ""
+    if "low on memory" in text:
+        return "its node ran out of memory"
     if "node" in text and "worker process has died" not in text:
         return f"its node was lost{where}"
     return f"its process ended{where}, killed or out of memory"

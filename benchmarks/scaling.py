@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import pickle
 import platform
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,7 +38,7 @@ from benchmarks.playing import GROUPS, SelfPlay, compose_self_play, no_work, pla
 from benchmarks.profiling import resident_mb
 
 ENVS = 32  # in all groups
-TURNS = 4  # of each way to play
+TURNS = 10  # of each way to play; short ones, since the machine's speed may change meanwhile
 WAYS = {"0 workers": (0, 1), "1 worker": (1, 1), "2 workers": (2, 1), "2 nodes": (2, 2)}
 ALSO_LEARNED = "quickstart"
 MACHINES = (10, 100, 1000)
@@ -158,7 +159,10 @@ def _round(play: SelfPlay) -> Round:
 
 
 def play_in_turns(experiment: str, seconds: float) -> dict[str, Any]:
-    """Return decisions per second of each of ``WAYS``, and what starting and memory took."""
+    """Return decisions per second of each of ``WAYS``, and what starting and memory took.
+
+    Ratios are of turns that follow each other; shown are medians over turns.
+    """
     players: dict[str, Player] = {}
     played: dict[str, list[Slice]] = {name: [] for name in WAYS}
     try:
@@ -170,11 +174,11 @@ def play_in_turns(experiment: str, seconds: float) -> dict[str, Any]:
     finally:
         for player in players.values():
             player.close()
+    rates = {name: [one.decisions / one.seconds for one in turns] for name, turns in played.items()}
+    alone = np.array(rates["0 workers"])
     return {
-        "decisions_per_s": {
-            name: round(sum(one.decisions for one in turns) / sum(one.seconds for one in turns), 1)
-            for name, turns in played.items()
-        },
+        "decisions_per_s": {name: round(statistics.median(of), 1) for name, of in rates.items()},
+        "times_0_workers": {name: round(np.median(of / alone), 2) for name, of in rates.items()},
         "start_s": {name: player.started for name, player in players.items()},
         "driver_grown_mb": {name: round(turns[-1].grown_mb, 1) for name, turns in played.items()},
     }
@@ -299,7 +303,7 @@ def main() -> None:
         for machines in MACHINES
     }
     for name, rate in report["decisions_per_s"].items():
-        print(f"{name}: {rate} decisions/s")
+        print(f"{name}: {rate} decisions/s, {report['times_0_workers'][name]} x")
     print(json.dumps(report))
 
 

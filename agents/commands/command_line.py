@@ -8,6 +8,8 @@ any of them.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import math
 import os
 import re
@@ -74,6 +76,7 @@ def run_guarded(task: Callable[[], None]) -> None:
     """
     show_traceback = _wants_traceback()
     end_as_by_interrupt()
+    atexit.register(gc.freeze)  # the interpreter would look through all objects again at its end
     try:
         check_own_packages(*PACKAGES)
         task()

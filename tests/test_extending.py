@@ -56,8 +56,12 @@ def folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Several commands in one process, which saves starting each: each as its installed script does.
 DRIVER = """
 import contextlib, io, json, sys
-import powergrid_muzero
+import powergrid_muzero, pytest
 from hydra.core.global_hydra import GlobalHydra
+from tests import memories
+
+memories.KEPT += ("powergrid",)  # the package's files do not change meanwhile
+memories.remember_compositions(pytest.MonkeyPatch())
 
 outcomes = []
 for program, *arguments in json.loads(sys.stdin.read()):
@@ -102,6 +106,24 @@ def test_the_wheel_holds_every_file_of_the_document(wheel: Path) -> None:
     assert packed == (written - {"pyproject.toml"}) | empty
 
 
+# shorter than a reader has them: no plots, few steps, a training whose updates have just begun
+SHORT = {
+    "powergrid-evaluate": ("evaluation.plots=false",),
+    "experiment=small": (
+        *("trainer.total_env_steps=80", "evaluation.interim.max_steps=5"),
+        "evaluation.final.max_steps=5",
+    ),
+    "evaluation.max_steps=20": ("evaluation.max_steps=5",),
+}
+OWN_REWARD = "evaluation.env.reward={_target_: my_agents.reward.CalmReward, _partial_: true}"
+SCORED = ("powergrid-evaluate", OWN_REWARD, "evaluation.episodes=1", "evaluation.max_steps=5")
+
+
+def shortened(words: list[str]) -> list[str]:
+    more = [one for part, added in SHORT.items() if part in words for one in added]
+    return [*words, "logger=csv", *more]
+
+
 def test_every_command_of_the_document_runs(folder: Path) -> None:
     used = commands("powergrid-train", "powergrid-evaluate")
     assert len(used) == 6
@@ -129,23 +151,11 @@ def test_every_command_of_the_document_runs(folder: Path) -> None:
             "takes no wrappers; set env.simulator=grid2op",
         ),
     ]
-    # shorter than a reader has it: no plots, and a training whose updates have just begun
-    short = {
-        "powergrid-evaluate": "evaluation.plots=false",
-        "small": "trainer.total_env_steps=80",
-    }
-    lines = [
-        [*words, "logger=csv", *(one for part, one in short.items() if part in " ".join(words))]
-        for words in used
-    ]
-    own = "evaluation.env.reward={_target_: my_agents.reward.CalmReward, _partial_: true}"
-    scored = ["run=planner", own, "evaluation.episodes=1", "evaluation.max_steps=9"]
-    more = [  # in another process, too
+    more = [
         ["powergrid-train", "resume=seen", "trainer.total_env_steps=100"],
-        ["powergrid-evaluate", *scored, "evaluation.num_workers=1", "folder=scored"],
+        shortened([*SCORED, "run=planner", "folder=scored"]),
     ]
-    more[1].append(short["powergrid-evaluate"])
-    outcomes = run_all(folder, [*lines, *more, *(words for words, _ in wrong)])
+    outcomes = run_all(folder, [*map(shortened, used), *more, *(words for words, _ in wrong)])
     tables = []
     for code, out, error in outcomes[: len(used) + len(more)]:
         assert code == 0, error
@@ -184,3 +194,12 @@ def test_every_command_of_the_document_runs(folder: Path) -> None:
         assert code == 2
         assert message in error
         assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_workers_find_the_package(folder: Path) -> None:
+    learn = shortened(["powergrid-train", "experiment=small", "folder=taught"])
+    score = shortened([*SCORED, "run=taught", "folder=far", "evaluation.num_workers=1"])
+    for code, _, error in run_all(folder, [learn, score]):
+        assert code == 0, error
+    assert protocol_in(folder / "far")["reward"] == "my_agents.reward.CalmReward"

@@ -17,7 +17,7 @@ from typing import Any
 from hydra.errors import HydraException
 
 from agents.configuration.signatures import misfits
-from agents.runs.saved_configs import GROUPS
+from agents.runs.saved_configs import GROUPS, under
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def without_misfits(
     wrong = [
         path
         for path in misfits(config["agent"], "agent")
-        if _below(path, parts) and not any(_below(key, [path]) for key in typed)
+        if under(path, parts) and not any(under(key, [path]) for key in typed)
     ]
     try:
         own = compose(chosen) if wrong else {}
@@ -62,10 +62,6 @@ def without_misfits(
         if value is not _ABSENT:
             part[name] = value
     return fitted
-
-
-def _below(key: str, roots: Sequence[str]) -> bool:
-    return any(key == root or key.startswith(f"{root}.") for root in roots)
 
 
 def _at(config: Any, path: str) -> Any:

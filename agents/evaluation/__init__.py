@@ -24,29 +24,24 @@ from agents.evaluation.evaluator import AgentNotes, EpisodeEvaluator
 from agents.evaluation.pairs import compare_results, to_markdown
 from agents.evaluation.pieces import merge_by_agent, merge_pieces
 from agents.evaluation.playback import LoadingTrace, play_back
-from agents.evaluation.player import DecisionWatch, EpisodePlayer
+from agents.evaluation.player import EpisodePlayer
 from agents.evaluation.protocol import Protocol, Setting, describe_protocol, explain_difference
 from agents.evaluation.records import Conditions, EpisodeRecord, EvaluationResult, Incident, Latency
-from agents.evaluation.result_files import SCHEMA_VERSION, read_results, write_results
-from agents.evaluation.statistics import METRICS, Estimate, Metric, estimate, log_metrics, summarize
-from agents.evaluation.tables import format_table, markdown_summary
+from agents.evaluation.result_files import read_results, write_results
+from agents.evaluation.statistics import estimate, log_metrics, summarize
+from agents.evaluation.tables import markdown_summary
 
 __all__ = [
     "DEFAULT_SEED",
-    "METRICS",
-    "SCHEMA_VERSION",
     "AgentNotes",
     "Conditions",
-    "DecisionWatch",
     "EpisodeEvaluator",
     "EpisodeSpec",
     "EpisodePlayer",
     "EpisodeRecord",
-    "Estimate",
     "EvaluationResult",
     "Incident",
     "Latency",
-    "Metric",
     "Protocol",
     "Setting",
     "LoadingTrace",
@@ -54,7 +49,6 @@ __all__ = [
     "describe_protocol",
     "estimate",
     "explain_difference",
-    "format_table",
     "log_metrics",
     "markdown_summary",
     "merge_by_agent",

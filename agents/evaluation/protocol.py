@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PACKAGE = "powergrid-muzero"
 SIMULATORS = ("grid2op", "lightsim2grid")
 OWN_REWARD = "the environment's own"
+_MOST_TOLD = 3  # fields of a difference
 
 # keywords of PowerGrid-v0 that are the agent's business or nobody's
 _NOT_OF_THE_PROTOCOL = (
@@ -157,17 +158,11 @@ def differing_fields(first: Protocol, second: Protocol) -> tuple[str, ...]:
     )
 
 
-def explain_difference(first: Protocol, second: Protocol, *, most: int = 3) -> str:
-    """Return the first differing fields with both values, such as "idle_gate (0.95, None)".
-
-    Args:
-        first: a protocol.
-        second: another one.
-        most: fields named.
-    """
+def explain_difference(first: Protocol, second: Protocol) -> str:
+    """Return the first differing fields with both values, such as "idle_gate (0.95, None)"."""
     names = differing_fields(first, second)
-    told = [f"{name} ({_told(first, second, name)})" for name in names[:most]]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
+    told = [f"{name} ({_told(first, second, name)})" for name in names[:_MOST_TOLD]]
+    more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
     return ", ".join(told) + more
 
 

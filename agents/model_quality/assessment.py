@@ -37,6 +37,7 @@ from agents.model_quality.ranking import (
     hits_best,
     judge_choices,
     judge_random,
+    mean,
     rank_correlations,
 )
 from agents.muzero.networks.base import MuZeroNetwork
@@ -157,8 +158,8 @@ def _accuracy(
     after_end = tuple(
         AfterEnd(
             int(rows.sum()),
-            _mean(np.abs(predicted.value[rows, position + 1])),
-            _mean(np.abs(predicted.reward[rows & ~windows.real[:, position], position])),
+            mean(np.abs(predicted.value[rows, position + 1])),
+            mean(np.abs(predicted.reward[rows & ~windows.real[:, position], position])),
         )
         for position, rows in enumerate(absorbing)
     )
@@ -225,15 +226,11 @@ def _rank(
         rows.append(
             Ranked(
                 name,
-                _mean(defined),
+                mean(defined),
                 len(defined),
-                _mean(hits_best(one, rho, count=TOP)),
+                mean(hits_best(one, rho, count=TOP)),
                 judge_choices(best, rho, gate=gate),
             )
         )
     rows.append(Ranked("search", None, 0, None, judge_choices(decisions.chosen, rho, gate=gate)))
     return tuple(rows)
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from agents.model_quality.ranking import mean
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.power_grid.flow import PredictedOutcomes
 
@@ -117,8 +118,8 @@ def loading_errors(
     near = (truth >= NEAR_LIMITS[0]) & (truth <= NEAR_LIMITS[1])
     return LoadingErrors(
         depth,
-        *(len(errors), _mean(errors), _median(errors), _mean(unchanged)),
-        *(int(near.sum()), _mean(errors[near]), _median(errors[near]), _mean(unchanged[near])),
+        *(len(errors), mean(errors), _median(errors), mean(unchanged)),
+        *(int(near.sum()), mean(errors[near]), _median(errors[near]), mean(unchanged[near])),
     )
 
 
@@ -135,8 +136,8 @@ def ending_errors(name: str, predicted: np.ndarray, over: np.ndarray, depth: int
     return EndingErrors(
         name,
         depth,
-        *(len(truth), _mean(truth), roc_auc(chance, truth)),
-        *(_mean((chance - truth) ** 2), _mean((truth - _mean(truth)) ** 2)),
+        *(len(truth), mean(truth), roc_auc(chance, truth)),
+        *(mean((chance - truth) ** 2), mean((truth - mean(truth)) ** 2)),
     )
 
 
@@ -154,10 +155,6 @@ def roc_auc(scores: np.ndarray, truth: np.ndarray) -> float:
         return float("nan")
     ranks = rankdata(scores)[truth].sum() - positive * (positive + 1) / 2
     return float(ranks / (positive * negative))
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
 
 
 def _median(values: np.ndarray) -> float:

@@ -140,13 +140,14 @@ def _judge(policy: np.ndarray, rho: np.ndarray, gate: float) -> Choices:
     above = np.subtract(rho, least, out=np.zeros(rho.shape), where=survives)
     surviving = (policy * survives).sum()
     return Choices(
-        safe=_share((policy * safe).sum(axis=1)[some_safe]),
-        ends_game=_share((policy * np.isinf(rho)).sum(axis=1)[some_survive]),
+        safe=mean((policy * safe).sum(axis=1)[some_safe]),
+        ends_game=mean((policy * np.isinf(rho)).sum(axis=1)[some_survive]),
         regret=float((policy * above).sum() / surviving) if surviving else float("nan"),
         safe_count=int(some_safe.sum()),
         survivable_count=int(some_survive.sum()),
     )
 
 
-def _share(probabilities: np.ndarray) -> float:
-    return float(probabilities.mean()) if len(probabilities) else float("nan")
+def mean(values: np.ndarray) -> float:
+    """Return the mean of ``[n]`` values, NaN of none."""
+    return float(values.mean()) if len(values) else float("nan")

@@ -42,22 +42,11 @@ def check_schedule(name: str, schedule: Schedule) -> None:
 
 
 @dataclass(frozen=True)
-class Constant:
-    """Always ``value``."""
-
-    value: float
-
-    def __call__(self, progress: float) -> float:
-        """Return the value."""
-        _clip(progress)
-        return self.value
-
-
-@dataclass(frozen=True)
 class Piecewise:
     """``values[i]`` from ``boundaries[i - 1]`` up to, not including, ``boundaries[i]``.
 
-    ``Piecewise((0.5, 0.75), (1.0, 0.5, 0.25))`` is MuZero's visit temperature.
+    ``Piecewise((0.5, 0.75), (1.0, 0.5, 0.25))`` is MuZero's visit temperature, and
+    ``Piecewise((), (1.0,))`` always 1.
 
     Raises:
         ValueError: boundaries do not increase within (0, 1), or there is not one value more.

@@ -17,7 +17,7 @@ from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.search.base import Search
 from agents.power_grid.compiled_flow import CompiledFlow
 from agents.power_grid.flow import FlowNetwork
-from agents.power_grid.grid_access import fast_grids, played_name
+from agents.power_grid.grid_access import require_fast_grids
 from envs import FeaturesEncoder, GridState, PowerGridVectorEnv
 
 _SURE = 1.0  # logit from which on a topology counts as holding no state of the grid
@@ -134,14 +134,7 @@ class ForeseenPlanning:
 
     def bind(self, env: VectorEnvironment) -> None:
         """See ``PlanningModel``; ValueError if the fast simulator does not play these grids."""
-        grids = fast_grids(env)
-        if grids is None:
-            raise ValueError(
-                "agent/model=foreseen reads state and rules of PowerGrid-v0's vector environment, "
-                f"and this is {played_name(env)} one by one: set env.simulator=lightsim2grid, or "
-                "take agent/model=learned"
-            )
-        self._grids = grids
+        self._grids = require_fast_grids(env, "agent/model=foreseen", instead="agent/model=learned")
 
     def at(self, rows: np.ndarray) -> ForeseenGrids:
         """See ``PlanningModel``."""

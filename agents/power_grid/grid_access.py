@@ -22,6 +22,27 @@ def fast_grids(env: VectorEnvironment) -> PowerGridVectorEnv | None:
     return cast("PowerGridVectorEnv", env) if grid is env else None
 
 
+def require_fast_grids(env: VectorEnvironment, part: str, *, instead: str) -> PowerGridVectorEnv:
+    """Return ``env``, whose grids the fast simulator plays.
+
+    Args:
+        env: the environment.
+        part: what plans in it, for the message: "agent/model=simulator".
+        instead: what to take where another simulator plays.
+
+    Raises:
+        ValueError: another one does, or these are no power grids.
+    """
+    grids = fast_grids(env)
+    if grids is None:
+        raise ValueError(
+            f"{part} plans in the fast simulator of PowerGrid-v0 only, but this is "
+            f"{played_name(env)}, played one by one: set env.simulator=lightsim2grid, or take "
+            f"{instead}"
+        )
+    return grids
+
+
 def first_grid(env: VectorEnvironment) -> PowerGridVectorEnv | PowerGridEnv | None:
     """Return what knows the grid's layout and catalogue; None if these are no power grids."""
     # all single environments are of one recipe

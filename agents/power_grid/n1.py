@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import gymnasium as gym
 import numpy as np
 
 from agents.agent import Infos
 from agents.environments import VectorEnvironment
+from agents.parts import KeywordsOf
+from agents.power_grid.baselines.base import BaselineAgent
 from agents.power_grid.baselines.grid_binding import GridBaselineAgent
 from agents.power_grid.baselines.reference_topology import check_loading, departures
 from agents.power_grid.beam import NEAR_LIMIT
@@ -36,13 +37,11 @@ class N1Agent(GridBaselineAgent):
     Ask it regularly in calm (``wrappers=preventive``): under an idle gate alone it cannot prevent.
 
     Args:
-        observation_space: of one environment.
-        action_space: of one environment.
-        seed: not used.
         threshold: rho from which on the grid is under stress.
         safe: forecast rho below which an action is safe.
         margin: rho after a loss below which it does no harm.
         gain: excess over ``margin``, in sum over the losses, that a calm action must take away.
+        baseline: of ``BaselineAgent``; the seed is not used.
     """
 
     kind = "n1"
@@ -51,20 +50,18 @@ class N1Agent(GridBaselineAgent):
     def __init__(
         self,
         *,
-        observation_space: gym.spaces.Box,
-        action_space: gym.spaces.Discrete,
-        seed: int = 0,
         threshold: float = 0.95,
         safe: float = 0.9,
         margin: float = 0.95,
         gain: float = 0.05,
+        **baseline: Annotated[Any, KeywordsOf(BaselineAgent)],
     ) -> None:
         """Make the agent.
 
         Raises:
             ValueError: a setting out of its range.
         """
-        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        super().__init__(**baseline)
         self._threshold = check_loading("threshold", threshold)
         self._safe = check_loading("safe", safe)
         self._margin = check_loading("margin", margin)

@@ -12,7 +12,7 @@ import numpy as np
 from agents.environments import VectorEnvironment
 from agents.muzero.teacher import Advice
 from agents.parts import KeywordsOf
-from agents.power_grid.grid_access import fast_grids, played_name
+from agents.power_grid.grid_access import require_fast_grids
 from agents.power_grid.lookahead_teacher import LOADINGS, LookaheadTeacher
 from agents.power_grid.plan_target import PLANNED_LOADINGS, TOPOLOGIES
 from envs import ForecastRollouts, PowerGridVectorEnv, Rollouts, lines_at_risk
@@ -63,13 +63,8 @@ class PlanTeacher(LookaheadTeacher):
     def bind(self, env: VectorEnvironment) -> None:
         """See ``Teacher.bind``; ValueError if the fast simulator does not play these grids."""
         super().bind(env)
-        grids = fast_grids(env)
-        if grids is None:
-            raise ValueError(
-                "agent/teacher=plans plans in PowerGrid-v0's vector environment, and this is "
-                f"{played_name(env)} one by one: set env.simulator=lightsim2grid, or "
-                "agent/teacher=none and agent.plan.taught_decisions=0"
-            )
+        instead = "agent/teacher=none and agent.plan.taught_decisions=0"
+        grids = require_fast_grids(env, "agent/teacher=plans", instead=instead)
         self._grids = grids
         self._rollouts = grids.rollouts(unusual=False)
 

@@ -11,7 +11,7 @@ from agents.agent import Infos
 from agents.environments import VectorEnvironment
 from agents.parts import KeywordsOf
 from agents.power_grid.baselines.grid_binding import GridBaselineAgent
-from agents.power_grid.grid_access import fast_grids
+from agents.power_grid.grid_access import require_fast_grids
 from agents.power_grid.grid_planner import GridPlanner
 from envs import DO_NOTHING
 
@@ -52,13 +52,7 @@ class PlannerAgent(GridBaselineAgent):
             ValueError: the environment is not PowerGrid-v0's vector environment.
         """
         super().bind(env)
-        grids = fast_grids(env)
-        if grids is None:
-            raise ValueError(
-                "agent planner plans in the fast simulator, and this environment is played one by "
-                "one: set env.simulator=lightsim2grid, or take agent=n1"
-            )
-        self._planner.meet(grids)
+        self._planner.meet(require_fast_grids(env, "agent=planner", instead="agent=n1"))
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""

@@ -29,6 +29,7 @@ _LOSSES = 320  # of those of each length, of which all losses are solved
 _LOOKED_AT = 40  # of those of each length, whose danger is looked at in full
 _RISK = 0.02  # lines that may be expected to trip in an answer that is kept
 _WORSE = 0.3  # by which the score of an answer that is kept may have risen
+_RETURNS = 8  # actions towards the reference topology, looked at where there is no danger
 _BOTH = 10.0  # weight of a line that is overloaded after the loss and after the answer still
 
 
@@ -59,7 +60,6 @@ class Prevention:
         candidates: actions whose danger is looked at, those that estimates find the best.
         grave: danger from which on several actions in a row are searched.
         courses: of those, how many of each length are followed on; 0 for none.
-        returns: actions towards the reference topology that are looked at where there is no danger.
     """
 
     def __init__(
@@ -75,7 +75,6 @@ class Prevention:
         candidates: int,
         grave: float,
         courses: int,
-        returns: int = 8,
     ):
         self._layout = layout
         self._lines = lines
@@ -87,7 +86,6 @@ class Prevention:
         self._candidates = candidates
         self.grave = grave
         self._courses = courses
-        self._returns = returns
 
     def choose(
         self,
@@ -248,7 +246,7 @@ class Prevention:
         departed = (steps.topology != REFERENCE_BUSBAR).sum(axis=1)
         steps, departed = steps.of(departed < departed[0]), departed[departed < departed[0]]
         rho = rollouts.loadings(steps.topology).max(axis=1)
-        steps = steps.of(np.lexsort((rho, departed))[: self._returns])
+        steps = steps.of(np.lexsort((rho, departed))[:_RETURNS])
         worst = rollouts.losses(steps.topology, self._lines).max(axis=(1, 2), initial=0)
         secure = np.flatnonzero(worst < self._margin)
         return (int(steps.actions[secure[0]]),) if len(secure) else ()

@@ -36,7 +36,7 @@ from agents.environments import VectorEnvironment
 from agents.muzero.losses import ILLEGAL_LOGIT
 from agents.muzero.model import LearnedModel, PolicyValue
 from agents.muzero.search.base import Afterstates, ModelOutput
-from agents.power_grid.grid_access import fast_grids, played_name
+from agents.power_grid.grid_access import require_fast_grids
 from envs import DO_NOTHING, ForecastPlanner, GridLayout, PlannedStep, PowerGridVectorEnv
 from powergrid_muzero.checks import is_number
 from powergrid_muzero.names import choose
@@ -303,13 +303,7 @@ class SimulatorPlanning:
             ValueError: it is not the vector environment of PowerGrid-v0, or has no opponent whose
                 attacks could be left to chance.
         """
-        grids = fast_grids(env)
-        if grids is None:
-            raise ValueError(
-                "agent/model=simulator plans in the fast simulator of PowerGrid-v0 only, but this "
-                f"is {played_name(env)}, played one by one: set env.simulator=lightsim2grid, or "
-                "take agent/model=learned"
-            )
+        grids = require_fast_grids(env, "agent/model=simulator", instead="agent/model=learned")
         self._odds = attack_odds(grids, self._attack_probability) if self._attacks else None
         self._planner = grids.planner()
 

@@ -95,10 +95,10 @@ def change_saved(
     for override in overrides:
         key = _key_of(override)
         targets = _keys_set_by(override)
-        if _under(key, ignored) and not _under(key, changeable):
-            targets = tuple(one for one in changeable if _under(one, [key]))  # in evaluation={...}
+        if under(key, ignored) and not under(key, changeable):
+            targets = tuple(one for one in changeable if under(one, [key]))  # in evaluation={...}
         for target in _spelled_out(targets, config, composed):
-            if not _under(target, changeable):
+            if not under(target, changeable):
                 raise ValueError(
                     f"{override}: a saved run is continued as it was; only {', '.join(changeable)} "
                     "may be changed. Start a new run for another configuration."
@@ -130,7 +130,7 @@ def refuse_unused(overrides: Sequence[str], used: Sequence[str], where: str) -> 
     """
     for override in overrides:
         set_by_it = _keys_set_by(override)
-        if not any(_under(key, used) or _under(one, [key]) for key in set_by_it for one in used):
+        if not any(under(key, used) or under(one, [key]) for key in set_by_it for one in used):
             raise ValueError(
                 f"{override} is not used by {where}, but {', '.join(used)} is: leave it out."
             )
@@ -165,7 +165,7 @@ def adopt(
             OmegaConf.update(merged, key, value, merge=False, force_add=True)
     brought = OmegaConf.to_container(merged)
     assert isinstance(brought, dict)
-    own = [one for one in overrides if any(_under(key, keys) for key in _keys_set_by(one))]
+    own = [one for one in overrides if any(under(key, keys) for key in _keys_set_by(one))]
     return change_saved(
         {str(key): value for key, value in brought.items()},
         composed,
@@ -210,7 +210,8 @@ def _key_of(override: str) -> str:
     return re.sub(r"^[+~]+", "", override.partition("=")[0]).partition("@")[0]
 
 
-def _under(key: str, roots: Sequence[str]) -> bool:
+def under(key: str, roots: Sequence[str]) -> bool:
+    """Whether ``key`` is one of ``roots``, or below one."""
     return any(key == root or key.startswith(f"{root}.") for root in roots)
 
 

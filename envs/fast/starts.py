@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from gymnasium.utils import seeding
 
-from envs.reference.power_grid import LEAST_STEPS, RESET_OPTIONS
+from envs.reference.starts import draw_start
 from envs.scenarios import Scenario, ScenarioSource
-from powergrid_muzero.checks import check_attack_seed, check_count
-from powergrid_muzero.names import choose
+from powergrid_muzero.checks import check_attack_seed
 from powergrid_muzero.vector_episodes import as_plain
 
 
@@ -61,22 +60,10 @@ class Starts:
         Raises:
             ValueError: an unknown option or scenario, or a row that is no count.
         """
-        options = options or {}
-        for key in options:
-            choose("reset option", key, RESET_OPTIONS)
         generator = self._generator(grid)
-        name = options.get("scenario")
-        if name is None:
-            name = self._scenarios.draw(self._split, generator)
-        elif not isinstance(name, str):
-            raise ValueError(f"the reset option 'scenario' must be a name, but is {name!r}")
-        scenario = self._scenarios.load(str(name))
-        first_step = options.get("first_step")
-        if first_step is not None:
-            return scenario, check_count("the reset option 'first_step'", first_step, least=0)
-        latest = scenario.num_steps - LEAST_STEPS
-        random = self._start == "random" and latest > 0
-        return scenario, int(generator.integers(latest + 1)) if random else 0
+        return draw_start(
+            self._scenarios, options or {}, generator, split=self._split, start=self._start
+        )
 
     def draw_attack_seed(self, grid: int, options: Mapping[str, Any] | None) -> int:
         """Return what the attacks of the episode follow from; the reference seeds grid2op with it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,6 +48,15 @@ _CLASSES: dict[type[kinds.Opponent], type[BaseOpponent]] = {
     kinds.GeometricOpponent: _EpisodeGeometricOpponent,
     kinds.AreaOpponent: _EpisodeMultiAreaOpponent,
 }
+# options of some kinds: what grid2op calls it -> what it is called here
+OPTIONS: Mapping[str, str] = {
+    "rho_normalization": "usual_rho",
+    "attack_period": "within",
+    "attack_every_xxx_hour": "every_hours",
+    "average_attack_duration_hour": "mean_hours",
+    "minimum_attack_duration_hour": "least_hours",
+    "pmax_pmin_ratio": "ratio",
+}
 
 
 def grid2op_opponent(opponent: kinds.Opponent | None) -> dict[str, Any]:
@@ -66,15 +75,10 @@ def grid2op_opponent(opponent: kinds.Opponent | None) -> dict[str, Any]:
     own: dict[str, Any] = {
         "lines_attacked": [list(area) for area in opponent.lines] if areas else list(opponent.lines)
     }
-    if isinstance(opponent, kinds.WeightedOpponent):
-        own |= {"rho_normalization": list(opponent.usual_rho), "attack_period": opponent.within}
-    if isinstance(opponent, kinds.GeometricOpponent):
-        own |= {
-            "attack_every_xxx_hour": opponent.every_hours,
-            "average_attack_duration_hour": opponent.mean_hours,
-            "minimum_attack_duration_hour": opponent.least_hours,
-            "pmax_pmin_ratio": opponent.ratio,
-        }
+    for theirs, ours in OPTIONS.items():
+        if hasattr(opponent, ours):
+            value = getattr(opponent, ours)
+            own[theirs] = list(value) if isinstance(value, tuple) else value
     return {
         "opponent_class": _CLASSES[type(opponent)],
         "opponent_action_class": PowerlineSetAction,

@@ -9,7 +9,7 @@ holds out cannot be closed, and stays open afterwards until someone closes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -241,11 +241,6 @@ Opponent = RandomOpponent  # every kind is one
 KINDS: dict[str, type[RandomOpponent]] = {
     one.kind: one for one in (RandomOpponent, WeightedOpponent, GeometricOpponent, AreaOpponent)
 }
-
-
-def options_of(kind: type[RandomOpponent]) -> list[str]:
-    """Return the names of what an opponent of ``kind`` is made of."""
-    return [field.name for field in fields(kind)]
 
 
 def _names(given: Any, what: str) -> tuple[str, ...]:

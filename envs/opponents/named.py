@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
 import grid2op.Opponent as theirs
 from grid2op.Opponent import BaseActionBudget, BaseOpponent, OpponentSpace
 
+from envs.opponents.grid2op_opponents import OPTIONS
 from envs.opponents.kinds import (
     KINDS,
     AreaOpponent,
@@ -16,7 +18,6 @@ from envs.opponents.kinds import (
     Opponent,
     RandomOpponent,
     WeightedOpponent,
-    options_of,
 )
 from envs.scenarios.grid2op_grids import make_grid2op
 from powergrid_muzero.names import choose
@@ -70,7 +71,7 @@ def make_opponent(given: str | Mapping[str, Any] | Opponent | None, grid: str) -
 def _from_mapping(given: Mapping[str, Any]) -> Opponent:
     values = {str(key): value for key, value in given.items()}
     kind = KINDS[choose("kind of opponent", values.pop("kind", RandomOpponent.kind), KINDS)]
-    options = options_of(kind)
+    options = [one.name for one in fields(kind)]
     for key in values:
         choose(f"option of a {kind.kind} opponent", key, options)
     missing = [key for key in ("lines", "duration", "period") if key not in values]
@@ -113,20 +114,10 @@ def _own(grid: str) -> Opponent:
         "budget": float(made["opponent_init_budget"]),
         "budget_per_step": float(made["opponent_budget_per_ts"]),
     }
-    names = {ours: value for value, ours in _OPTIONS.items()}
-    options |= {ours: own[name] for ours, name in names.items() if name in own}
+    options |= {ours: own[name] for name, ours in OPTIONS.items() if name in own}
     return _OF_THEIRS[kind](**options)
 
 
-# what grid2op calls it -> what it is called here
-_OPTIONS: Mapping[str, str] = {
-    "rho_normalization": "usual_rho",
-    "attack_period": "within",
-    "attack_every_xxx_hour": "every_hours",
-    "average_attack_duration_hour": "mean_hours",
-    "minimum_attack_duration_hour": "least_hours",
-    "pmax_pmin_ratio": "ratio",
-}
 _OF_THEIRS: Mapping[type, type[Opponent]] = {
     theirs.RandomLineOpponent: RandomOpponent,
     theirs.WeightedRandomOpponent: WeightedOpponent,

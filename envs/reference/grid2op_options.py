@@ -12,6 +12,7 @@ from typing import Any
 
 from grid2op.Rules import DefaultRules, RulesByArea
 
+from envs.opponents import Opponent, grid2op_opponent
 from powergrid_muzero.names import choose
 
 COVERED = (
@@ -71,6 +72,23 @@ def check_grid2op_options(options: Any) -> dict[str, Any]:
                 f"environments: {why}"
             )
     return kept
+
+
+def with_opponent(options: Mapping[str, Any], opponent: Opponent | None) -> dict[str, Any]:
+    """Return ``grid2op_options`` with the opponent's.
+
+    Raises:
+        ValueError: both say who attacks.
+    """
+    theirs = [name for name in options if "opponent" in name]
+    if not theirs:
+        return {**grid2op_opponent(opponent), **options}
+    if opponent is not None:
+        raise ValueError(
+            f"grid2op_options say who attacks ({', '.join(theirs)}), and so does opponent; leave "
+            "one of them out"
+        )
+    return dict(options)
 
 
 def check_grid2op_env(env: Any, grid: str) -> None:

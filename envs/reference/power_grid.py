@@ -28,10 +28,16 @@ from envs.grid.rewards import (
     make_reward,
 )
 from envs.grid.state import GridLayout, GridState, Lookahead
-from envs.opponents import Opponent, grid2op_opponent, losing, make_opponent
+from envs.opponents import Opponent, losing, make_opponent
+from envs.reference.attack_log import AttackLog
 from envs.reference.grid2op_copies import new_grid2op
-from envs.reference.grid2op_options import check_grid2op_env, check_grid2op_options
+from envs.reference.grid2op_options import (
+    check_grid2op_env,
+    check_grid2op_options,
+    with_opponent,
+)
 from envs.reference.grid2op_state import grid_layout, grid_state
+from envs.reference.starts import STARTS, draw_start
 from envs.scenarios import (
     SPLITS,
     Scenario,
@@ -58,9 +64,6 @@ from powergrid_muzero.copies import Copyable
 from powergrid_muzero.names import choose, named_keywords
 
 ENV_ID = "PowerGrid-v0"
-STARTS = ("beginning", "random")
-LEAST_STEPS = 288  # a random start leaves at least a day to play
-RESET_OPTIONS = ("scenario", "first_step", "attack_seed")
 # one substation or one line at a time, as in the field's benchmarks on this grid
 PARAMETERS: Mapping[str, Any] = {"MAX_SUB_CHANGED": 1, "MAX_LINE_STATUS_CHANGED": 1}
 
@@ -218,7 +221,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         if self.opponent is not None:
             self.opponent.number_lines(grid_columns(grid).line_names)
         self._open = partial(
-            partial(make_grid2op, **_with_opponent(options, self.opponent))
+            partial(make_grid2op, **with_opponent(options, self.opponent))
             if options
             else partial(new_grid2op, opponent=self.opponent),
             grid,
@@ -249,9 +252,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         self._observation: Any = None  # grid2op's
         self._mask: np.ndarray | None = None  # [A] int8
         self._texts: dict[str, str] = {}
-        self.attack_steps = np.zeros(self.layout.num_lines, dtype=np.int32)  # see GridState
-        self.attacks = 0  # that began in this episode
-        self.lost_to_attack = False  # the game, while an attack lasted
+        self.attack_log = AttackLog(self.layout.num_lines)
         self._over = True
         self._plotter: Any = None
         self._closed = False
@@ -310,24 +311,12 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         """
         super().reset(seed=None if seed is None else check_seed(seed))
         options = check_options(options)
-        for key in options:
-            choose("reset option", key, RESET_OPTIONS)
         attack_seed = options.get("attack_seed")
         if attack_seed is not None:
             attack_seed = check_attack_seed(attack_seed)
-        name = options.get("scenario")
-        if name is None:
-            name = self.scenarios.draw(self.split, self.np_random)
-        elif not isinstance(name, str):
-            raise ValueError(f"the reset option 'scenario' must be a name, but is {name!r}")
-        scenario = self.scenarios.load(str(name))
-        first_step = options.get("first_step")
-        if first_step is None:
-            latest = scenario.num_steps - LEAST_STEPS
-            random = self.start == "random" and latest > 0
-            first_step = int(self.np_random.integers(latest + 1)) if random else 0
-        else:
-            first_step = check_count("the reset option 'first_step'", first_step, least=0)
+        scenario, first_step = draw_start(
+            self.scenarios, options, self.np_random, split=self.split, start=self.start
+        )
 
         if self._closed:
             self._grid2op, self._closed = self._open(), False
@@ -343,8 +332,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
                 f"scenario {scenario.name!r} cannot start at row {first_step}: "
                 f"{what_it_says(error)}"
             ) from None
-        self.attack_steps, self.attacks = np.zeros_like(self.attack_steps), 0
-        self.lost_to_attack = False
+        self.attack_log = AttackLog(self.layout.num_lines)
         self._observe(observation)
         self._grid_seed, self._actions, self._over = grid_seed, [], False
         return self.complete(self._info())
@@ -386,7 +374,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         reason = self._refusal(number, before, their_info) if illegal else ""
         blackout = bool(done and observation._is_done)  # grid2op marks a lost game so
         complete = bool(done and not blackout)
-        self._note_attack(their_info, blackout=blackout)
+        self.attack_log.note(their_info, before.line_status[0], blackout=blackout)
         self._observe(observation)
         played = self._grid2op.nb_time_step
         out_of_time = self.max_steps is not None and played >= self.max_steps
@@ -573,20 +561,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             step=self._first_step + self._grid2op.nb_time_step,
             max_step=self._scenario.num_steps,
             minutes=np.datetime64(self._grid2op.time_stamp, "m"),
-            attack_steps=self.attack_steps,
+            attack_steps=self.attack_log.steps,
         )
-
-    def _note_attack(self, their_info: Mapping[str, Any], *, blackout: bool) -> None:
-        """Keep what the opponent did in the step just played."""
-        before = self.attack_steps
-        self.attack_steps = np.zeros_like(before)
-        held = their_info["opponent_attack_line"]
-        if held is None:
-            return
-        self.attacks += bool((held & self.state.line_status[0]).any())
-        self.lost_to_attack = blackout
-        if not blackout:
-            self.attack_steps[held] = their_info["opponent_attack_duration"] - 1
 
     def _encode(self) -> Any:
         batch = self.encoder.encode(self.state)
@@ -622,30 +598,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             "duration": duration,
         }
         if self.opponent is not None:
-            lasting = self.lost_to_attack or bool(self.attack_steps.any())
-            numbers |= {
-                "attack_steps": self.attack_steps.copy(),
-                "attacks": self.attacks,
-                "attacks_survived": max(self.attacks - lasting, 0),
-            }
+            numbers |= self.attack_log.infos()
         return {**numbers, **texts} if self.text_infos else numbers
-
-
-def _with_opponent(options: Mapping[str, Any], opponent: Opponent | None) -> dict[str, Any]:
-    """Return ``grid2op_options`` with the opponent's.
-
-    Raises:
-        ValueError: both say who attacks.
-    """
-    theirs = [name for name in options if "opponent" in name]
-    if not theirs:
-        return {**grid2op_opponent(opponent), **options}
-    if opponent is not None:
-        raise ValueError(
-            f"grid2op_options say who attacks ({', '.join(theirs)}), and so does opponent; leave "
-            "one of them out"
-        )
-    return dict(options)
 
 
 def _cause(their_info: Mapping[str, Any]) -> str:

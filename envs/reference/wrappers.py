@@ -160,7 +160,7 @@ class IdleGate(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
 
     def _note_attacks(self) -> bool:
         """Return whether an attack began, or a line became free, since the last call."""
-        attacks, held = self._grid.attacks, self._grid.attack_steps > 0
+        attacks, held = self._grid.attack_log.begun, self._grid.attack_log.steps > 0
         news = attacks > self._attacks or bool((self._held & ~held).any())
         self._attacks, self._held = attacks, held
         return news

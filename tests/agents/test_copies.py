@@ -19,7 +19,7 @@ from agents.muzero.agent import MuZeroAgent
 from agents.muzero.networks import MLPNetwork
 from agents.muzero.planning import LearnedPlanning
 from agents.muzero.replay import Replay
-from agents.muzero.schedules import Constant
+from agents.muzero.schedules import Piecewise
 from agents.muzero.search import GumbelSearch, PUCTSearch
 from agents.muzero.trainer import LearningPlan
 from agents.power_grid.baselines import (
@@ -61,7 +61,7 @@ PLAN = LearningPlan(
     updates_per_decision=1.0,
     decisions_per_round=5,
     learning_starts=20,
-    temperature=Constant(1.0),
+    temperature=Piecewise((), (1.0,)),
 )
 
 

@@ -150,19 +150,39 @@ def test_slurm_gets_what_it_is_asked_for() -> None:
     assert Plugins.instance().is_in_toplevel_plugins_module(launcher._target_)
 
 
-def test_optuna_makes_the_most_of_the_score(command: Any, working_folder: Path) -> None:
-    done = in_processes(
-        *("sweep=[optuna,joblib]", "hydra.sweep.dir=study", "hydra.sweeper.n_trials=2"),
-        *("hydra.sweeper.n_jobs=2", f"{VALUES}=choice(2,3)"),
-    )
-    assert done.returncode == 0, done.stderr
-    rows = table_of(command, "study")
+STUDY = ("hydra.sweep.dir=study", "hydra.sweeper.n_trials=2", f"{VALUES}=choice(2,3)")
+
+
+def check_study(rows: list[dict[str, str]]) -> None:
+    """Compare a study's table with what Optuna wrote down."""
     assert [float(row["agent.optimizer.lr"]) > 0.0 for row in rows] == [True, True]
-    best = (working_folder / "study" / "optimization_results.yaml").read_text()
+    best = Path("study", "optimization_results.yaml").read_text()
     assert f"best_value: {float(rows[0]['score'])}" in best
     assert f"agent.optimizer.lr: {rows[0]['agent.optimizer.lr']}" in best or (
         rows[0]["score"] == rows[1]["score"]
     )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Optuna loads sqlalchemy as of old
+def test_optuna_makes_the_most_of_the_score(command: Any) -> None:
+    done = command(entry.train, "--multirun", *SHORT, "sweep=optuna", *STUDY)
+    assert done.code == 0, done.error
+    check_study(table_of(command, "study"))
+
+
+@pytest.mark.slow
+def test_optuna_trains_several_at_a_time(command: Any) -> None:
+    done = in_processes("sweep=[optuna,joblib]", "hydra.sweeper.n_jobs=2", *STUDY)
+    assert done.returncode == 0, done.stderr
+    check_study(table_of(command, "study"))
+
+
+def test_optuna_and_joblib_are_chosen_together() -> None:
+    with own_configuration():
+        overrides = ["sweep=[optuna,joblib]", "hydra.sweeper.n_jobs=2"]
+        config = compose("train", overrides=overrides, return_hydra_config=True)
+    assert config.hydra.sweeper._target_.endswith("OptunaSweeper")
+    assert config.hydra.launcher._target_.endswith("JoblibLauncher")
 
 
 @pytest.mark.slow
@@ -180,11 +200,13 @@ def test_jobs_of_other_processes_are_told_of(
     assert "got -3" in rows[1]["run"]
 
 
-def test_slurm_is_not_here(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_is_not_here(
+    command: Any, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
-    done = in_processes("sweep=slurm", f"{VALUES}=2,3")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
+    done = command(entry.train, "--multirun", *SHORT, "sweep=slurm", f"{VALUES}=2,3")
+    assert done.code == 2
+    assert done.error.splitlines()[-1] == (
         "SLURM is not here: there is no srun. Start the sweep on a node of the cluster."
     )
     assert not (working_folder / "runs").exists()

@@ -14,7 +14,7 @@ from agents.muzero.agent import MuZeroAgent
 from agents.muzero.model import LearnedModel
 from agents.muzero.planning import LearnedPlanning
 from agents.muzero.replay import Replay
-from agents.muzero.schedules import Constant
+from agents.muzero.schedules import Piecewise
 from agents.muzero.search.gumbel import GumbelSearch
 from agents.muzero.trainer import LearningPlan
 from agents.power_grid.flow import FlowNetwork
@@ -33,7 +33,7 @@ PLAN = LearningPlan(
     decisions_per_round=5,
     learning_starts=20,
     taught_decisions=1,
-    temperature=Constant(1.0),
+    temperature=Piecewise((), (1.0,)),
 )
 SMALL = {"depth": 2, "width": 5, "answer_depth": 1}
 GRID = "l2rpn_case14_sandbox"

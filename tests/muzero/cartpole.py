@@ -17,7 +17,7 @@ from agents.environments import EnvironmentFactory
 from agents.muzero.agent import MuZeroAgent
 from agents.muzero.networks.mlp import MLPNetwork
 from agents.muzero.replay import Replay
-from agents.muzero.schedules import Constant
+from agents.muzero.schedules import Piecewise
 from agents.muzero.search import GumbelSearch
 from agents.muzero.teacher import Teacher
 from agents.muzero.trainer import LearningPlan
@@ -101,7 +101,7 @@ def make_agent(
             updates_per_decision=0.3,
             decisions_per_round=5,
             learning_starts=20,
-            temperature=Constant(1.0),
+            temperature=Piecewise((), (1.0,)),
             taught_decisions=taught_decisions,
         ),
         teacher=teacher,

@@ -9,19 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from agents.model_quality import (
-    StressedStates,
-    Truth,
-    assess_attacked,
-    ending_errors,
-    find_truth,
-    loading_errors,
-    median_estimate,
-    over_by,
-    roc_auc,
-    write_attacked_plots,
-)
-from agents.model_quality.attacked import DEPTHS
+from agents.model_quality import StressedStates, assess_attacked, find_truth, write_attacked_plots
+from agents.model_quality.attacked import DEPTHS, Truth
+from agents.model_quality.foresight import ending_errors, loading_errors, over_by, roc_auc
+from agents.model_quality.ranking import median_estimate
 from agents.model_quality.stressed_states import SCENARIOS, SPLIT, STRESS
 from agents.muzero.networks import MuZeroNetwork, ScalarCodec
 from agents.power_grid.flow import PredictedOutcomes

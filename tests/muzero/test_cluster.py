@@ -7,12 +7,17 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import agents
-from agents.runs.cluster import connect, connection, worker_count
+from agents.environments import EnvironmentFactory
+from agents.evaluation import EpisodeEvaluator, list_episodes
+from agents.power_grid.baselines import RandomAgent
+from agents.runs.cluster import Workers, WorkersLostError, connect, connection, worker_count
 from tests.muzero.two_nodes import evaluated, trained
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,3 +115,29 @@ def test_no_more_workers_than_are_of_use(caplog: pytest.LogCaptureFixture) -> No
         assert worker_count(1, 4, key) == 1
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"{key}=100: more than 1 would not help (groups to play: 1, cores: ")
+
+
+def test_a_process_that_always_dies_ends_the_run() -> None:
+    workers = Workers(
+        lambda worker: partial(os._exit, 1), 1, what="self-play worker", advice="Rest.", cores=0.1
+    )
+    workers.send(0, "task")
+    with pytest.raises(WorkersLostError, match="worker 0 was lost 3 times without doing a task"):
+        workers.receive()
+    workers.close()
+
+
+def test_workers_change_no_evaluation() -> None:
+    cartpole = EnvironmentFactory("CartPole-v1")
+    env = cartpole.make()
+    agent = RandomAgent(
+        observation_space=env.observation_space, action_space=env.action_space, seed=1
+    )
+    plan = list_episodes(None, episodes=6)
+    found = []
+    for num_workers in (0, 2):
+        evaluator = EpisodeEvaluator(cartpole, plan, num_envs=2, num_workers=num_workers)
+        episodes = evaluator.evaluate(agent, name="random").episodes
+        found.append([replace(one, seconds=0.0, median_ms=0.0, p99_ms=0.0) for one in episodes])
+        evaluator.close()
+    assert found[0] == found[1]

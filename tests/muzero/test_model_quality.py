@@ -10,22 +10,21 @@ import torch
 from scipy.stats import spearmanr
 
 from agents.evaluation import list_episodes
-from agents.model_quality import (
-    Decisions,
-    assess,
-    best_actions,
-    calibrate,
-    end_probability,
+from agents.model_quality import assess, play_decisions
+from agents.model_quality.calibration import calibrate, end_probability
+from agents.model_quality.decisions import Decisions
+from agents.model_quality.errors import (
     errors_by_depth,
+    look_along,
+    observed_returns,
+    prediction_errors,
+)
+from agents.model_quality.predictions import predict_actions, predict_roots
+from agents.model_quality.ranking import (
+    best_actions,
     hits_best,
     judge_choices,
     judge_random,
-    look_along,
-    observed_returns,
-    play_decisions,
-    predict_actions,
-    predict_roots,
-    prediction_errors,
     rank_correlations,
 )
 from agents.muzero.networks import MuZeroNetwork, ScalarCodec

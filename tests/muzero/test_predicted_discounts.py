@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from agents.muzero.agent import MuZeroAgent
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks import CategoricalCodec, MLPNetwork, MuZeroNetwork, ResidualNetwork
-from agents.muzero.search import GumbelSearch, PUCTSearch, TreeRecord
+from agents.muzero.search import GumbelSearch, PUCTSearch
 from agents.pictures.search_drawing import Pruning, to_svg
 from tests.muzero.cartpole import FACTORY, Memory, Rows, assert_same_weights, make_agent, make_run
 
@@ -222,6 +223,7 @@ def test_records_have_the_discount_of_each_edge() -> None:
             assert node.raw_value is not None  # a decision node
             returns = node.raw_value + sum(child.visits * child.q for child in children)
             assert node.value == pytest.approx(returns / node.visits, rel=1e-5, abs=1e-6)
-        assert TreeRecord.from_json(record.to_json()) == record
+        written = [node["discount"] for node in json.loads(record.to_json())["nodes"]]
+        assert written == [node.discount for node in record.nodes]
         svg = to_svg(record, Pruning(min_visits=1))
         assert all(f"discount {discount:.4g} (of what follows)" in svg for discount in discounts)

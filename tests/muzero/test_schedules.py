@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from agents.muzero.schedules import Constant, Exponential, Linear, Piecewise, Schedule
+from agents.muzero.schedules import Exponential, Linear, Piecewise, Schedule
 
 TEMPERATURE = Piecewise((0.5, 0.75), (1.0, 0.5, 0.25))
 
@@ -12,7 +12,7 @@ TEMPERATURE = Piecewise((0.5, 0.75), (1.0, 0.5, 0.25))
 @pytest.mark.parametrize(
     ("schedule", "progress", "expected"),
     [
-        (Constant(0.3), 0.7, 0.3),
+        (Piecewise((), (0.3,)), 0.7, 0.3),
         (TEMPERATURE, 0.0, 1.0),
         (TEMPERATURE, 0.4999, 1.0),
         (TEMPERATURE, 0.5, 0.5),
@@ -27,7 +27,7 @@ def test_values_by_hand(schedule: Schedule, progress: float, expected: float) ->
 
 
 @pytest.mark.parametrize(
-    "schedule", [Constant(1.0), TEMPERATURE, Linear(1.0, 0.0), Exponential(1.0, 0.1)]
+    "schedule", [Piecewise((), (1.0,)), TEMPERATURE, Linear(1.0, 0.0), Exponential(1.0, 0.1)]
 )
 def test_progress_outside_counts_as_the_nearer_end(schedule: Schedule) -> None:
     assert schedule(-0.1) == schedule(0.0)

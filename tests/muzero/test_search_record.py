@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 import pytest
 from PIL import ImageFont
+from pydantic import TypeAdapter
 
 from agents.muzero.search import GumbelSearch, PUCTSearch, SearchResult, TreeRecord, record_tree
 from agents.pictures.lettering import escape_xml, fit, shorten, text_width
@@ -43,6 +44,14 @@ def run(search: Any, *, rows: int = 3, explore: bool = False) -> SearchResult:
     mask[-1, 20:] = 0
     rng = np.random.default_rng(0)
     return search.run(model, np.arange(rows), mask, rng, explore=explore)
+
+
+def read(text: str) -> TreeRecord:
+    """Return the record that JSON was written from, which names format and version."""
+    document = json.loads(text)
+    assert document.pop("format") == "powergrid-muzero search tree"
+    assert document.pop("version") == 3
+    return TypeAdapter(TreeRecord).validate_python(document)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +180,7 @@ def test_records_tell_outcomes_from_actions(by_chance: tuple[TreeRecord, SearchR
     assert len(record.nodes) == 1 + 75 + afterstates
     assert record.summary.depth == result.statistics.depth[0]
     assert sum(record.summary.nodes_per_depth) == 76
-    assert TreeRecord.from_json(record.to_json()) == record
+    assert read(record.to_json()) == record
     for candidate in record.candidates:
         node = next(one for one in record.children[0] if one.action == candidate.action)
         children = record.children[node.index]
@@ -182,24 +191,6 @@ def test_records_tell_outcomes_from_actions(by_chance: tuple[TreeRecord, SearchR
             assert (outcome.text, outcome.visits, outcome.q) == (child.text, child.visits, child.q)
             answers = record.children[child.index]
             assert outcome.answer == (answers[0].action if answers else None)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda nodes: nodes[2].update(outcome=None), "outcome is None, expected 0 or more"),
-        (lambda nodes: nodes[2].update(action=1), "action is 1, but it is an outcome"),
-        (lambda nodes: nodes[2].update(depth=2), "depth is 2, expected 1 below its parent"),
-        (lambda nodes: nodes[1].update(outcome=1), "outcome is 1, but it is an action"),
-    ],
-)
-def test_damaged_outcomes_are_named(
-    by_chance: tuple[TreeRecord, SearchResult], damage: Any, message: str
-) -> None:
-    document = json.loads(by_chance[0].to_json())
-    damage(document["nodes"])
-    with pytest.raises(ValueError, match=message):
-        TreeRecord.from_json(json.dumps(document))
 
 
 def test_pictures_say_what_may_happen(by_chance: tuple[TreeRecord, SearchResult]) -> None:
@@ -229,72 +220,12 @@ def test_pictures_say_what_may_happen(by_chance: tuple[TreeRecord, SearchResult]
 
 
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
-def test_json_round_trip(kind: str, texts: tuple[str, ...]) -> None:
+def test_json_holds_all_of_it(kind: str, texts: tuple[str, ...]) -> None:
     search = search_for(kind)
     result = run(search, explore=True)
     for row, words in ((0, texts), (2, None)):
         kept = record_tree(search.last_tree(), row, result, texts=words)
-        assert TreeRecord.from_json(kept.to_json()) == kept
-        assert TreeRecord.from_json(kept.to_json(indent=None)) == kept
-
-
-def change(*path: Any, to: Any) -> Any:
-    """Return what sets an entry of a JSON document."""
-
-    def apply(document: Any) -> None:
-        for key in path[:-1]:
-            document = document[key]
-        document[path[-1]] = to
-
-    return apply
-
-
-DAMAGE = [
-    (change("version", to=1), "of version 1; this release reads version 3"),
-    (change("format", to="x"), "not a search tree"),
-    (change("value", to="high"), "tree.value: Input should be a valid number, found 'high'"),
-    (change("value", to=float("nan")), "tree.value: Input should be a finite number, found nan"),
-    (change("value", to=True), "Input should be a valid number, found True"),
-    (change("nodes", to=[]), "0 nodes"),
-    (
-        change("nodes", 3, "visits", to=1.5),
-        r"tree.nodes\[3\].visits: Input should be a valid integer",
-    ),
-    (change("nodes", 3, "visits", to=0), r"tree.nodes\[3\]: visits is 0"),
-    (change("nodes", 3, "parent", to=9), r"tree.nodes\[3\]: parent is 9"),
-    (change("nodes", 3, "depth", to=4), r"tree.nodes\[3\]: depth is 4"),
-    (change("nodes", 3, "index", to=4), r"tree.nodes\[3\]: index is 4, expected 3"),
-    (change("nodes", 3, "action", to=None), r"tree.nodes\[3\]: action is None"),
-    (change("nodes", 0, "parent", to=0), "the root has no parent"),
-    (change("nodes", 1, "value", to=9.0), "tree.candidates: q: .*, but the nodes give"),
-    (change("candidates", 0, "visits", to=9), "tree.candidates: visits: 9, but the nodes give"),
-    (change("candidates", 0, "action", to=9), "not the actions below the root"),
-    (change("candidates", 0, "colour", to=9), "colour: Unexpected keyword argument"),
-    (change("candidates", 1, "action", to=304), "not the actions below the root"),
-    (change("candidates", 0, "visits", to=10**400), "visits: Input should be less than 9"),
-    (change("value", to=10**400), "tree.value: Input should be a finite number"),
-    (change("summary", "width", to=9), "tree.summary: width: 9, but the nodes give 16"),
-    (change("summary", to=[]), r"tree.summary: Input should be an object, found \[\]"),
-    (change("num_simulations", to=9), "not the sum of the candidates' visits"),
-    (change("action", to=-1), "tree.action: it is -1"),
-    (lambda document: document["nodes"][3].pop("discount"), r"nodes\[3\].discount: Field required"),
-]
-
-
-@pytest.mark.parametrize(("damage", "message"), DAMAGE, ids=[message for _, message in DAMAGE])
-def test_damaged_files_are_named(record: TreeRecord, damage: Any, message: str) -> None:
-    document = json.loads(record.to_json())
-    damage(document)
-    with pytest.raises(ValueError, match=message):
-        TreeRecord.from_json(json.dumps(document))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "null", "{}"])
-def test_other_files_are_named(record: TreeRecord, text: str) -> None:
-    with pytest.raises(ValueError, match=r"not a search tree|not JSON: EOF|expected an object"):
-        TreeRecord.from_json(text)
-    with pytest.raises(ValueError, match="damaged: not JSON"):
-        TreeRecord.from_json(record.to_json()[:-100])
+        assert kept == read(kept.to_json()) == read(kept.to_json(indent=None))
 
 
 # pictures ------------------------------------------------------------------------------------
@@ -359,7 +290,7 @@ def test_a_long_narrow_tree_is_drawn() -> None:
     assert record.summary.depth == 1200
     assert len(cards(to_svg(record, Pruning(max_depth=2000, min_visits=1)))) == 1201
     assert len(cards(to_svg(record))) == 9
-    assert TreeRecord.from_json(record.to_json()) == record
+    assert read(record.to_json()) == record
 
 
 def test_pruning_leaves_out_what_it_says_and_counts_it(record: TreeRecord) -> None:

@@ -22,7 +22,7 @@ from agents.muzero.losses import ILLEGAL_LOGIT
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks.mlp import MLPNetwork
 from agents.muzero.replay import Replay
-from agents.muzero.schedules import Constant
+from agents.muzero.schedules import Piecewise
 from agents.muzero.search import GumbelSearch
 from agents.muzero.self_play import SelfPlayGroup
 from agents.muzero.targets import TRUNCATED
@@ -99,7 +99,7 @@ LEARNING = LearningPlan(
     updates_per_decision=0.3,
     decisions_per_round=3,
     learning_starts=10,
-    temperature=Constant(1.0),
+    temperature=Piecewise((), (1.0,)),
 )
 
 

@@ -20,26 +20,19 @@ from agents.muzero.networks.mlp import MLPNetwork
 from agents.muzero.pools import LocalPool, Round, WorkerPool
 from agents.muzero.search import GumbelSearch
 from agents.muzero.self_play import SelfPlayGroup
-from agents.runs.cluster import WorkersLostError
 from tests.copies import WAYS
 from tests.muzero.cartpole import FACTORY
 
 NETWORK = partial(MLPNetwork, observation_shape=(4,), num_actions=2, hidden_size=8, state_size=8)
 
 
-FATAL = "tests.muzero.test_workers:Fatal-v0"  # an environment that ends its process
 BROKEN = "tests.muzero.test_workers:Broken-v0"
-
-
-def end_process(**kwargs: Any) -> gym.Env[Any, Any]:
-    os._exit(1)
 
 
 def fail(**kwargs: Any) -> gym.Env[Any, Any]:
     raise ZeroDivisionError("out of luck")
 
 
-gym.register("Fatal-v0", end_process)
 gym.register("Broken-v0", fail)
 
 
@@ -123,14 +116,6 @@ def test_open_processes_are_not_copied(work):
             way(pool)
         assert "num_workers=0" in str(caught.value) and "\n" not in str(caught.value)
     assert len(play(pool, work, 1)) == 1  # and it goes on
-
-
-def test_a_process_that_always_dies_ends_the_run(work):
-    pool = WorkerPool(partial(make_group, factory=EnvironmentFactory(FATAL)), 1, 1)
-    pool.start([0], work)
-    with pytest.raises(WorkersLostError, match="worker 0 was lost 3 times without doing a task"):
-        pool.finished()
-    pool.close()
 
 
 @pytest.mark.slow

@@ -7,17 +7,14 @@ of them in plain Python, with the actions in words. ``drawing`` turns it into a 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from agents.muzero.search.base import Search, SearchResult
 from agents.muzero.search.tree import Tree, root_visits
-from agents.runs.json_records import Number, Whole, parse_object, read_record
 
 FORMAT = "powergrid-muzero search tree"
 VERSION = 3  # 2: each node has the discount of its edge; 3: afterstates and their outcomes
@@ -28,18 +25,18 @@ _CERTAIN = 1.0 - 1e-6  # probability
 class NodeRecord:
     """A node, and the edge that leads into it: an action, or an outcome of an afterstate."""
 
-    index: Whole  # position in TreeRecord.nodes: the root is 0, a parent comes before its children
-    parent: Whole | None  # index of the parent; None for the root
-    depth: Whole  # actions from the root
-    action: Whole | None  # of the edge into the node; None for the root and after an outcome
-    outcome: Whole | None  # of the edge into the node; None where it is an action
+    index: int  # position in TreeRecord.nodes: the root is 0, a parent comes before its children
+    parent: int | None  # index of the parent; None for the root
+    depth: int  # actions from the root
+    action: int | None  # of the edge into the node; None for the root and after an outcome
+    outcome: int | None  # of the edge into the node; None where it is an action
     text: str  # what the action does or what happens, "" where it has no words
-    visits: Whole  # times that a simulation passed through or ended here
-    value: Number  # mean discounted return from here on, the environment's units
-    reward: Number  # of the edge into the node, the environment's units
-    discount: Number  # of the edge into the node, factor on ``value``; 0 where the episode ended
-    prior: Number  # of the action by the model, noise included; of an outcome its probability
-    raw_value: Number | None  # the model's own value, before any look-ahead; None of an afterstate
+    visits: int  # times that a simulation passed through or ended here
+    value: float  # mean discounted return from here on, the environment's units
+    reward: float  # of the edge into the node, the environment's units
+    discount: float  # of the edge into the node, factor on ``value``; 0 where the episode ended
+    prior: float  # of the action by the model, noise included; of an outcome its probability
+    raw_value: float | None  # the model's own value, before any look-ahead; None of an afterstate
 
     @property
     def q(self) -> float:
@@ -51,12 +48,12 @@ class NodeRecord:
 class OutcomeRecord:
     """What chance may make of a candidate, and what the search would answer."""
 
-    outcome: Whole
+    outcome: int
     text: str  # what happens, "" where it has no words
-    probability: Number
-    visits: Whole
-    q: Number  # what the search expects then, the environment's units
-    answer: Whole | None  # the action most visited then; None if none was
+    probability: float
+    visits: int
+    q: float  # what the search expects then, the environment's units
+    answer: int | None  # the action most visited then; None if none was
     answer_text: str  # what it does, "" where it has no words
 
 
@@ -64,12 +61,12 @@ class OutcomeRecord:
 class CandidateRecord:
     """An action that the search tried at the root."""
 
-    action: Whole
+    action: int
     text: str  # what it does, "" where it has no words
-    visits: Whole
-    q: Number  # what the search expects of it (``NodeRecord.q``), the environment's units
-    prior: Number  # before the search
-    weight: Number  # in the improved policy, after the search
+    visits: int
+    q: float  # what the search expects of it (``NodeRecord.q``), the environment's units
+    prior: float  # before the search
+    weight: float  # in the improved policy, after the search
     outcomes: tuple[OutcomeRecord, ...]  # looked at, most visited first; () where one is certain
 
 
@@ -77,24 +74,24 @@ class CandidateRecord:
 class TreeSummary:
     """What a person asks first of a search."""
 
-    depth: Whole  # of the deepest node
-    mean_depth: Number  # over the nodes below the root but afterstates
-    width: Whole  # actions tried at the root
-    nodes_per_depth: tuple[Whole, ...]  # [depth + 1], from the root (1) on, without afterstates
-    visit_entropy: Number  # nats, of the visits of the candidates
-    policy_entropy: Number  # nats, of the improved policy over all A actions
-    lowest_q: Number  # of the candidates
-    highest_q: Number
+    depth: int  # of the deepest node
+    mean_depth: float  # over the nodes below the root but afterstates
+    width: int  # actions tried at the root
+    nodes_per_depth: tuple[int, ...]  # [depth + 1], from the root (1) on, without afterstates
+    visit_entropy: float  # nats, of the visits of the candidates
+    policy_entropy: float  # nats, of the improved policy over all A actions
+    lowest_q: float  # of the candidates
+    highest_q: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class TreeRecord:
-    """A finished search. ``record_tree`` makes it; ``to_json`` and ``from_json`` keep it."""
+    """A finished search. ``record_tree`` makes it, ``to_json`` keeps it."""
 
-    action: Whole  # chosen; under exploration it need not be the most visited, nor a candidate
+    action: int  # chosen; under exploration it need not be the most visited, nor a candidate
     text: str  # what it does, "" where it has no words
-    value: Number  # of the root after the search, the environment's units
-    num_simulations: Whole  # visits of all candidates together
+    value: float  # of the root after the search, the environment's units
+    num_simulations: int  # visits of all candidates together
     summary: TreeSummary
     candidates: tuple[CandidateRecord, ...]  # most visited first, then by weight, then by action
     nodes: tuple[NodeRecord, ...]  # [N], in order of the simulations
@@ -105,43 +102,13 @@ class TreeRecord:
         return _families(self.nodes)
 
     def to_json(self, *, indent: int | None = 1) -> str:
-        """Return the record as JSON text; ``from_json`` gives the same record back.
+        """Return the record as JSON text.
 
         Args:
             indent: spaces a level; None for one line.
         """
         document = {"format": FORMAT, "version": VERSION, **asdict(self)}
         return json.dumps(document, indent=indent, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> TreeRecord:
-        """Return the record that ``to_json`` wrote.
-
-        Raises:
-            ValueError: it is cut short, of another format or version, or contradicts itself; the
-                message names where.
-        """
-        try:
-            document = parse_object(text)
-        except ValueError as error:
-            raise _damaged(str(error)) from error
-        if document.pop("format", None) != FORMAT:
-            raise ValueError(
-                f"not a search tree: expected an object with 'format': {FORMAT!r}, as "
-                "TreeRecord.to_json writes it"
-            )
-        version = document.pop("version", None)
-        if version != VERSION:
-            raise ValueError(
-                f"the search tree is of version {version!r}; this release reads version {VERSION}. "
-                "Write it again with this release, or read it with the one that wrote it"
-            )
-        try:
-            record = read_record(document, cls, "tree")
-            _check_whole(record)
-        except ValueError as error:
-            raise _damaged(str(error)) from error
-        return record
 
 
 def last_tree(search: Search) -> Tree:
@@ -199,14 +166,14 @@ def record_tree(
         )
     nodes = _nodes(tree.nodes[row], len(tree.priors), texts, outcome_texts)
     policy = result.policy[row]
-    candidates = _candidates(nodes, dict(enumerate(policy.tolist())))
+    candidates = _candidates(nodes, policy)
     action = int(result.action[row])
     return TreeRecord(
         action=action,
         text="" if texts is None else str(texts[action]),
         value=float(result.value[row]),
         num_simulations=int(visits[row].sum()),
-        summary=_summarise(nodes, candidates, _entropy(policy)),
+        summary=_summarise(nodes, candidates, policy),
         candidates=candidates,
         nodes=nodes,
     )
@@ -276,10 +243,8 @@ def is_certain(children: Sequence[NodeRecord]) -> bool:
     return len(children) == 1 and children[0].outcome is not None and children[0].prior >= _CERTAIN
 
 
-def _candidates(
-    nodes: Sequence[NodeRecord], weights: Mapping[int, float]
-) -> tuple[CandidateRecord, ...]:
-    """Return the children of the root; ``weights`` are those of actions in the improved policy."""
+def _candidates(nodes: Sequence[NodeRecord], policy: np.ndarray) -> tuple[CandidateRecord, ...]:
+    """Return the children of the root; ``policy [A]`` is the improved one."""
     families = _families(nodes)
     candidates = []
     for node in families[0]:
@@ -291,7 +256,7 @@ def _candidates(
                 visits=node.visits,
                 q=node.q,
                 prior=node.prior,
-                weight=weights[node.action],
+                weight=float(policy[node.action]),
                 outcomes=_outcomes(families, node),
             )
         )
@@ -324,7 +289,7 @@ def _outcomes(
 
 
 def _summarise(
-    nodes: Sequence[NodeRecord], candidates: Sequence[CandidateRecord], policy_entropy: float
+    nodes: Sequence[NodeRecord], candidates: Sequence[CandidateRecord], policy: np.ndarray
 ) -> TreeSummary:
     depths = np.array([node.depth for node in nodes if node.raw_value is not None])
     values = [candidate.q for candidate in candidates]
@@ -334,7 +299,7 @@ def _summarise(
         width=len(candidates),
         nodes_per_depth=tuple(np.bincount(depths).tolist()),
         visit_entropy=_entropy(np.array([candidate.visits for candidate in candidates])),
-        policy_entropy=policy_entropy,
+        policy_entropy=_entropy(policy),
         lowest_q=min(values),
         highest_q=max(values),
     )
@@ -345,68 +310,3 @@ def _entropy(weights: np.ndarray) -> float:
     share = weights[weights > 0].astype(np.float64)
     share /= share.sum()
     return max(0.0, -float((share * np.log(share)).sum()))
-
-
-# ----------------------------------------------------------------------------------- reading
-
-
-def _check_whole(record: TreeRecord) -> None:
-    """Raise ValueError unless the record's parts agree with one another."""
-    if len(record.nodes) < 2:
-        raise ValueError(f"tree.nodes: {len(record.nodes)} nodes; a search has at least 2")
-    for index, node in enumerate(record.nodes):
-        where = f"tree.nodes[{index}]"
-        if node.index != index:
-            raise ValueError(f"{where}: index is {node.index}, expected {index}")
-        if node.visits < min(index, 1):  # a root may have none of its own
-            raise ValueError(f"{where}: visits is {node.visits}, expected 1 or more")
-        if index == 0:
-            if (node.parent, node.action, node.outcome, node.depth) != (None, None, None, 0):
-                raise ValueError(f"{where}: the root has no parent, no action and depth 0")
-            continue
-        if node.parent is None or not 0 <= node.parent < index:
-            raise ValueError(f"{where}: parent is {node.parent}, expected one of the nodes before")
-        parent = record.nodes[node.parent]
-        if parent.raw_value is None:  # an afterstate
-            edge, other, expected = ("outcome", "action", parent.depth)
-        else:
-            edge, other, expected = ("action", "outcome", parent.depth + 1)
-        number = getattr(node, edge)
-        if number is None or number < 0:
-            raise ValueError(f"{where}: {edge} is {number}, expected 0 or more")
-        if getattr(node, other) is not None:
-            raise ValueError(f"{where}: {other} is {getattr(node, other)}, but it is an {edge}")
-        if node.depth != expected:
-            raise ValueError(
-                f"{where}: depth is {node.depth}, expected {expected} below its parent"
-            )
-    if record.action < 0:
-        raise ValueError(f"tree.action: it is {record.action}, expected 0 or more")
-    weights = {candidate.action: candidate.weight for candidate in record.candidates}
-    tried = [node.action for node in record.nodes if node.parent == 0]
-    if set(weights) != set(tried) or not len(record.candidates) == len(weights) == len(tried):
-        raise ValueError("tree.candidates: they are not the actions below the root")
-    candidates = _candidates(record.nodes, weights)
-    _check_same("tree.candidates", record.candidates, candidates)
-    summary = _summarise(record.nodes, candidates, record.summary.policy_entropy)
-    _check_same("tree.summary", (record.summary,), (summary,))
-    if record.num_simulations != sum(candidate.visits for candidate in candidates):
-        raise ValueError("tree.num_simulations: it is not the sum of the candidates' visits")
-
-
-def _check_same(where: str, found: Sequence[Any], derived: Sequence[Any]) -> None:
-    """Raise ValueError unless records read agree with those derived from the nodes."""
-    for one, other in zip(found, derived, strict=True):
-        for name, value in vars(one).items():
-            expected = getattr(other, name)
-            same = (
-                math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-9)
-                if isinstance(expected, float)
-                else value == expected
-            )
-            if not same:
-                raise ValueError(f"{where}: {name}: {value}, but the nodes give {expected}")
-
-
-def _damaged(problem: str) -> ValueError:
-    return ValueError(f"the search tree is damaged: {problem}. Write it again")

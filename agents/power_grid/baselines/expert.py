@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-import gymnasium as gym
 import numpy as np
 
 from agents.agent import Infos
+from agents.parts import KeywordsOf
+from agents.power_grid.baselines.base import BaselineAgent
 from agents.power_grid.baselines.grid_binding import GridBaselineAgent, GridBinding
 from agents.power_grid.baselines.reference_topology import check_loading, departures, rank
 from agents.power_grid.baselines.revert import revert
@@ -34,11 +35,9 @@ class ExpertAgent(GridBaselineAgent):
     ExpertOp4Grid's.
 
     Args:
-        observation_space: of one environment.
-        action_space: of one environment.
-        seed: not used.
         threshold: rho from which on a line is overloaded; below it the grid is calm.
         safe: forecast rho below which an overload is cleared.
+        baseline: of ``BaselineAgent``; the seed is not used.
     """
 
     kind = "expert"
@@ -46,14 +45,12 @@ class ExpertAgent(GridBaselineAgent):
     def __init__(
         self,
         *,
-        observation_space: gym.spaces.Box,
-        action_space: gym.spaces.Discrete,
-        seed: int = 0,
         threshold: float = 0.95,
         safe: float = 0.9,
+        **baseline: Annotated[Any, KeywordsOf(BaselineAgent)],
     ) -> None:
         """Make the agent."""
-        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        super().__init__(**baseline)
         self._threshold = check_loading("threshold", threshold)
         self._safe = check_loading("safe", safe)
 

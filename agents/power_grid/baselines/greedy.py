@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import gymnasium as gym
 import numpy as np
 
 from agents.agent import Infos
+from agents.parts import KeywordsOf
+from agents.power_grid.baselines.base import BaselineAgent
 from agents.power_grid.baselines.grid_binding import GridBaselineAgent
 from agents.power_grid.baselines.reference_topology import check_loading, departures, rank
 from envs import DO_NOTHING, GridState
@@ -30,11 +31,9 @@ class GreedyAgent(GridBaselineAgent):
     the grid stays meshed, and fewer decisions are needed: what is near the reference lasts longer.
 
     Args:
-        observation_space: of one environment.
-        action_space: of one environment.
-        seed: not used.
         threshold: rho below which it does nothing without looking, as operators do; 0 always looks.
         safe: forecast rho below which an action is safe; None: the least loading always.
+        baseline: of ``BaselineAgent``; the seed is not used.
     """
 
     kind = "greedy"
@@ -42,14 +41,12 @@ class GreedyAgent(GridBaselineAgent):
     def __init__(
         self,
         *,
-        observation_space: gym.spaces.Box,
-        action_space: gym.spaces.Discrete,
-        seed: int = 0,
         threshold: float = 0.95,
         safe: float | None = 0.9,
+        **baseline: Annotated[Any, KeywordsOf(BaselineAgent)],
     ) -> None:
         """Make the agent."""
-        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        super().__init__(**baseline)
         self._threshold = check_loading("threshold", threshold)
         self._safe = None if safe is None else check_loading("safe", safe)
 

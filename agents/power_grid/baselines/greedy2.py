@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
+from typing import Annotated, Any
+
 import numpy as np
 
 from agents.environments import VectorEnvironment
+from agents.parts import KeywordsOf
 from agents.power_grid.baselines.greedy import GreedyAgent
 from agents.power_grid.baselines.reference_topology import departures, rank
-from agents.power_grid.grid_access import fast_grids
+from agents.power_grid.grid_access import require_fast_grids
 from envs import ForecastPlanner
 from powergrid_muzero.checks import check_count
 
@@ -26,12 +28,8 @@ class Greedy2Agent(GreedyAgent):
     vector environment's copies of the grids, so it needs ``env.simulator=lightsim2grid``.
 
     Args:
-        observation_space: of one environment.
-        action_space: of one environment.
-        seed: not used.
-        threshold: see ``GreedyAgent``.
-        safe: see ``GreedyAgent``; None: pairs always, ranked by the least loading.
         width: first actions that are followed; a decision takes some 10 ms for each.
+        greedy: of ``GreedyAgent``; ``safe=None``: pairs always, ranked by the least loading.
     """
 
     kind = "greedy2"
@@ -40,21 +38,11 @@ class Greedy2Agent(GreedyAgent):
     def __init__(
         self,
         *,
-        observation_space: gym.spaces.Box,
-        action_space: gym.spaces.Discrete,
-        seed: int = 0,
-        threshold: float = 0.95,
-        safe: float | None = 0.9,
         width: int = 4,
+        **greedy: Annotated[Any, KeywordsOf(GreedyAgent)],
     ) -> None:
         """Make the agent."""
-        super().__init__(
-            observation_space=observation_space,
-            action_space=action_space,
-            seed=seed,
-            threshold=threshold,
-            safe=safe,
-        )
+        super().__init__(**greedy)
         self._width = check_count("width", width)
         self._planner: ForecastPlanner | None = None
 
@@ -65,12 +53,7 @@ class Greedy2Agent(GreedyAgent):
             ValueError: the environment is not PowerGrid-v0's vector environment.
         """
         super().bind(env)
-        grids = fast_grids(env)
-        if grids is None:
-            raise ValueError(
-                "agent greedy2 plans in copies of the fast simulator's grids, and this environment "
-                "is played one by one: set env.simulator=lightsim2grid, or take agent=greedy"
-            )
+        grids = require_fast_grids(env, "agent=greedy2", instead="agent=greedy")
         self._planner = grids.planner()
 
     def _decide(self, index: int, ranked: np.ndarray, rho_max: np.ndarray) -> int:

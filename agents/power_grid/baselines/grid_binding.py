@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
+from typing import Annotated, Any
 
 from agents.environments import VectorEnvironment
+from agents.parts import KeywordsOf
 from agents.power_grid.baselines.base import BaselineAgent
 from agents.power_grid.grid_access import first_grid, grid_states
 from agents.resumable import ResumableVectorEnv
@@ -70,15 +71,9 @@ class GridBaselineAgent(BaselineAgent):
 
     kind: str  # its name in messages
 
-    def __init__(
-        self,
-        *,
-        observation_space: gym.spaces.Box,
-        action_space: gym.spaces.Discrete,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, **baseline: Annotated[Any, KeywordsOf(BaselineAgent)]) -> None:
         """Make the agent; see ``BaselineAgent``."""
-        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        super().__init__(**baseline)
         self._binding = GridBinding(self.kind)
 
     def bind(self, env: VectorEnvironment) -> None:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import gymnasium as gym
 import numpy as np
 
 from agents.agent import Infos, full_masks
+from agents.parts import KeywordsOf
 from agents.power_grid.baselines.base import BaselineAgent
 
 
 class RandomAgent(BaselineAgent):
     """Chooses uniformly among the legal actions."""
 
-    def __init__(
-        self,
-        *,
-        observation_space: gym.spaces.Box,
-        action_space: gym.spaces.Discrete,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, **baseline: Annotated[Any, KeywordsOf(BaselineAgent)]) -> None:
         """Make the agent; see ``BaselineAgent``."""
-        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
-        self._rng = np.random.default_rng(seed)
+        super().__init__(**baseline)
+        self._rng = np.random.default_rng(self.seed)
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Draw ``[B]`` actions, one uniformly among each row's legal ones."""

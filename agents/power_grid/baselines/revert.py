@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import gymnasium as gym
 import numpy as np
 
 from agents.agent import Infos
+from agents.parts import KeywordsOf
+from agents.power_grid.baselines.base import BaselineAgent
 from agents.power_grid.baselines.grid_binding import GridBaselineAgent, GridBinding
 from agents.power_grid.baselines.reference_topology import check_loading, departures
 from envs import DO_NOTHING, REFERENCE_BUSBAR, GridState
@@ -27,10 +28,8 @@ class RevertAgent(GridBaselineAgent):
     play it with ``wrappers=none``.
 
     Args:
-        observation_space: of one environment.
-        action_space: of one environment.
-        seed: not used.
         threshold: rho below which the grid is calm, now and after an action.
+        baseline: of ``BaselineAgent``; the seed is not used.
     """
 
     kind = "revert"
@@ -38,13 +37,11 @@ class RevertAgent(GridBaselineAgent):
     def __init__(
         self,
         *,
-        observation_space: gym.spaces.Box,
-        action_space: gym.spaces.Discrete,
-        seed: int = 0,
         threshold: float = 0.9,
+        **baseline: Annotated[Any, KeywordsOf(BaselineAgent)],
     ) -> None:
         """Make the agent."""
-        super().__init__(observation_space=observation_space, action_space=action_space, seed=seed)
+        super().__init__(**baseline)
         self._threshold = check_loading("threshold", threshold)
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:

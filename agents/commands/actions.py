@@ -103,7 +103,8 @@ def _add_mining_arguments(parser: argparse.ArgumentParser) -> None:
     )
     numbers = (
         ("--size", 256, 2, "actions of the set, at most"),
-        ("--screen", 40, 1, "episodes in which every way to split a substation is looked at"),
+        ("--most", 4096, 1, "ways to split one substation; of more, some are drawn"),
+        ("--screen", 40, 1, "episodes in which all of these are looked at"),
         ("--score", 400, 1, "episodes in which the best of those are"),
         ("--keep", 60, 1, "best actions of a screened case that are looked at further"),
         ("--cases", 4, 1, "stressed states of an episode, at most"),

@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
             cases=options.cases,
             seed=options.seed,
         ),
+        most=options.most,
         screen=options.screen,
         score=options.score,
         keep=options.keep,

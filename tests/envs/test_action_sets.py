@@ -78,6 +78,7 @@ def test_files_hold_the_same(
         with open(path, "wb") as file:
             envs.write_action_set(file, whole, binary=suffix == ".npz")
     found = envs.find_action_set(path, SANDBOX)
+    assert found is not None
     assert found == whole and found.sha256 == whole.sha256
     assert found.grid == SANDBOX
     assert found.provenance == ({"vectors": "set.npy"} if suffix == ".npy" else {"seed": 7})
@@ -90,9 +91,9 @@ def test_json_is_readable(written: Path):
     ]
     assert told["actions"][0] == {"text": "do nothing"}
     assert told["actions"][4] == {
-        "text": "switch line 6-8 (line 19): disconnect if in, reconnect if out",
-        "change_line_status": [19],
-    } or told["actions"][4]["text"].startswith("switch")
+        "text": "switch line 8-13 (line 11): disconnect if in, reconnect if out",
+        "change_line_status": [11],
+    }
     kinds = {kind for settings in told["actions"] for kind in settings}
     assert {"text", "change_bus", "set_bus", "set_line_status"} <= kinds
     assert len(written.read_text().splitlines()) < 50  # one line for each action
@@ -131,7 +132,6 @@ def test_sets_that_ship(name: str):
     moved = (chosen.set_busbar != 0).any(axis=1)
     where = chosen.wiring.element_substation[(chosen.set_busbar != 0).argmax(axis=1)]
     assert set(where[split]) <= set(where[moved & ~split])  # what is split can be joined
-    assert ((chosen.set_busbar != 0) * (1 + chosen.wiring.element_substation)).max() > 0
 
 
 @pytest.mark.skipif("case36" not in SHIPPED, reason="none ships")
@@ -195,7 +195,9 @@ def test_lines_are_put_back_only_by_a_set_that_can(whole: ActionSet):
     switches = envs.line_switches(whole.wiring)
     able = envs.merge_action_sets([whole.subset([300]), switches])
     options: dict[str, Any] = {"scenarios": "bundled", "reconnect_lines": True}
-    with pytest.raises(ValueError, match=r"needs an action that switches each line.*line 0-1 .20"):
+    with pytest.raises(
+        ValueError, match=r"needs an action that switches each line.*line 0-1 .line 0. .20"
+    ):
         gym.make("PowerGrid-v0", actions=whole.subset([300]), **options)
     with pytest.raises(ValueError, match="needs an action that switches each line"):
         PowerGridVectorEnv(1, actions=whole.subset([300]), **options)
@@ -236,9 +238,10 @@ def test_splits_are_the_distinct_topologies_that_all_actions_reach(
             found.add(frozenset(tuple(np.flatnonzero(row == busbar)) for busbar in (1, 2)))
             assert (row == 2).sum() <= (row == 1).sum()
     assert found == expected
-    assert (
-        len(splits) == 1 + len(found) + len({min(min(split)) for split in found if split}) or True
-    )
+    joins = (splits.set_busbar == 1).any(axis=1) & ~(splits.set_busbar == 2).any(axis=1)
+    assert len(splits) == 1 + len(found) + joins.sum()
+    split_at = {int(whole.wiring.element_substation[next(iter(one))[0]]) for one in found}
+    assert joins.sum() == len(split_at)
 
 
 # --------------------------------------------------------------------------------- bad input
@@ -269,7 +272,7 @@ def rewired(told: dict[str, Any]) -> None:
 
 BAD: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (action(set_bus={"14": [1]}), "action 2: there is no substation '14'; they are numbered from"),
-    (action(set_bus={"7": [1, 3]}), "action 3: set_bus is 3 at place|action 2: set_bus is 3"),
+    (action(set_bus={"7": [1, 3]}), "action 2: set_bus is 3 at place 35; it may be 0, 1, 2"),
     (action(set_bus={"7": [1]}), "action 2: set_bus of substation 7 must be 2 integers"),
     (action(change_line_status=[20]), "action 2: there is no line 20; they are numbered from 0 to"),
     (action(set_line_status={"3": 2}), "action 2: set_line_status of line 3 must be 1 or -1"),
@@ -333,14 +336,14 @@ def test_a_set_of_another_grid(whole: ActionSet, tmp_path: Path, sandbox: Any):
     message = (
         "the action set is of a grid with 14 substations, 20 lines and 57 element ends .it was "
         "made for l2rpn_case14_sandbox.; grid 'rte_case5_example' has 5 substations, 8 lines and "
-        "24? element ends|21 element ends"
+        "21 element ends"
     )
     for make in (PowerGridEnv, PowerGridVectorEnv):
         with pytest.raises(ValueError, match=message):
             make(grid="rte_case5_example", actions=whole, scenarios="bundled")
     swapped = list(whole.wiring.substations)
     swapped[0] = swapped[0][::-1]
-    other = replace(whole, wiring=Wiring(tuple(swapped)))
+    other = envs.line_switches(Wiring(tuple(swapped)))
     with pytest.raises(ValueError, match="has the same, wired otherwise"):
         PowerGridEnv(actions=other, scenarios="bundled")
     with pytest.raises(ValueError, match="set 1 is of a grid .* set 2 of one .* wired otherwise"):
@@ -380,10 +383,10 @@ def test_names_of_sets(given: Any, message: str, monkeypatch: pytest.MonkeyPatch
 def test_tables_are_checked(whole: ActionSet):
     tables = tables_of(whole.wiring, 2)
     with pytest.raises(ValueError, match=r"its table set_line_status has shape \(2, 19\)"):
-        ActionSet(whole.wiring, **{**tables, "set_line": tables["set_line"][:, 1:]})
+        replace(whole, **{**tables, "set_line": tables["set_line"][:, 1:]})
     with pytest.raises(ValueError, match="it is empty"):
-        ActionSet(whole.wiring, **tables)
-    with pytest.raises(ValueError, match="lines with one end|does not have every line"):
+        replace(whole, **tables)
+    with pytest.raises(ValueError, match="its wiring has lines with one end"):
         Wiring((("line_0 (or)", "load_0"), ("gen_0",)))
     with pytest.raises(ValueError, match="its wiring has an element 'motor_1'"):
         Wiring((("motor_1",),))

@@ -47,8 +47,11 @@ def choose_actions(
     taken = [int(number) for number in always]
     inside = np.zeros(values.shape[1], dtype=np.bool_)
     inside[taken] = True
-    best = values[:, inside].max(axis=1, initial=0.0)
-    trace = [best.copy() for _ in taken]
+    best = np.zeros(len(values), dtype=np.float32)
+    trace = []
+    for one in taken:
+        best = np.maximum(best, values[:, one])
+        trace.append(best)
     while len(taken) < size:
         gains = np.maximum(values - best[:, None], 0.0).sum(axis=0)
         cost = 1 + (~inside[needs] & (needs != np.arange(len(needs))))
@@ -61,7 +64,7 @@ def choose_actions(
                 inside[one] = True
                 best = np.maximum(best, values[:, one])
                 taken.append(one)
-                trace.append(best.copy())
+                trace.append(best)
     return Choice(
         numbers=np.array(taken, dtype=np.int64),
         coverage=np.array([one.mean() for one in trace]),

@@ -1,8 +1,9 @@
 """Mines an action set in two stages, in a folder that can be gone on with.
 
-First *screening*: in some cases every way to split a substation is looked at, and the best of each
-case become candidates. Then *scoring*: in many more cases the candidates are looked at. Of them the
-set is chosen. A piece of work is one episode of a stage, and one file.
+First *screening*: in some cases every way to split a substation is looked at (of those that have
+many, a part drawn at random), and the best of each case become candidates. Then *scoring*: in many
+more cases the candidates are looked at. Of them the set is chosen. A piece of work is one episode
+of a stage, and one file.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class MiningSettings:
     """What is mined, and how much."""
 
     episodes: EpisodeSettings
-    screen: int  # episodes in which every way to split a substation is looked at
+    most: int  # ways to split a substation that are looked at; of more, some are drawn
+    screen: int  # episodes in which they are
     score: int  # episodes in which the candidates are
     keep: int  # best actions of a screened case that become candidates
 
@@ -79,7 +81,7 @@ def mine(
     """Mine actions; what is in the folder already is not done again.
 
     Args:
-        settings: of the mining; those of what is in the folder must be the same.
+        settings: of the mining; those of what is in the folder must be the same, but for ``score``.
         folder: an existing one, written to by nobody else.
         size: of the set, at most.
         workers: processes; 0 for this one.
@@ -100,7 +102,7 @@ def mine(
         )
     _check_lines(settings.episodes, wiring)
     _keep_settings(folder, settings, wiring)
-    splits = substation_splits(wiring, grid=grid)
+    splits = substation_splits(wiring, grid=grid, most=settings.most, seed=settings.episodes.seed)
     everything = merge_action_sets([switches, splits])
     run = partial(_pieces, settings, folder, workers=workers, told=told)
     kept: set[int] = set()
@@ -180,7 +182,9 @@ def _check_lines(episodes: EpisodeSettings, wiring: Wiring) -> None:
 def _keep_settings(folder: Path, settings: MiningSettings, wiring: Wiring) -> None:
     """Write the settings into a new folder; compare them with those of an old one."""
     path = folder / _SETTINGS
-    now = json.loads(json.dumps({"wiring": wiring.sha256, **asdict(settings)}))
+    given = {"wiring": wiring.sha256, **asdict(settings)}
+    del given["score"]  # more or fewer may be asked for: the others stay as they are
+    now = json.loads(json.dumps(given))
     if not path.exists():
         with atomic_write(path) as file:
             file.write(json.dumps(now, indent=1).encode())
@@ -335,7 +339,7 @@ def _best(cases: Cases, keep: int) -> np.ndarray:
 
 def _read(path: Path) -> _Piece:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is cut short: delete it, and it is made again") from error

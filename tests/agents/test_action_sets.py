@@ -26,6 +26,9 @@ SHORT = (
 )
 
 
+TAUGHT = ("network=flow", "agent/teacher=lookahead", "agent.plan.taught_decisions=20")
+
+
 @pytest.fixture
 def actions(working_folder: Path) -> envs.ActionSet:
     """A set, also in the file ``mine.json`` of the working folder."""
@@ -82,7 +85,7 @@ def test_a_training_on_a_set_is_evaluated_from_elsewhere(
     actions: envs.ActionSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("experiment=debug", "env.kwargs.actions=mine.json", "folder=run", "logger=csv")
-    assert run_main(entry.train, *words, "network=flow", "agent/teacher=lookahead") == 0
+    assert run_main(entry.train, *words, *TAUGHT, "evaluation.final.baselines=false") == 0
     saved = yaml.safe_load(Path("run/config.yaml").read_text())
     assert saved["env"]["kwargs"]["actions"] == str(working_folder / "mine.json")
     assert saved["agent"]["network"]["actions"] == str(working_folder / "mine.json")

@@ -140,10 +140,13 @@ def test_a_mining_goes_on_where_it_was(mined: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(CasePlayer, "play", noted)
     assert mined_again(mined) == whole and played == []
-    (mined / "score" / "00004.npz").unlink()
+    (piece,) = mined.glob("score_*/00004.npz")
+    piece.unlink()
     assert mined_again(mined) == whole and played == [(1, 4)]
     smaller = mined_again(mined, size=26)
     assert len(smaller) <= 26 and played == [(1, 4)]
+    longer = replace(SETTINGS, score=7)
+    assert len(mined_again(mined, longer)) > 21 and played == [(1, 4), (1, 6)]
 
 
 def test_mining_refuses_in_one_line(mined: Path, tmp_path: Path):

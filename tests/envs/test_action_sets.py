@@ -157,7 +157,7 @@ def test_environments_with_the_set_of_the_36(grid: str, monkeypatch: pytest.Monk
         theirs = single.simulate([0, action])
         assert mine is not None
         np.testing.assert_array_equal(mine.game_over, theirs.game_over)
-        playable = bool(info["action_mask"][action]) and theirs.rho_max[1] < 1.5
+        playable = bool(info["action_mask"][action]) and theirs.rho_max[1] < 0.95
         action = action if playable else 0
         observation, _, over, _, info = single.step(action)
         shown, _, _, _, infos = several.step(np.array([action, 0]))

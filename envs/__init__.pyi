@@ -3,13 +3,27 @@ from .fast.forecast_planner import ForecastPlanner, PlannedStep
 from .fast.infos import as_infos
 from .fast.rollouts import ForecastRollouts, Foresight, Rollouts, Steps
 from .fast.vector import PowerGridVectorEnv
+from .grid.action_sets import (
+    ActionSet,
+    Wiring,
+    line_switches,
+    merge_action_sets,
+    substation_splits,
+    write_action_set,
+)
 from .grid.actions import DO_NOTHING, REFERENCE_BUSBAR, ActionCatalogue
 from .grid.observations import OBSERVATIONS, FeaturesEncoder
 from .grid.rewards import REWARDS
 from .grid.state import GridLayout, GridState, Lookahead
 from .make import make_power_grid
 from .opponents.named import OPPONENTS, make_opponent
-from .reference.grid2op_copies import GridDescription, describe_grid
+from .reference.grid_description import (
+    GridDescription,
+    absolute_actions,
+    describe_grid,
+    find_action_set,
+    grid_wiring,
+)
 from .reference.observed_grid import ObservedPowerGrid
 from .reference.power_grid import ENV_ID, PARAMETERS, PowerGridEnv
 from .reference.wrappers import IdleGate, ReconnectLines
@@ -29,6 +43,7 @@ __all__ = [
     "SPLITS",
     "UNGATED",
     "ActionCatalogue",
+    "ActionSet",
     "GridDescription",
     "FeaturesEncoder",
     "ForecastPlanner",
@@ -47,13 +62,21 @@ __all__ = [
     "Scenario",
     "ScenarioSource",
     "Steps",
+    "Wiring",
+    "absolute_actions",
     "absolute_grid",
     "as_infos",
     "export_scenarios",
     "describe_grid",
+    "find_action_set",
+    "grid_wiring",
+    "line_switches",
     "lines_at_risk",
     "make_grid2op",
     "make_opponent",
     "make_power_grid",
     "make_source",
+    "merge_action_sets",
+    "substation_splits",
+    "write_action_set",
 ]

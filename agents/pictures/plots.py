@@ -124,6 +124,33 @@ def draw_rho(axes: Axes, *, trace: LoadingTrace, agent: str) -> None:
     axes.grid(alpha=0.3)
 
 
+def draw_coverage(
+    axes: Axes,
+    coverage: np.ndarray,
+    elsewhere: np.ndarray,
+    among_best: np.ndarray,
+    *,
+    always: int,
+) -> None:
+    """Draw what sets of ``always`` to K mined actions cover.
+
+    Args:
+        axes: to draw on.
+        coverage: ``[K]`` mean relief of the cases that they were chosen on, of what is possible.
+        elsewhere: ``[K]`` the same of cases that they were not chosen on; nan where there are none.
+        among_best: ``[K]`` share of cases that one of the best actions is there for.
+        always: actions that every set has.
+    """
+    shown = slice(always - 1, None)
+    sizes = np.arange(always, len(coverage) + 1)
+    axes.plot(sizes, coverage[shown], label="relief, of the cases chosen on")
+    axes.plot(sizes, elsewhere[shown], label="relief, of other cases")
+    axes.plot(sizes, among_best[shown], linestyle=":", label="share of cases with one of the best")
+    axes.set(xlabel="actions in the set", ylabel="coverage", ylim=(0.0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+
+
 def write_plot(path: Path, draw: Callable[[Axes], None]) -> Path:
     """Write what ``draw`` draws as a PNG file; return its path."""
     # a figure with a canvas of its own: pyplot would keep it in a global list

@@ -102,7 +102,8 @@ class N1Agent(GridBaselineAgent):
                 rho = outlook.rho_max
                 departed = departures(binding.catalogue, state, row, ids)
                 harm = _harm(outlook.rho, state.rho[row], state.overflow_steps[row])
-                closing = np.isin(ids, binding.catalogue.switch_line_action[ready[row]])
+                closings = binding.catalogue.switch_line_action[ready[row]]
+                closing = np.isin(ids, closings[closings != DO_NOTHING])  # a set may have none
                 if not stressed[row] and rho[closing].min(initial=np.inf) < self._threshold:
                     actions[row] = ids[closing][rho[closing].argmin()]
                 else:

@@ -21,6 +21,7 @@ from envs.fast.lookahead import Forecaster
 from envs.fast.simulator import Simulator
 from envs.fast.starts import Starts
 from envs.fast.template import grid_template
+from envs.grid.action_sets import ActionSet
 from envs.grid.actions import ActionCatalogue
 from envs.grid.observations import EncoderMaker, make_encoder
 from envs.grid.rewards import RewardMaker, make_reward
@@ -35,6 +36,7 @@ class GridSettings:
     """How to make grids, checked already."""
 
     grid: str
+    actions: ActionSet | None  # to choose from; None for all
     parameters: Mapping[str, Any]  # grid2op's, that differ from the grid's own
     scenarios: ScenarioSource
     split: str
@@ -72,7 +74,9 @@ class Grids:
     """
 
     def __init__(self, settings: GridSettings, num_grids: int):
-        template = grid_template(settings.grid, settings.parameters)
+        template = grid_template(settings.grid, settings.parameters, settings.actions)
+        if settings.reconnect_lines:
+            template.catalogue.need_line_switches("reconnect_lines=True")
         self.num_grids = num_grids
         self.simulator = Simulator(template, num_grids, settings.opponent)
         self.encoder = make_encoder(settings.observation, self.layout)

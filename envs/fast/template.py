@@ -16,6 +16,7 @@ from grid2op.Reward import ConstantReward
 from grid2op.Rules import DefaultRules
 from grid2op.VoltageControler import ControlVoltageFromFile
 
+from envs.grid.action_sets import ActionSet
 from envs.grid.actions import ActionCatalogue
 from envs.grid.state import GridLayout
 from envs.reference.grid2op_copies import new_grid2op
@@ -72,7 +73,8 @@ class GridTemplate:
 
     def __reduce__(self) -> tuple[Callable[..., GridTemplate], tuple[Any, ...]]:
         """Travel by name."""
-        return grid_template, (self.layout.name, dict(self.parameters))
+        actions = self.catalogue.action_set
+        return grid_template, (self.layout.name, dict(self.parameters), actions)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GridTemplate:
         """Return itself."""
@@ -105,23 +107,28 @@ class GridTemplate:
                 )
 
 
-def grid_template(grid: str, parameters: Mapping[str, Any]) -> GridTemplate:
+def grid_template(
+    grid: str, parameters: Mapping[str, Any], actions: ActionSet | None = None
+) -> GridTemplate:
     """Return the template of ``grid``, made once per process (1 s).
 
     Args:
         grid: grid2op name or folder.
         parameters: grid2op ``Parameters`` that differ from the grid's own.
+        actions: to choose from; None for all.
 
     Raises:
-        ValueError: no such grid or parameter, or one that is not covered; the message says what
-            to use instead.
+        ValueError: no such grid or parameter, actions of another grid, or one that is not covered;
+            the message says what to use instead.
     """
     parameters = check_parameters(parameters)
-    return _grid_template(grid, tuple(sorted(parameters.items())))
+    return _grid_template(grid, tuple(sorted(parameters.items())), actions)
 
 
 @lru_cache(maxsize=8)
-def _grid_template(grid: str, parameters: tuple[tuple[str, Any], ...]) -> GridTemplate:
+def _grid_template(
+    grid: str, parameters: tuple[tuple[str, Any], ...], actions: ActionSet | None
+) -> GridTemplate:
     env: Any = new_grid2op(grid, parameters=dict(parameters), reward_class=ConstantReward)
     try:
         layout = grid_layout(env, name=grid)
@@ -139,6 +146,7 @@ def _grid_template(grid: str, parameters: tuple[tuple[str, Any], ...]) -> GridTe
             catalogue=ActionCatalogue(
                 env.action_space,
                 layout,
+                actions=actions,
                 max_lines_changed=int(given.MAX_LINE_STATUS_CHANGED),
                 max_substations_changed=int(given.MAX_SUB_CHANGED),
             ),

@@ -15,13 +15,15 @@ from envs.decision_gate import lines_at_risk, make_decision_gate
 from envs.fast.forecast_planner import ForecastPlanner
 from envs.fast.grids import Grids, GridSave, GridSettings
 from envs.fast.rollouts import ForecastRollouts, Foresight
-from envs.fast.template import REFERENCE, grid_template
+from envs.fast.template import REFERENCE
+from envs.grid.action_sets import ALL_ACTIONS
 from envs.grid.actions import MASKS, ActionCatalogue
 from envs.grid.observations import EncoderMaker, ObservationEncoder
 from envs.grid.rewards import RewardMaker, find_grid2op_reward, make_reward
 from envs.grid.state import GridLayout, GridState, Lookahead
 from envs.opponents import Opponent, make_opponent
 from envs.reference.grid2op_options import check_grid2op_options
+from envs.reference.grid_description import Actions, find_action_set
 from envs.reference.power_grid import PARAMETERS, STARTS
 from envs.reference.wrappers import RESET_REWARDS
 from envs.scenarios import SPLITS, ScenarioSource, check_grid_name, check_parameters, find_source
@@ -99,6 +101,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         autoreset: str | AutoresetMode = "same_step",
         max_episode_steps: int | None = None,
         grid: str = "l2rpn_case14_sandbox",
+        actions: Actions = ALL_ACTIONS,
         scenarios: str | ScenarioSource = "recombined",
         scenario_folder: str | None = None,
         split: str = "train",
@@ -156,6 +159,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
 
         settings = GridSettings(
             grid=grid,
+            actions=find_action_set(actions, grid),
             parameters={**PARAMETERS, **check_parameters(parameters)},
             scenarios=self.scenarios,
             split=self.split,
@@ -328,7 +332,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
         self._need_open()
         settings = self._settings
         return ForecastPlanner(
-            grid_template(settings.grid, settings.parameters),
+            self._grids.simulator.template,
             self,
             encoder=self.encoder,
             reward=self._planning_reward,
@@ -350,7 +354,7 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
             foresight: what says what topologies lead to, in place of power flows.
         """
         self._need_open()
-        template = grid_template(self._settings.grid, self._settings.parameters)
+        template = self._grids.simulator.template
         return ForecastRollouts(template, self, unusual=unusual, foresight=foresight)
 
     def close_extras(self, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 - ``state``: the records that simulators fill and all else reads.
 - ``actions``: their order, legality and effect; ``action_text`` puts them in words.
+- ``action_sets``: chosen actions, in files.
 - ``connectivity``: what a topology cuts off; ``distinct_results``: distinct ones within reach.
 - ``observations``: encoders ``features`` and ``full``; ``observation_graph``: ``graph``.
 - ``scaling``: units of observations.

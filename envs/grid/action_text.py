@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from envs.grid.state import GridLayout
 
+if TYPE_CHECKING:
+    from envs.grid.action_sets import Wiring
+
 
 def describe(
-    layout: GridLayout,
+    layout: GridLayout | Wiring,
     set_busbar: np.ndarray,
     switch_busbar: np.ndarray,
     set_line: np.ndarray,
@@ -17,7 +22,7 @@ def describe(
     """Return one line that tells an operator what is done.
 
     Args:
-        layout: of the grid.
+        layout: of the grid, or of an action set.
         set_busbar: ``[E]`` int8, busbar to connect to, 0 for as it is.
         switch_busbar: ``[E]`` bool, to the other busbar.
         set_line: ``[L]`` int8, 1 close, -1 open, 0 as it is.
@@ -47,13 +52,13 @@ def describe(
     return "; ".join(parts) or "do nothing"
 
 
-def line_text(layout: GridLayout, line: int) -> str:
+def line_text(layout: GridLayout | Wiring, line: int) -> str:
     """Return a line by its substations and number, such as "line 3-6 (line 15)"."""
     ends = f"{layout.line_or_substation[line]}-{layout.line_ex_substation[line]}"
     return f"line {ends} (line {line})"
 
 
-def element_names(layout: GridLayout) -> list[str]:
+def element_names(layout: GridLayout | Wiring) -> list[str]:
     """Return the kind and number of each of the E entries of ``topo_vect``: "line_3 (or)" ..."""
     names = ["storage"] * layout.num_elements
     for prefix, positions, suffix in (

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from envs.grid.action_text import describe
+from envs.grid.action_sets import ActionSet
+from envs.grid.action_text import describe, line_text
 from envs.grid.connectivity import Connectivity
 from envs.grid.distinct_results import DistinctResults
 from envs.grid.state import GridLayout, GridState, LegalityState
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 DO_NOTHING = 0  # the action that changes nothing, first of every grid's catalogue
 REFERENCE_BUSBAR = 1  # of every element end in the reference topology
 MASKS = ("legal", "distinct", "connected")
+# what grid2op calls the tables of a set, in their order
+_KINDS = ("set_bus", "change_bus", "set_line_status", "change_line_status")
 
 
 def unitary_actions(action_space: ActionSpace) -> list[BaseAction]:
@@ -48,8 +51,42 @@ def unitary_actions(action_space: ActionSpace) -> list[BaseAction]:
     return actions
 
 
+class _ActionsOfSet(Sequence["BaseAction"]):
+    """grid2op's objects of the actions of a set, made when they are asked for."""
+
+    def __init__(self, action_space: ActionSpace, actions: ActionSet):
+        self._action_space = action_space
+        self._actions = actions
+        self._made: dict[int, BaseAction] = {}
+
+    def __len__(self) -> int:
+        """Return A."""
+        return len(self._actions)
+
+    @overload
+    def __getitem__(self, number: int) -> BaseAction: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[BaseAction]: ...
+    def __getitem__(self, number: int | slice) -> BaseAction | list[BaseAction]:
+        """Return an action, or several."""
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        place = range(len(self))[number]
+        found = self._made.get(place)
+        if found is None:
+            tables = zip(_KINDS, self._actions.tables, strict=True)
+            rows = {kind: table[place] for kind, table in tables}
+            settings: Any = {
+                kind: row if row.dtype == np.bool_ else row.astype(np.int32)
+                for kind, row in rows.items()
+                if row.any()
+            }
+            found = self._made[place] = self._action_space(settings)
+        return found
+
+
 class ActionCatalogue:
-    """The unitary topology actions of a grid: 487 on l2rpn_case14_sandbox.
+    """The actions of a grid: those of a set, or all unitary ones, 487 on l2rpn_case14_sandbox.
 
     Legality follows ``grid2op.Rules.DefaultRules`` and effects
     ``grid2op.Action._BackendAction``: a line's status counts as one line, however many of its ends
@@ -59,8 +96,12 @@ class ActionCatalogue:
     Args:
         action_space: of the grid2op environment.
         layout: of the same grid.
+        actions: to choose from; None for all unitary topology actions.
         max_lines_changed: line statuses an action may change (MAX_LINE_STATUS_CHANGED).
         max_substations_changed: substations an action may change (MAX_SUB_CHANGED).
+
+    Raises:
+        ValueError: the set is of another grid, or has a kind of actions that the grid has not.
     """
 
     def __init__(
@@ -68,14 +109,30 @@ class ActionCatalogue:
         action_space: ActionSpace,
         layout: GridLayout,
         *,
+        actions: ActionSet | None = None,
         max_lines_changed: int = 1,
         max_substations_changed: int = 1,
     ):
         self.layout = layout
         self.max_lines_changed = max_lines_changed
         self.max_substations_changed = max_substations_changed
-        self.grid2op_actions = unitary_actions(action_space)  # A, what grid2op's step takes
+        self.action_set = actions
+        self.grid2op_actions: Sequence[BaseAction]  # A, what grid2op's step takes
+        if actions is None:
+            self._take_all(action_space)
+        else:
+            self._take(action_space, actions)
+        for table in (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line):
+            table.setflags(write=False)
 
+        # [L] the action that closes an open line at its former busbars (and opens a closed one);
+        # 0, which does nothing, where a set has none
+        self.switch_line_action = self.switch_line.argmax(axis=0)
+        self._prepare_rules()
+        self._prepare_effects()
+
+    def _take_all(self, action_space: ActionSpace) -> None:
+        self.grid2op_actions = unitary_actions(action_space)
         # [A, E] int8 busbar to connect to, 0 for as it is; [A, E] bool other busbar;
         # [A, L] int8 1 close, -1 open, 0 as it is; [A, L] bool close if open, open if closed
         # (the public attributes raise for kinds that the grid's action class does not have)
@@ -84,14 +141,19 @@ class ActionCatalogue:
         self.switch_busbar = np.array([act._change_bus_vect for act in acts], dtype=np.bool_)
         self.set_line = np.array([act._set_line_status for act in acts], dtype=np.int8)
         self.switch_line = np.array([act._switch_line_status for act in acts], dtype=np.bool_)
-        for table in (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line):
-            table.setflags(write=False)
         assert (self.set_busbar >= 0).all()  # grid2op opens lines by their status only
 
-        # [L] the action that closes an open line at its former busbars (and opens a closed one)
-        self.switch_line_action = self.switch_line.argmax(axis=0)
-        self._prepare_rules()
-        self._prepare_effects()
+    def _take(self, action_space: ActionSpace, actions: ActionSet) -> None:
+        actions.check_layout(self.layout)
+        offered: Any = action_space.supports_type
+        for kind, table in zip(_KINDS, actions.tables, strict=True):
+            if table.any() and not offered(kind):
+                raise ValueError(
+                    f"the action set has actions that {kind}, and the actions of grid "
+                    f"{self.layout.name!r} cannot do that"
+                )
+        self.grid2op_actions = _ActionsOfSet(action_space, actions)
+        self.set_busbar, self.switch_busbar, self.set_line, self.switch_line = actions.tables
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ActionCatalogue:
         """Return itself: nothing in it changes."""
@@ -119,6 +181,23 @@ class ActionCatalogue:
     def text(self, action: int) -> str:
         """Return what ``action`` does, for people; ValueError if there is no such action."""
         return self.texts[check_action(action, self.num_actions)]
+
+    def need_line_switches(self, who: str) -> None:
+        """Refuse a set in which a line cannot be closed at its former busbars.
+
+        Args:
+            who: needs them, for the message.
+
+        Raises:
+            ValueError: it names the first line.
+        """
+        missing = np.flatnonzero(~self.switch_line.any(axis=0))
+        if len(missing):
+            raise ValueError(
+                f"{who} needs an action that switches each line, and the action set has none for "
+                f"{line_text(self.layout, int(missing[0]))} ({len(missing)} lines in all): add "
+                "them with powergrid-actions merge --line-switches"
+            )
 
     def mask(self, kind: str, state: GridState) -> np.ndarray:
         """Return the mask called ``kind``, one of ``MASKS``: ``[B, A]`` int8."""

@@ -6,7 +6,7 @@
 - ``grid2op_state``: a grid2op observation as a ``GridState``.
 - ``grid2op_options``: which options of ``grid2op.make`` are covered.
 - ``observed_grid``: the reference environment in a grid2op environment that others step.
-- ``grid2op_copies``: copies grid2op environments instead of reading the grid again; layout and
-  actions of a grid, without an environment.
+- ``grid2op_copies``: copies grid2op environments instead of reading the grid again.
+- ``grid_description``: layout and actions of a grid, without an environment; actions by name.
 - ``rendering``: pictures of a grid.
 """

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from grid2op.Environment import Environment
-from grid2op.Reward import BaseReward, ConstantReward
+from grid2op.Reward import BaseReward
 
-from envs.grid.actions import ActionCatalogue
-from envs.grid.state import GridLayout
 from envs.opponents import Opponent, grid2op_opponent
-from envs.reference.grid2op_state import grid_layout
 from envs.scenarios import check_parameters, make_grid2op
 
 
@@ -51,28 +48,3 @@ def _original(
         reward_class=reward_class,
         **grid2op_opponent(opponent),
     )
-
-
-class GridDescription(NamedTuple):
-    """A grid at rest."""
-
-    layout: GridLayout
-    catalogue: ActionCatalogue
-
-
-@lru_cache(maxsize=8)
-def describe_grid(grid: str) -> GridDescription:
-    """Return layout and action catalogue of ``grid``, made once per process (1 s).
-
-    Args:
-        grid: grid2op name or folder.
-
-    Raises:
-        ValueError: no such grid; the message names the nearest one.
-    """
-    env = new_grid2op(grid, parameters={}, reward_class=ConstantReward)
-    try:
-        layout = grid_layout(env, name=grid)
-        return GridDescription(layout, ActionCatalogue(env.action_space, layout))
-    finally:
-        env.close()

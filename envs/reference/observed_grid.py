@@ -10,10 +10,12 @@ import numpy as np
 from grid2op.Action import ActionSpace
 from grid2op.Observation import BaseObservation
 
+from envs.grid.action_sets import ALL_ACTIONS
 from envs.grid.actions import ActionCatalogue
 from envs.grid.observations import EncoderMaker
 from envs.grid.state import Lookahead
 from envs.reference.grid2op_state import observed_state
+from envs.reference.grid_description import Actions
 from envs.reference.power_grid import ENV_ID, PowerGridEnv
 from envs.scenarios import Scenario
 from powergrid_muzero.checks import closed_if_refused
@@ -42,6 +44,7 @@ class ObservedPowerGrid(PowerGridEnv):
     Args:
         action_space: of the grid2op environment that is played.
         grid: as in ``PowerGridEnv``; what the agent was made for.
+        actions: as in ``PowerGridEnv``.
         observation: as in ``PowerGridEnv``.
         action_mask: as in ``PowerGridEnv``.
         parameters: as in ``PowerGridEnv``; those of the played environment are its own.
@@ -55,12 +58,14 @@ class ObservedPowerGrid(PowerGridEnv):
         action_space: ActionSpace,
         *,
         grid: str = "l2rpn_case14_sandbox",
+        actions: Actions = ALL_ACTIONS,
         observation: str | EncoderMaker = "features",
         action_mask: str = "legal",
         parameters: Mapping[str, Any] | None = None,
     ):
         super().__init__(
             grid=grid,
+            actions=actions,
             scenarios=_PlayedElsewhere(),
             observation=observation,
             action_mask=action_mask,
@@ -78,6 +83,7 @@ class ObservedPowerGrid(PowerGridEnv):
         self.catalogue = ActionCatalogue(
             action_space,
             self.layout,
+            actions=own.action_set,
             max_lines_changed=own.max_lines_changed,
             max_substations_changed=own.max_substations_changed,
         )

@@ -17,6 +17,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
 
 from envs.decision_gate import lines_at_risk
+from envs.grid.action_sets import ALL_ACTIONS
 from envs.grid.actions import DO_NOTHING, MASKS, ActionCatalogue
 from envs.grid.blackout_text import after_cascade, what_it_says
 from envs.grid.observations import EncoderMaker, make_encoder
@@ -37,6 +38,7 @@ from envs.reference.grid2op_options import (
     with_opponent,
 )
 from envs.reference.grid2op_state import grid_layout, grid_state
+from envs.reference.grid_description import Actions, find_action_set
 from envs.reference.starts import STARTS, draw_start
 from envs.scenarios import (
     SPLITS,
@@ -85,7 +87,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     element ends of a substation to their other busbar, 20 switch a line, 178 set the busbars of a
     substation, 20 disconnect a line and 80 reconnect one at given busbars. ``catalogue.text(i)``
     says each in words. An action may change one line or one substation. An illegal action does
-    nothing to the grid, and info says why. ``info["action_mask"]`` tells which are legal.
+    nothing to the grid, and info says why. ``info["action_mask"]`` tells which are legal. Other
+    grids have other numbers of actions; on large ones ``actions`` chooses some.
 
     ## Observation Space
     By name: "features" (default; ``Box(417,)``, scaled by ratings, see
@@ -123,6 +126,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
 
     ## Arguments
     - ``grid``: grid2op name, or folder, of the grid.
+    - ``actions``: "all" (default), the name of an action set that ships ("case36"), the path of a
+      file of one (JSON, NPZ, or grid2op's action vectors in NPY), or an ``envs.ActionSet``.
     - ``scenarios``: "recombined" (default), "varied", "recombined_more", "varied_more", "bundled",
       "dataset" or a ``ScenarioSource``.
     - ``scenario_folder``: where scenarios="dataset" reads; None for grid2op's own download.
@@ -167,6 +172,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         self,
         *,
         grid: str = "l2rpn_case14_sandbox",
+        actions: Actions = ALL_ACTIONS,
         scenarios: str | ScenarioSource = "recombined",
         scenario_folder: str | None = None,
         split: str = "train",
@@ -186,9 +192,12 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         Raises:
             ValueError: a name or value that does not exist; the message names the nearest one.
         """
+        grid = check_grid_name(grid)
+        chosen = find_action_set(actions, grid)
         EzPickle.__init__(
             self,
             grid=grid,
+            actions=ALL_ACTIONS if chosen is None else chosen,  # a file may change
             scenarios=scenarios,
             scenario_folder=scenario_folder,
             split=split,
@@ -211,7 +220,6 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         self.render_mode = render_mode
         self.text_infos = check_flag("text_infos", text_infos)
         self.max_steps = None if max_steps is None else check_count("max_steps", max_steps)
-        grid = check_grid_name(grid)
         self.scenarios = find_source(scenarios, grid=grid, folder=scenario_folder)
 
         their_reward = find_grid2op_reward(reward)
@@ -238,6 +246,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             self.catalogue = ActionCatalogue(
                 self._grid2op.action_space,
                 self.layout,
+                actions=chosen,
                 max_lines_changed=rules["MAX_LINE_STATUS_CHANGED"],
                 max_substations_changed=rules["MAX_SUB_CHANGED"],
             )

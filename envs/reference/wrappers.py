@@ -186,10 +186,14 @@ class ReconnectLines(Copyable, gym.Wrapper[Any, Any, Any, Any], RecordConstructo
 
     Args:
         env: a PowerGridEnv, wrapped or not.
+
+    Raises:
+        ValueError: it is none, or its action set does not switch every line.
     """
 
     def __init__(self, env: gym.Env[Any, Any]):
         self._grid = _power_grid(env, "ReconnectLines")
+        self._grid.catalogue.need_line_switches("reconnect_lines=True")
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
 

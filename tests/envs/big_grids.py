@@ -87,7 +87,11 @@ CASES: dict[str, Case] = {
         lines_kept_out, 200, {"parameters": UNPROTECTED, "reward": "redispatch_cost"}
     ),
     "anything": Case(anything, 50, {"start": "random", "action_mask": "distinct"}),
-    "gate": Case(greedy, 50, {"idle_gate": 0.95, "start": "random", "action_mask": "connected"}),
+    "gate": Case(
+        greedy,
+        50,
+        {"idle_gate": 0.95, "start": "random", "action_mask": "connected", "max_steps": 60},
+    ),
 }
 assert sum(case.thousandths for case in CASES.values()) == 1000
 __all__ = ["ATTACKED", "CASES", "GRIDS", "Policy", "some_actions"]

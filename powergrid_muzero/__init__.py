@@ -52,6 +52,11 @@ def evaluate() -> None:
     _start("evaluate")
 
 
+def actions() -> None:
+    """Run ``powergrid-actions``."""
+    _start("actions")
+
+
 def _start(command: str) -> None:
     try:
         check_own_packages(*PACKAGES)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-_KINDS = {".py", ".pyi", ".yaml", ".pt", ".html", ".css", ".js"}  # .pt: weights that ship
+_KINDS = {".py", ".pyi", ".yaml", ".pt", ".html", ".css", ".js", ".json"}  # .pt: weights that ship
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -34,7 +34,10 @@ DOCUMENTS = (
 COMMANDS = [line for name in DOCUMENTS for line in documented_commands(ROOT / name)]
 PAGES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("index", "the-grid", "python", "other-software")),
+    *(
+        f"docs/{name}.md"
+        for name in ("index", "the-grid", "action-sets", "python", "other-software")
+    ),
 )
 ELSEWHERE = re.compile(r"^from (torchrl|ray\.rllib)\b", re.M)  # no dependencies of ours
 NEEDS = {"torchrl": "torchrl", "ray.rllib": "tree"}  # RLlib comes with Ray, but not what it imports

@@ -31,6 +31,11 @@ def evaluate() -> None:
     run_command(_evaluate, "evaluate")
 
 
+def actions() -> None:
+    """Run ``powergrid-actions``."""
+    import_module("agents.commands.actions").main(sys.argv[1:])
+
+
 def _train(config: DictConfig, note_folder: Callable[[Path], None]) -> float:
     """Train; return what a sweep makes the most of: the best score of the validations."""
     command = import_module("agents.commands.train")

@@ -122,6 +122,9 @@ def describe_protocol(
         "action_mask": kwargs.pop("action_mask", "legal"),
         "reward": _called(kwargs.pop("reward", "l2rpn")),
     }
+    actions = envs.find_action_set(kwargs.pop("actions", "all"), grid)
+    if actions is not None:
+        kwargs["actions"] = actions.sha256
     opponent = envs.make_opponent(kwargs.pop("opponent", None), grid)
     if opponent is not None:
         kwargs["opponent"] = {"kind": opponent.kind, **asdict(opponent)}

@@ -24,7 +24,7 @@ from envs import ENV_ID, UNGATED
 
 _COMMAND = "evaluate"  # its groups are those that agents are evaluated with
 _OWN_WORDS = ("run", "checkpoint", "weights", "name")
-_GRID_OPTIONS = ("grid", "observation", "action_mask", "parameters")
+_GRID_OPTIONS = ("grid", "actions", "observation", "action_mask", "parameters")
 _KEPT = (*_GRID_OPTIONS, "idle_gate", "reconnect_lines")
 _USED = (
     *("agent", "seed", "trainer.device", "env.id", "env.wrappers"),

@@ -15,5 +15,6 @@
 - ``foreseen``: grids on what the flow network foresees, as the model that ``planner_search`` plans
   in: ``grid_planner`` as a search of MuZero's.
 - ``simulator_model``: the simulator as the model that a search plans in.
+- ``action_mining``: which few actions relieve stressed grids nearly as well as all.
 - ``grid_access``: the grids under a vector environment.
 """

@@ -67,6 +67,7 @@ class FlowNetwork(ResidualNetwork):
         num_actions: A of the grid.
         grid: grid2op name or folder of the grid that it will see; None, of an environment without
             one, is refused.
+        actions: of that grid: "all", the name of an action set, or a file's path.
         readout_size: hidden numbers a line, from potentials to its loading.
         end_size: hidden numbers of what tells the end of the game.
         prior_weight: weight of p, the residual network's own policy. The weight that predicts the
@@ -90,6 +91,7 @@ class FlowNetwork(ResidualNetwork):
         observation_shape: tuple[int, ...],
         num_actions: int,
         grid: str | None,
+        actions: str = "all",
         readout_size: int = 16,
         end_size: int = 64,
         prior_weight: float = 0.25,
@@ -113,7 +115,10 @@ class FlowNetwork(ResidualNetwork):
         self.prior_weight = float(prior_weight)
         self.termination_penalty = float(termination_penalty)
         self.tables = GridTables(
-            grid, observation_size=self.observation_size, num_actions=num_actions
+            grid,
+            observation_size=self.observation_size,
+            num_actions=num_actions,
+            actions=actions,
         )
         num_lines = self.tables.num_lines
         self.auxiliary_targets: tuple[AuxiliaryTarget, ...] = (

@@ -28,14 +28,17 @@ class GridTables(nn.Module):
         grid: grid2op name or folder.
         observation_size: of the observations that will be read.
         num_actions: A that there will be.
+        actions: of the grid, as in ``PowerGridEnv``.
 
     Raises:
         ValueError: no such grid, or the sizes are not those of its ``features`` and actions.
     """
 
-    def __init__(self, grid: str, *, observation_size: int, num_actions: int) -> None:
+    def __init__(
+        self, grid: str, *, observation_size: int, num_actions: int, actions: str = "all"
+    ) -> None:
         super().__init__()
-        layout, catalogue = describe_grid(grid)
+        layout, catalogue = describe_grid(grid, actions)
         encoder = FeaturesEncoder(layout)
         expected = (math.prod(encoder.space.shape or ()), catalogue.num_actions)
         if (observation_size, num_actions) != expected:

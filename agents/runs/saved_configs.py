@@ -176,7 +176,7 @@ def adopt(
 
 
 def with_absolute_paths(value: Any) -> Any:
-    """Return a configuration whose folders of grids and scenarios are found from anywhere."""
+    """Return a configuration whose grids, action sets and scenarios are found from anywhere."""
     if not isinstance(value, Mapping):
         return [with_absolute_paths(one) for one in value] if isinstance(value, list) else value
     changed = {key: with_absolute_paths(entry) for key, entry in value.items()}
@@ -185,6 +185,8 @@ def with_absolute_paths(value: Any) -> Any:
         changed["scenario_folder"] = str(Path(folder).expanduser().absolute())
     if isinstance(grid, str):
         changed["grid"] = envs.absolute_grid(grid)
+        if isinstance(changed.get("actions"), str):  # beside a grid they are its action set
+            changed["actions"] = envs.absolute_actions(changed["actions"])
     return changed
 
 

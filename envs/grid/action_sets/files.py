@@ -195,7 +195,7 @@ def _number(given: Any, count: int, what: str) -> int:
 
 
 def _read_npz(path: Path) -> ActionSet:
-    with np.load(path, allow_pickle=False) as archive:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         missing = [name for name in (_ABOUT, *_TABLES) if name not in archive]
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")

@@ -39,7 +39,8 @@ def read_vectors(path: Path, action_space: ActionSpace, wiring: Wiring, *, grid:
         ValueError: it is not there, is cut short, or does not hold vectors of this grid's actions.
     """
     try:
-        vectors = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            vectors = np.load(file, allow_pickle=False)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path} with an action set") from None
     except (OSError, EOFError, ValueError) as error:

@@ -1,11 +1,15 @@
 """Speed of the grids: the vector environment beside the reference.
 
     python -m benchmarks.grid [--seconds 3]
+    python -m benchmarks.grid --grid l2rpn_wcci_2020 [--actions FILE] [--opponent grid]
 
 Every step is a whole one: observation, reward, action mask and infos are built, but for the calm
 steps under an idle gate, which nobody looks at. Rates are per second of the process's own processor
 time, so that other programs on the machine do not count. The last line is one JSON object; memory
 in it is MiB.
+
+On another grid, 16 grids are measured beside the reference, and look-ahead, with 208 actions: ways
+to split a substation, drawn at random, or those of a file.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import envs  # noqa: F401  (registers PowerGrid-v0)
+import envs
 from agents.commands.command_line import OneLineParser, positive_number, run_guarded
 from benchmarks.profiling import functions_by_time, resident_mb
 from envs.fast.vector import PowerGridVectorEnv
@@ -37,6 +41,7 @@ ATTACKED: dict[str, dict[str, Any]] = {
     "N-1 gate": {"n1_gate": 2.0},
 }
 BURST = 10  # steps between two looks at the clock, which takes its time too
+SPLITS = 207  # actions beside doing nothing, on other grids
 SHARE = 0.1  # of decisions that are a random legal action, where not all do nothing
 
 
@@ -162,6 +167,69 @@ def greedy_ms(seconds: float) -> float:
     return 1000 * spent / decisions
 
 
+def split_some(grid: str) -> envs.ActionSet:
+    """Return 207 ways to split a substation of ``grid``, drawn at random, and doing nothing."""
+    wiring, rng = envs.grid_wiring(grid), np.random.default_rng(0)
+    lines = np.zeros(wiring.num_elements, dtype=np.bool_)
+    lines[wiring.line_or_position] = lines[wiring.line_ex_position] = True
+    kept: dict[bytes, np.ndarray] = {}
+    while len(kept) < SPLITS:
+        substation = int(rng.integers(wiring.num_substations))
+        start, size = wiring.starts[substation], wiring.sizes[substation]
+        ends = slice(start, start + size)
+        busbars = rng.integers(1, 3, size=size).astype(np.int8)
+        at_lines = busbars[lines[ends]]
+        if min((busbars == 1).sum(), (busbars == 2).sum()) > 1 and len(set(at_lines)) == 2:
+            row = np.zeros(wiring.num_elements, dtype=np.int8)
+            row[ends] = busbars
+            kept[row.tobytes()] = row
+    set_busbar = np.array(list(kept.values()))
+    about_lines = np.zeros((SPLITS, wiring.num_lines), dtype=np.int8)
+    return envs.ActionSet(
+        wiring,
+        set_busbar,
+        np.zeros(set_busbar.shape, dtype=np.bool_),
+        about_lines,
+        about_lines != 0,
+        grid=grid,
+    )
+
+
+def measure_grid(options: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Measure 16 grids beside the reference, and look-ahead at all actions of a set; print it."""
+    options = {**options, "scenarios": "bundled"}
+    rates = rates_in_turns(
+        {
+            "reference": play_reference(pick_nothing, **options),
+            "vector": play_vector(16, pick_nothing, **options),
+        },
+        seconds,
+    )
+    ratio = rates["vector"] / rates["reference"]
+    for who, rate in rates.items():
+        print(f"do nothing: {who} {rate:.0f} grid steps/s, {rate / rates['reference']:.1f} x")
+    env = PowerGridVectorEnv(1, **options)
+    env.reset(seed=0)
+    actions, spent = np.arange(env.num_actions), list[float]()
+    env.simulate([actions])  # the first one describes each topology in C++
+    while 1000 * seconds > sum(spent) or len(spent) < 5:
+        env.step([0])
+        if env.over[0]:
+            env.reset()
+        spent.append(_ms(lambda: env.simulate([actions])))
+    env.close()
+    ahead = float(np.median(spent))
+    print(f"looking ahead at {len(actions)} actions: {ahead:.1f} ms")
+    return {
+        "grid": options["grid"],
+        "reference_steps_per_s": round(rates["reference"]),
+        "vector_steps_per_s": round(rates["vector"]),
+        "ratio": round(ratio, 1),
+        "actions": len(actions),
+        "lookahead_ms": round(ahead, 1),
+    }
+
+
 def _memory(num_grids: int) -> float:
     """Return the MiB that ``num_grids`` grids add, at most, to those of one and of the series.
 
@@ -192,12 +260,26 @@ def where_the_time_goes(num_grids: int, steps: int, **options: Any) -> str:
 
 def main() -> None:
     """Measure and print."""
+    options: dict[str, Any]
     parser = OneLineParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=positive_number, default=3.0, help="of each measurement")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--grid", help="another grid, such as l2rpn_wcci_2020")
+    parser.add_argument("--actions", help="on another grid: a file of actions, or a set's name")
+    parser.add_argument("--opponent", default="none", help="on another grid: who attacks")
+    arguments = parser.parse_args()
+    seconds = arguments.seconds
+    if arguments.grid is not None:
+        options = {
+            "grid": arguments.grid,
+            "actions": arguments.actions or split_some(arguments.grid),
+            "opponent": arguments.opponent,
+        }
+        print(json.dumps(measure_grid(options, seconds)))
+        return
+    if arguments.actions is not None or arguments.opponent != "none":
+        parser.error("--actions and --opponent go with --grid")
 
     rates: dict[str, dict[str, float]] = {}
-    options: dict[str, Any]
     for name, pick, options in (
         ("do nothing", pick_nothing, {}),
         # episodes are short, so scenarios that need not be built anew for each

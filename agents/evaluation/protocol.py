@@ -231,6 +231,8 @@ def hash_scenarios(pickled_source: bytes, names: tuple[str, ...]) -> str:
     for name in names:
         scenario = source.load(name)
         digest.update(json.dumps([name, str(scenario.start), scenario.minutes_per_step]).encode())
+        if scenario.maintenance_plan is not None:
+            digest.update(json.dumps(asdict(scenario.maintenance_plan)).encode())
         for series in _series(scenario):
             digest.update(str((series.dtype.str, series.shape)).encode())
             digest.update(np.ascontiguousarray(series).tobytes())

@@ -118,7 +118,7 @@ class GridArrays(Copyable):
         outages = self._outages.get(grid)
         if outages is None:
             return np.zeros(0, dtype=np.int64)
-        return np.flatnonzero(outages.foreseen[self.row[grid]])
+        return outages.lines[outages.foreseen[self.row[grid]]]
 
     def _tell_maintenance(self, grid: int) -> None:
         """Tell of the planned outages at the present row of ``grid``, after a blackout of none."""
@@ -126,8 +126,8 @@ class GridArrays(Copyable):
         self.maintenance_in[grid], self.maintenance_duration[grid] = -1, 0
         if outages is not None:
             row = self.row[grid]
-            self.maintenance_in[grid] = outages.maintenance_in[row]
-            self.maintenance_duration[grid] = outages.maintenance_duration[row]
+            self.maintenance_in[grid, outages.lines] = outages.maintenance_in[row]
+            self.maintenance_duration[grid, outages.lines] = outages.maintenance_duration[row]
 
     def _meet_topology(self, grid: int) -> None:
         """Get ready to solve ``grid`` in its present topology, which was just put there."""

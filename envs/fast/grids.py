@@ -269,7 +269,7 @@ class Grids:
         """Put a scenario on a grid; return its name, its first step and the seed of attacks."""
         scenario, first_step = self._starts.draw(grid, options)
         attack_seed = self._starts.draw_attack_seed(grid, options)
-        self.player.start(grid, scenario, first_step, attack_seed)
+        self.player.start(grid, scenario.drawn(attack_seed), first_step, attack_seed)
         return scenario.name, first_step, attack_seed
 
     def _decide(self, grids: np.ndarray, actions: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ In every row of an outage grid2op opens its lines, after the action, and keeps t
 closed for as long as it lasts. Planned outages are told beforehand; a look-ahead opens those of the
 next step before the action.
 
-Shape letters: L lines, T rows.
+Shape letters: L lines, T rows, l lines that are ever out.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from envs.scenarios import Scenario
 class Outages:
     """What outages do in each row of a scenario."""
 
-    out: np.ndarray  # [T, L] bool, lines that are opened
-    held: np.ndarray  # [T, L] int32, steps from the row on in which they cannot be closed
-    maintenance_in: np.ndarray  # [T, L] int32, steps to the next planned outage, -1 = none
-    maintenance_duration: np.ndarray  # [T, L] int32, steps that it lasts
-    foreseen: np.ndarray  # [T, L] bool, lines that a look-ahead at the row opens
+    lines: np.ndarray  # [l] int, that are ever out
+    out: np.ndarray  # [T, l] bool, those that are opened
+    held: np.ndarray  # [T, l] int32, steps from the row on in which they cannot be closed
+    maintenance_in: np.ndarray  # [T, l] int32, steps to the next planned outage, -1 = none
+    maintenance_duration: np.ndarray  # [T, l] int32, steps that it lasts
+    foreseen: np.ndarray  # [T, l] bool, those that a look-ahead at the row opens
     changes: np.ndarray  # [*] int, ascending: rows in which more is out or held than one step later
 
     def quiet(self, row: int) -> int:
@@ -59,14 +60,17 @@ def outages_of(scenario: Scenario) -> Outages | None:
 
 
 def _read(scenario: Scenario) -> Outages:
-    given = scenario.maintenance if scenario.maintenance is not None else scenario.hazards
-    assert given is not None
-    nothing = np.zeros(given.shape, dtype=np.bool_)
-    planned = nothing if scenario.maintenance is None else scenario.maintenance.astype(np.bool_)
-    hazards = nothing if scenario.hazards is None else scenario.hazards.astype(np.bool_)
+    given = [one for one in (scenario.maintenance, scenario.hazards) if one is not None]
+    lines = np.flatnonzero(sum(one.any(axis=0) for one in given))
+    nothing = np.zeros((len(given[0]), len(lines)), dtype=np.bool_)
+    planned, hazards = (
+        nothing if one is None else one[:, lines].astype(np.bool_)
+        for one in (scenario.maintenance, scenario.hazards)
+    )
 
     def by_line(function: Callable[[np.ndarray], np.ndarray], outages: np.ndarray) -> np.ndarray:
-        return np.stack([function(line) for line in outages.T], axis=1).astype(np.int32)
+        found = [function(line) for line in outages.T]
+        return np.array(found, dtype=np.int32).reshape(len(found), len(outages)).T.copy()
 
     starts = by_line(GridValue.get_maintenance_time_1d, planned)
     duration = by_line(GridValue.get_maintenance_duration_1d, planned)
@@ -80,6 +84,7 @@ def _read(scenario: Scenario) -> Outages:
         axis=1
     )
     return Outages(
+        lines=lines,
         out=out,
         held=held,
         maintenance_in=starts,

@@ -203,7 +203,8 @@ class Simulator(GridArrays):
         """Open the lines that are out in the present row, planned or not."""
         outages = self._outages.get(grid)
         if outages is not None:
-            lines = np.flatnonzero(outages.out[self.row[grid]] & self.line_status[grid])
+            lines = outages.lines[outages.out[self.row[grid]]]
+            lines = lines[self.line_status[grid, lines]]
             if len(lines):
                 self._open(grid, lines)
 
@@ -349,8 +350,9 @@ class Simulator(GridArrays):
             self.line_cooldown[grid, lines] = rules.reconnection
         for grid in alive.tolist() if self._outages else ():
             if grid in self._outages:
-                held = self._outages[grid].held[self.row[grid]]
-                self.line_cooldown[grid] = np.maximum(self.line_cooldown[grid], held)
+                outages, cooldown = self._outages[grid], self.line_cooldown[grid]
+                held = outages.held[self.row[grid]]
+                cooldown[outages.lines] = np.maximum(cooldown[outages.lines], held)
                 self.rules_changed[grid] |= bool(held.any())
         for grid, lines, substations in acted:
             if rules.line_cooldown > 0:
@@ -385,7 +387,8 @@ class Simulator(GridArrays):
         outages, row = self._outages.get(grid), int(self.row[grid])
         if outages is None:
             return int(self.last_row[grid])
-        if (self.line_cooldown[grid] < outages.held[row]).any():  # an outage before a reset
+        cooldown = self.line_cooldown[grid, outages.lines]
+        if (cooldown < outages.held[row]).any():  # an outage before a reset
             return 0
         steps = outages.quiet(row)
         return min(steps, outages.foretold(row + 1)) if ahead else steps

@@ -44,6 +44,7 @@ class TopologySweep:
             (ElementType.line_ex, layout.line_ex_position),
             (ElementType.gen, layout.generator_position),
             (ElementType.load, layout.load_position),
+            (ElementType.storage, template.storage_position),
         ):
             for number, position in enumerate(positions.tolist()):
                 self._elements[position] = (kind, number)

@@ -1,6 +1,6 @@
 """What all copies of a grid share, read from grid2op once; refuses grids that are not covered.
 
-Shape letters: E element ends, G generators, H shunts, L lines.
+Shape letters: E element ends, G generators, H shunts, L lines, U storage units.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from grid2op.Parameters import Parameters
 from grid2op.Reward import ConstantReward
-from grid2op.Rules import DefaultRules
+from grid2op.Rules import DefaultRules, RulesByArea
 from grid2op.VoltageControler import ControlVoltageFromFile
 
 from envs.grid.action_sets import ActionSet
@@ -66,6 +66,7 @@ class GridTemplate:
     forecast_model: Any  # the LSGrid that forecasts are played on; some grids have another one
     kv_per_unit: np.ndarray  # [G] float32, nominal voltage at each generator
     shunt_voltage: np.ndarray  # [H] float64, kV, nominal of each shunt
+    storage_position: np.ndarray  # [U] int, of idle storage units in topo_vect
     topology: np.ndarray  # [E] int8, busbars at the start
     num_buses: int  # of the model
     max_iterations: int  # of the power flow
@@ -139,6 +140,9 @@ def _grid_template(
         given = Parameters()  # those asked for are in force from the first reset on only
         given.init_from_dict({**env.parameters.to_dict(), **dict(parameters)})
         _refuse_uncovered(env, layout, given)
+        for one in (backend, foreseeing):  # no action moves power in or out of storage units
+            idle = np.zeros(type(env).n_storage, dtype=np.float32)
+            one._grid.update_storages_p(np.ones(len(idle), dtype=np.bool_), idle)
         limit = env.get_thermal_limit().astype(np.float32)
         return GridTemplate(
             parameters=dict(parameters),
@@ -166,6 +170,7 @@ def _grid_template(
             shunt_voltage=np.asarray(
                 foreseeing._sh_vnkv if type(env).shunts_data_available else [], dtype=np.float64
             ),
+            storage_position=np.array(type(env).storage_pos_topo_vect, dtype=np.int64),
             topology=backend.topo_vect.astype(np.int8),
             num_buses=int(backend.nb_bus_total),
             max_iterations=int(backend.max_it),
@@ -187,11 +192,10 @@ def _refuse_uncovered(env: Any, layout: GridLayout, given: Parameters) -> None:
                 f"{parameters[name]}; {REFERENCE}"
             )
     uncovered = {
-        "storage units": cls.n_storage > 0,
         "loads and generators that may be detached": cls.detachment_is_allowed,
         "more than two busbars a substation": cls.n_busbar_per_sub != 2,
         f"rules of its own ({env._game_rules.legal_action.__class__.__name__})": (
-            type(env._game_rules.legal_action) is not DefaultRules
+            type(env._game_rules.legal_action) not in (DefaultRules, RulesByArea)
         ),
         "a voltage controller of its own": (
             env._voltagecontrolerClass is not ControlVoltageFromFile

@@ -60,8 +60,8 @@ class PowerGridVectorEnv(Copyable, VectorEnv[Any, np.ndarray, np.ndarray]):
     ``envs.IdleGate`` and ``envs.ReconnectLines`` do. With the same seed, grid i plays what a single
     environment with that seed plays.
 
-    What the fast rules do not cover (storage units, grid2op's own
-    reward classes, rendering) is refused with a message that names the reference environment.
+    What the fast rules do not cover (grid2op's own reward classes, rendering) is refused with a
+    message that names the reference environment.
 
     ## Autoreset
     - "same_step" (default): the step that ends an episode already returns the first observation

@@ -1,6 +1,6 @@
 """The action catalogue of a grid: order, text, legality and effect.
 
-Shape letters: A actions, B grids, E element ends, L lines, S substations.
+Shape letters: A actions, B grids, E element ends, L lines, S substations, m actions asked about.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from envs.grid.action_sets import ActionSet
 from envs.grid.action_text import describe, line_text
 from envs.grid.connectivity import Connectivity
 from envs.grid.distinct_results import DistinctResults
+from envs.grid.legality import Legality
 from envs.grid.state import GridLayout, GridState, LegalityState
 from powergrid_muzero.checks import check_action, check_action_list
 from powergrid_muzero.names import choose
@@ -88,10 +89,9 @@ class _ActionsOfSet(Sequence["BaseAction"]):
 class ActionCatalogue:
     """The actions of a grid: those of a set, or all unitary ones, 487 on l2rpn_case14_sandbox.
 
-    Legality follows ``grid2op.Rules.DefaultRules`` and effects
-    ``grid2op.Action._BackendAction``: a line's status counts as one line, however many of its ends
-    are named; moving element ends counts for their substation; setting the busbar of one end of an
-    open line closes it, its other end going where it was last connected.
+    Legality follows grid2op's rules, see ``Legality``, and effects
+    ``grid2op.Action._BackendAction``: setting the busbar of one end of an open line closes it, its
+    other end going where it was last connected.
 
     Args:
         action_space: of the grid2op environment.
@@ -128,8 +128,15 @@ class ActionCatalogue:
         # [L] the action that closes an open line at its former busbars (and opens a closed one);
         # 0, which does nothing, where a set has none
         self.switch_line_action = self.switch_line.argmax(axis=0)
-        self._prepare_rules()
-        self._prepare_effects()
+        tables = (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line)
+        self._legality = Legality(
+            layout,
+            *tables,
+            max_lines_changed=max_lines_changed,
+            max_substations_changed=max_substations_changed,
+        )
+        self._connectivity = Connectivity(layout)
+        self._distinct = DistinctResults(layout, *tables)
 
     def _take_all(self, action_space: ActionSpace) -> None:
         self.grid2op_actions = unitary_actions(action_space)
@@ -205,100 +212,9 @@ class ActionCatalogue:
 
     # ------------------------------------------------------------------------------- legality
 
-    def _prepare_rules(self) -> None:
-        layout = self.layout
-        num_actions, num_elements = self.set_busbar.shape
-        num_lines = layout.num_lines
-        set_end = (self.set_busbar[:, layout.line_or_position] > 0) | (
-            self.set_busbar[:, layout.line_ex_position] > 0
-        )
-        touched = (self.set_line != 0) | self.switch_line
-        # acting on an open line by its status, or setting the busbar of one of its ends, is about
-        # the line and no longer about the substations at its ends
-        spared_if_open = touched | set_end
-
-        line_of_element = np.full(num_elements, -1)
-        line_of_element[layout.line_or_position] = np.arange(num_lines)
-        line_of_element[layout.line_ex_position] = np.arange(num_lines)
-        moved = (self.set_busbar != 0) | self.switch_busbar
-        pairs: dict[tuple[int, int], int] = {}  # (action, substation) -> number
-        always: list[bool] = []
-        while_closed: list[np.ndarray] = []
-        for action, element in np.argwhere(moved):
-            pair = (int(action), int(layout.element_substation[element]))
-            if pair not in pairs:
-                pairs[pair] = len(pairs)
-                always.append(False)
-                while_closed.append(np.zeros(num_lines, dtype=np.float32))
-            line = line_of_element[element]
-            if line >= 0 and spared_if_open[action, line]:
-                while_closed[pairs[pair]][line] = 1
-            else:
-                always[pairs[pair]] = True
-
-        self._recent: dict[tuple[bytes, bytes, bytes], np.ndarray] = {}
-        self._touched = touched
-        self._closes = set_end & ~touched  # [A, L] changes the status of the line if it is open
-        self._touched_f = np.ascontiguousarray(touched.T, dtype=np.float32)  # [L, A]
-        self._closes_f = np.ascontiguousarray(self._closes.T, dtype=np.float32)  # [L, A]
-        self._num_touched = touched.sum(axis=1).astype(np.float32)  # [A]
-        # P pairs of an action and a substation it may change; the last one is none at all
-        self._pair_substation = np.array([s for _, s in pairs] + [0])  # [P]
-        self._pair_always = np.array([*always, False])  # [P]
-        self._pair_while_closed = np.ascontiguousarray(
-            np.array([*while_closed, np.zeros(num_lines)], dtype=np.float32).T
-        )  # [L, P]
-        per_action: list[list[int]] = [[] for _ in range(num_actions)]
-        for (action, _), number in pairs.items():
-            per_action[action].append(number)
-        width = max(1, *(len(numbers) for numbers in per_action))
-        self._action_pairs = np.array(
-            [numbers + [len(pairs)] * (width - len(numbers)) for numbers in per_action]
-        ).T.copy()  # [width, A]
-
-    def _substations_changed(self, closed: np.ndarray) -> np.ndarray:
-        """Return ``[B, P]`` bool: does the pair's action change the pair's substation."""
-        return self._pair_always | (closed @ self._pair_while_closed > 0)
-
     def legal(self, state: GridState | LegalityState) -> np.ndarray:
         """Return ``[B, A]`` int8, 1 = grid2op would play the action now (limits, cooldowns)."""
-        if len(state.line_status) > 1:
-            return self._legal(state)
-        # one grid seldom changes what the rules look at, so its last masks are kept
-        key = (
-            state.line_status.tobytes(),
-            (state.line_cooldown > 0).tobytes(),
-            (state.substation_cooldown > 0).tobytes(),
-        )
-        mask = self._recent.get(key)
-        if mask is None:
-            if len(self._recent) >= 256:
-                self._recent.clear()
-            mask = self._recent[key] = self._legal(state)
-        return mask.copy()
-
-    def _legal(self, state: GridState | LegalityState) -> np.ndarray:
-        open_lines = ~state.line_status
-        closed = state.line_status.astype(np.float32)
-        pairs = self._substations_changed(closed)
-        lines = self._num_touched
-        if open_lines.any():
-            lines = lines + open_lines.astype(np.float32) @ self._closes_f
-        substations = pairs[:, self._action_pairs[0]].astype(np.int8)
-        for numbers in self._action_pairs[1:]:
-            substations += pairs[:, numbers]
-        legal = (substations <= self.max_substations_changed) & (lines <= self.max_lines_changed)
-        cooling_lines = state.line_cooldown > 0
-        if cooling_lines.any():
-            too_soon = cooling_lines.astype(np.float32) @ self._touched_f
-            too_soon += (cooling_lines & open_lines).astype(np.float32) @ self._closes_f
-            legal &= too_soon == 0
-        cooling_substations = state.substation_cooldown > 0
-        if cooling_substations.any():
-            pairs &= cooling_substations[:, self._pair_substation]
-            for numbers in self._action_pairs:
-                legal &= ~pairs[:, numbers]
-        return legal.view(np.int8)
+        return self._legality.legal(state)
 
     def illegal_reason(self, action: int, state: GridState | LegalityState, row: int = 0) -> str:
         """Return why grid2op would refuse ``action`` in grid ``row``, "" if it would not.
@@ -309,47 +225,23 @@ class ActionCatalogue:
         action = check_action(action, self.num_actions)
         if not 0 <= row < len(state.line_status):
             raise ValueError(f"row is {row}, but the state is of {len(state.line_status)} grids")
-        layout = self.layout
-        open_lines = ~state.line_status[row]
-        lines = np.flatnonzero(self._touched[action] | (self._closes[action] & open_lines))
-        pairs = self._substations_changed(state.line_status[row : row + 1].astype(np.float32))[0]
-        numbers = self._action_pairs[:, action]
-        substations = self._pair_substation[numbers[pairs[numbers]]]
-        if len(lines) > self.max_lines_changed:
-            names = ", ".join(layout.line_names[line] for line in lines)
-            return (
-                f"changes the status of {len(lines)} lines ({names}), "
-                f"{self.max_lines_changed} allowed"
-            )
-        if len(substations) > self.max_substations_changed:
-            names = ", ".join(str(substation) for substation in substations)
-            return (
-                f"changes {len(substations)} substations ({names}), "
-                f"{self.max_substations_changed} allowed"
-            )
-        for line in lines:
-            if steps := int(state.line_cooldown[row, line]):
-                return f"line {layout.line_names[line]} is in cooldown for {_steps(steps)}"
-        for substation in substations:
-            if steps := int(state.substation_cooldown[row, substation]):
-                return f"substation {substation} is in cooldown for {_steps(steps)}"
-        return ""
+        return self._legality.reason(action, state, row)
+
+    def impacts(
+        self, actions: np.ndarray, line_status: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what m actions count as acting on, for the cooldowns.
+
+        Args:
+            actions: ``[m]`` int.
+            line_status: ``[m, L]`` bool, True = closed, before each of them.
+
+        Returns:
+            ``[m, L]`` bool lines, and ``[m, S]`` bool substations.
+        """
+        return self._legality.impacts(actions, line_status)
 
     # -------------------------------------------------------------------------------- effects
-
-    def _prepare_effects(self) -> None:
-        layout = self.layout
-        self._connectivity = Connectivity(layout)
-        self._is_set = self.set_busbar != 0
-        self._opens, self._opened_lines = np.nonzero(self.set_line < 0)
-        self._switches, self._switched_lines = np.nonzero(self.switch_line)
-        at_or = self.set_busbar[:, layout.line_or_position] > 0
-        at_ex = self.set_busbar[:, layout.line_ex_position] > 0
-        self._closes_from_or = [np.flatnonzero(column) for column in (at_or & ~at_ex).T]
-        self._closes_from_ex = [np.flatnonzero(column) for column in (at_ex & ~at_or).T]
-        self._distinct = DistinctResults(
-            layout, self.set_busbar, self.switch_busbar, self.set_line, self.switch_line
-        )
 
     def results(
         self,
@@ -370,29 +262,32 @@ class ActionCatalogue:
         Raises:
             ValueError: there is no such action.
         """
-        rows: Sequence[int] | slice = (
-            actions
-            if isinstance(actions, slice)
-            else check_action_list(actions, self.num_actions).tolist()
+        if not isinstance(actions, slice):
+            actions = check_action_list(actions, self.num_actions)
+        set_busbar, switch_busbar, set_line, switch_line = (
+            table[actions]
+            for table in (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line)
         )
         layout, present = self.layout, topo_vect
         other = np.where(present > 0, np.int8(3) - present, present)
-        result = np.where(self.switch_busbar, other[:, None], present[:, None])
-        np.copyto(result, self.set_busbar, where=self._is_set)
+        result = np.where(switch_busbar, other[:, None], present[:, None])
+        np.copyto(result, set_busbar, where=set_busbar != 0)
 
-        result[:, self._opens, layout.line_or_position[self._opened_lines]] = -1
-        result[:, self._opens, layout.line_ex_position[self._opened_lines]] = -1
-        line_open = present[:, layout.line_or_position] < 0  # [B, L], both ends open together
-        for ends in (layout.line_or_position, layout.line_ex_position):
-            switched = ends[self._switched_lines]
-            result[:, self._switches, switched] = np.where(
-                line_open[:, self._switched_lines], last_busbar[:, switched], np.int8(-1)
+        ends_or, ends_ex = layout.line_or_position, layout.line_ex_position
+        opens, opened = np.nonzero(set_line < 0)
+        switches, switched = np.nonzero(switch_line)
+        line_open = present[:, ends_or] < 0  # [B, L], both ends open together
+        for ends in (ends_or, ends_ex):
+            result[:, opens, ends[opened]] = -1
+            result[:, switches, ends[switched]] = np.where(
+                line_open[:, switched], last_busbar[:, ends[switched]], np.int8(-1)
             )
         for grid, line in np.argwhere(line_open):
-            position_or, position_ex = layout.line_or_position[line], layout.line_ex_position[line]
-            result[grid, self._closes_from_or[line], position_ex] = last_busbar[grid, position_ex]
-            result[grid, self._closes_from_ex[line], position_or] = last_busbar[grid, position_or]
-        return result[:, rows]
+            end_or, end_ex = ends_or[line], ends_ex[line]
+            at_or, at_ex = set_busbar[:, end_or] > 0, set_busbar[:, end_ex] > 0
+            result[grid, at_or & ~at_ex, end_ex] = last_busbar[grid, end_ex]
+            result[grid, at_ex & ~at_or, end_or] = last_busbar[grid, end_or]
+        return result
 
     def distinct(self, state: GridState) -> np.ndarray:
         """Return ``[B, A]`` int8: one legal action for each distinct topology within reach.
@@ -436,27 +331,3 @@ class ActionCatalogue:
         """
         legal = self.legal(rules).view(np.bool_)
         return self._distinct.find(legal, topo_vect, last_busbar, connected=True)
-
-    def impacts(
-        self, actions: np.ndarray, line_status: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what m actions count as acting on, for the cooldowns.
-
-        Args:
-            actions: ``[m]`` int.
-            line_status: ``[m, L]`` bool, True = closed, before each of them.
-
-        Returns:
-            ``[m, L]`` bool lines, and ``[m, S]`` bool substations.
-        """
-        lines = self._touched[actions] | (self._closes[actions] & ~line_status)
-        changed = self._substations_changed(line_status.astype(np.float32))
-        rows = np.arange(len(actions))
-        substations = np.zeros((len(actions), self.layout.num_substations), dtype=np.bool_)
-        for numbers in self._action_pairs[:, actions]:
-            substations[rows, self._pair_substation[numbers]] |= changed[rows, numbers]
-        return lines, substations
-
-
-def _steps(count: int) -> str:
-    return "1 more step" if count == 1 else f"{count} more steps"

@@ -42,6 +42,7 @@ class GridLayout(NamedTuple):
     nominal_voltage: np.ndarray  # [S] float32, kV, the base of per-unit voltages
     load_reference: np.ndarray  # [D] float32, MW, the grid file's own demand: the scale of a load
     extras: tuple[str, ...]  # what the grid has and GridState leaves out, such as "storage units"
+    areas: np.ndarray | None = None  # [S] int, where limits of actions hold in each area by itself
 
     @property
     def num_lines(self) -> int:

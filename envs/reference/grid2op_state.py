@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from grid2op.Environment import Environment
 from grid2op.Observation import BaseObservation
+from grid2op.Rules import RulesByArea
 
 from envs.grid.state import GridLayout, GridState
 
@@ -74,7 +75,19 @@ def grid_layout(env: Environment, *, name: str) -> GridLayout:
             )
             if count > 0
         ),
+        areas=_areas(env),
     )
+
+
+def _areas(env: Any) -> np.ndarray | None:
+    """Return ``[S]`` int, the area of each substation, None without rules by area."""
+    rules = env._game_rules.legal_action
+    if not isinstance(rules, RulesByArea):
+        return None
+    areas = np.zeros(type(env).n_sub, dtype=np.int32)
+    for number, substations in enumerate(rules.substations_id_by_area.values()):
+        areas[np.asarray(substations, dtype=np.int64)] = number
+    return _frozen(areas, np.int32)
 
 
 def grid_state(

@@ -329,11 +329,12 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
 
         if self._closed:
             self._grid2op, self._closed = self._open(), False
+        drawn = int(self.np_random.integers(2**31 - 1))
+        grid_seed = drawn if attack_seed is None else attack_seed
+        scenario = scenario.drawn(grid_seed)
         set_scenario(self._grid2op, scenario, first_step)
         self._grid_seed, self._over = None, True
         self._scenario, self._first_step = scenario, first_step
-        drawn = int(self.np_random.integers(2**31 - 1))
-        grid_seed = drawn if attack_seed is None else attack_seed
         try:
             observation = self._grid2op.reset(seed=grid_seed)
         except Grid2OpException as error:

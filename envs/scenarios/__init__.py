@@ -7,6 +7,7 @@
 - ``bundled``: the short ones that ship with a grid.
 - ``dataset``: grid2op's downloaded data sets, or a folder in their format.
 - ``chronics``, ``grid2op_grids``: playing a scenario in grid2op.
+- ``maintenance``: outages drawn at random in each episode.
 - ``files``, ``export``: reading and writing grid2op's format.
 """
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from envs.scenarios.maintenance import MaintenancePlan
 from powergrid_muzero.checks import check_count
 
 SPLITS = ("train", "val", "test")
@@ -57,6 +58,8 @@ class Scenario:
     minutes_per_step: int = 5
     maintenance: np.ndarray | None = None  # [T, L] bool, planned outages; None for none
     hazards: np.ndarray | None = None  # [T, L] bool, unplanned outages; None for none
+    # of outages that each episode draws anew; None where ``maintenance`` says all
+    maintenance_plan: MaintenancePlan | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be played."""
@@ -122,6 +125,27 @@ class Scenario:
     def num_steps(self) -> int:
         """Steps that can be played: one less than the rows."""
         return len(self.load_p) - 1
+
+    def drawn(self, grid_seed: int) -> Scenario:
+        """Return the scenario as an episode plays it, with its maintenance drawn.
+
+        Args:
+            grid_seed: of grid2op's environment; what is drawn follows from it.
+        """
+        if self.maintenance_plan is None:
+            return self
+        out = self.maintenance_plan.draw(
+            grid_seed,
+            start=self.start - np.timedelta64(self.minutes_per_step, "m"),
+            minutes_per_step=self.minutes_per_step,
+            rows=len(self.load_p),
+        )
+        if out is None:
+            return self
+        out.flags.writeable = False
+        episode = object.__new__(type(self))  # all else was checked already
+        vars(episode).update({**vars(self), "maintenance": out})
+        return episode
 
 
 @runtime_checkable

@@ -15,14 +15,15 @@ import pandas as pd
 
 from envs.scenarios.base import Scenario, ScenarioSource
 from envs.scenarios.grid2op_grids import GridColumns, grid_columns, grid_folder
+from envs.scenarios.maintenance import write_maintenance_plan
 
 _CONFIG = """
 
 # the scenarios in this folder are plain files, whatever the grid's own were
-from grid2op.Chronics import GridStateFromFileWithForecasts, Multifolder
+from grid2op.Chronics import {series}, Multifolder
 
 config["chronics_class"] = Multifolder
-config["grid_value_class"] = GridStateFromFileWithForecasts
+config["grid_value_class"] = {series}
 config["names_chronics_to_grid"] = None
 config.pop("data_feeding_kwargs", None)
 """
@@ -50,8 +51,8 @@ def export_scenarios(
         The folder's path.
 
     Raises:
-        ValueError: the folder is not empty, there is no scenario to write, or a name is wrong
-            or there twice.
+        ValueError: the folder is not empty, there is no scenario to write, a name is wrong or
+            there twice, or only some of the scenarios draw their maintenance anew in each episode.
     """
     folder = Path(folder).expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -70,10 +71,18 @@ def export_scenarios(
         )
         for path in (partial, *partial.rglob("*")):  # grid2op's may be installed read-only
             path.chmod(path.stat().st_mode | stat.S_IWUSR)
-        with (partial / "config.py").open("a") as config:
-            config.write(_CONFIG)
-        for name in names:
+        drawn = {
             _write_scenario(source.load(name), partial / "chronics" / name, columns)
+            for name in names
+        }
+        if len(drawn) > 1:
+            raise ValueError(
+                "some of these scenarios draw their maintenance anew in each episode, and some "
+                "have theirs in a file: export them into two folders"
+            )
+        series = "GridStateFromFileWithForecasts" + "WithMaintenance" * drawn.pop()
+        with (partial / "config.py").open("a") as config:
+            config.write(_CONFIG.format(series=series))
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
@@ -82,7 +91,8 @@ def export_scenarios(
     return folder
 
 
-def _write_scenario(scenario: Scenario, folder: Path, columns: GridColumns) -> None:
+def _write_scenario(scenario: Scenario, folder: Path, columns: GridColumns) -> bool:
+    """Write a scenario; return whether its maintenance is drawn in each episode."""
     folder.mkdir(parents=True)
     series = {
         "load_p": scenario.load_p,
@@ -94,7 +104,7 @@ def _write_scenario(scenario: Scenario, folder: Path, columns: GridColumns) -> N
         "prod_p_forecasted": scenario.prod_p_forecast,
         "prod_v_forecasted": scenario.prod_v_forecast,
     }
-    if scenario.maintenance is not None:
+    if scenario.maintenance is not None and scenario.maintenance_plan is None:
         series["maintenance"] = scenario.maintenance.astype(np.int8)
     if scenario.hazards is not None:
         series["hazards"] = scenario.hazards.astype(np.int8)
@@ -111,3 +121,7 @@ def _write_scenario(scenario: Scenario, folder: Path, columns: GridColumns) -> N
     (folder / "start_datetime.info").write_text(f"{start:%Y-%m-%d %H:%M}\n")
     clock = datetime(2000, 1, 1) + interval
     (folder / "time_interval.info").write_text(f"{clock:%H:%M}\n")
+    plan = scenario.maintenance_plan
+    if plan is not None:
+        write_maintenance_plan(plan, folder, columns.line_names)
+    return plan is not None

@@ -8,8 +8,9 @@ see ``grid2op.Chronics.GridStateFromFileWithForecasts``.
 What may be missing, and what is played then: ``prod_v`` (the set points of the grid file), a
 forecast (persistence: it foresees the present values), ``maintenance`` and ``hazards`` (none),
 ``start_datetime.info`` (2018-12-31 23:55) and ``time_interval.info`` (five minutes), as in grid2op.
-Of forecasts with several horizons the first is taken. Outages that a grid's own classes draw at
-random are not in the files, so they are not played.
+Of forecasts with several horizons the first is taken. Where there is ``maintenance_meta.json``,
+maintenance is drawn in each episode and ``maintenance`` is not read, as
+``GridStateFromFileWithForecastsWithMaintenance`` does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pandas as pd
 
 from envs.scenarios.base import Scenario
 from envs.scenarios.grid2op_grids import grid_columns
+from envs.scenarios.maintenance import META_FILE, read_maintenance_plan
 
 COMPRESSIONS = {
     ".csv": None,
@@ -99,9 +101,11 @@ def _read_scenario(
     rows = len(series["load_p"])
     if rows < 2:
         raise ValueError(f"scenario folder {folder}: {rows} rows make no step; expected 2 or more")
+    meta = folder / META_FILE
+    plan = read_maintenance_plan(meta, columns.line_names) if meta.is_file() else None
     for kind in ("prod_v", "maintenance", "hazards"):
         path = find_series(folder, kind)
-        if path is None:
+        if path is None or (kind == "maintenance" and plan is not None):
             continue
         elements = names.get(
             kind[:4], (columns.line_names, columns.names_in_files.get("lines", {}))
@@ -131,6 +135,7 @@ def _read_scenario(
         # grid2op's clock moves before the first row is read
         start=_start(folder) + np.timedelta64(minutes, "m"),
         minutes_per_step=minutes,
+        maintenance_plan=plan,
         **series,
         **{kind: values for kind, values in outages.items() if values.any()},
     )

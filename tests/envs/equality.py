@@ -9,12 +9,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from envs import ActionSet
 from envs.fast.vector import PowerGridVectorEnv
 from envs.grid.state import GridState, Lookahead
 from envs.reference.power_grid import PowerGridEnv
 
 RELATIVE = 1e-4  # of flows, voltages, angles
 LEAST = 1e-2  # below it a number counts as this much: MW, MVAr, kV, A, degrees
+SMALL = 20  # lines of a grid whose topologies are solved one by one
+ROUNDING = 1e-6  # of loadings of one simulator, solved beside others
 OBSERVATION = 1e-5  # of observations and rewards, scaled to order 1
 LOSSES = 4  # lines whose loss is compared, of two of them
 SOME = 12  # actions of a look-ahead that is compared; all distinct ones in one of twenty
@@ -118,7 +121,8 @@ def compare(
         stop: raise AssertionError at the first disagreement; else go on with the next episode.
         options: of both environments.
     """
-    options = {**options, "text_infos": True}
+    shown, options = options, {**options, "text_infos": True}
+    shown = {key: value for key, value in shown.items() if not isinstance(value, ActionSet)}
     reference: gym.Env[Any, Any] = gym.make("PowerGrid-v0", disable_env_checker=True, **options)
     fast = PowerGridVectorEnv(1, autoreset="disabled", **options)
     env = reference.unwrapped
@@ -131,8 +135,8 @@ def compare(
             _play(policy, reference, fast, rng, seed, states, looking, compared)
         except AssertionError as difference:
             if stop:
-                raise AssertionError(f"{policy.__name__} {options}: {difference}") from None
-            compared.disagreements.append(f"{policy.__name__} {options}: {difference}")
+                raise AssertionError(f"{policy.__name__} {shown}: {difference}") from None
+            compared.disagreements.append(f"{policy.__name__} {shown}: {difference}")
         seed += 1
         compared.episodes += 1
     reference.close()
@@ -209,8 +213,12 @@ def _same_state(expected: GridState, given: GridState, where: str) -> None:
     ours, theirs = (np.concatenate([pair[i] for pair in real], axis=1) for i in (1, 2))
     error = np.abs(ours - theirs.astype(np.float64))
     if not (error <= np.maximum(np.abs(ours), LEAST) * RELATIVE).all():
+        small = expected.rho.shape[1] <= SMALL
         for name, one, two in real:
-            _close(one, two, RELATIVE, LEAST, f"{where}: {name}")
+            # reactive power of a generator is what flows of some 100 MVAr at its bus leave over,
+            # and those are solved to 1e-6 MVAr
+            least = 1.0 if name == "gen_q" and not small else LEAST
+            _close(one, two, RELATIVE, least, f"{where}: {name}")
     for name, one, two in pairs:
         if one.dtype.kind != "f":
             assert np.array_equal(one, two), f"{where}: {name} is {two}, not {one}"
@@ -262,13 +270,23 @@ def _same_losses(
     assert given is not None
     where = f"{where}: looking at {actions} and the loss of {lines}"
     assert given.rho.shape == (len(actions), 1 + LOSSES, env.layout.num_lines), where
-    assert np.array_equal(given.rho[:, 0], plain.rho[: len(actions)]), where
+    _same_without_loss(plain.rho[: len(actions)], given.rho[:, 0], where)
     assert np.array_equal(expected.game_over, given.game_over), where
     survived = ~expected.game_over
     _close(expected.rho[survived], given.rho[survived], RELATIVE, LEAST, where)
     _close(expected.rho_max[survived], given.rho_max[survived], RELATIVE, LEAST, where)
     assert np.isinf(given.rho[~survived]).all(), where
     return given.game_over.size
+
+
+def _same_without_loss(expected: np.ndarray, given: np.ndarray, where: str) -> None:
+    """What is solved beside others differs by rounding, where C++ solves it."""
+    if expected.shape[1] <= SMALL:
+        assert np.array_equal(expected, given), where
+        return
+    finite = np.isfinite(expected)
+    assert np.array_equal(finite, np.isfinite(given)), where
+    _close(expected[finite], given[finite], ROUNDING, LEAST, where)
 
 
 def assert_identical(expected: Any, given: Any) -> None:

@@ -370,7 +370,6 @@ def test_effects_are_the_catalogues():
         ({"reward": "EpisodeDurationReward"}, "PowerGridEnv"),
         ({"grid2op_options": {"opponent_class": object}}, "PowerGridEnv"),
         ({"render_mode": "rgb_array"}, "PowerGridEnv"),
-        ({"grid": "educ_case14_storage"}, "storage units.*PowerGridEnv"),
         ({"parameters": {"ENV_DC": True}}, "ENV_DC.*PowerGridEnv"),
         ({"parameters": {"NB_TIMESTEP_COLDOWN_SUB": 1}}, "did you mean 'NB_TIMESTEP_COOLDOWN_SUB'"),
         ({"idle_gate": -1}, "above 0"),

@@ -5,6 +5,7 @@ from .fast.rollouts import ForecastRollouts, Foresight, Rollouts, Steps
 from .fast.vector import PowerGridVectorEnv
 from .grid.actions import DO_NOTHING, REFERENCE_BUSBAR, ActionCatalogue
 from .grid.observations import OBSERVATIONS, FeaturesEncoder
+from .grid.picture import GridPicture, draw_grid, drawn_positions, generator_kinds
 from .grid.rewards import REWARDS
 from .grid.state import GridLayout, GridState, Lookahead
 from .make import make_power_grid
@@ -35,6 +36,7 @@ __all__ = [
     "ForecastRollouts",
     "Foresight",
     "GridLayout",
+    "GridPicture",
     "GridState",
     "IdleGate",
     "Lookahead",
@@ -49,8 +51,11 @@ __all__ = [
     "Steps",
     "absolute_grid",
     "as_infos",
-    "export_scenarios",
     "describe_grid",
+    "draw_grid",
+    "drawn_positions",
+    "export_scenarios",
+    "generator_kinds",
     "lines_at_risk",
     "make_grid2op",
     "make_opponent",

@@ -156,6 +156,7 @@ def _train(
                 folder=run.path,
                 config=config,
                 total_env_steps=settings.total_env_steps,
+                max_minutes=settings.max_minutes,
                 resumed_at=_env_steps(saved) if resumed else None,
             ),
             show=config["progress"],

@@ -190,7 +190,8 @@ def draw_learning_curve(axes: Axes, *, curves: Mapping[str, Sequence[tuple[int, 
         axes.plot(steps, values, marker="o", markersize=4, linewidth=width, label=_CURVES[name])
     if "val/score" not in curves:
         axes.set_ylim(-2, 103)
-    axes.set(xlabel="environment steps of training", ylabel=" and ".join(_CURVES[name] for name in curves))
+    axes.set_xlabel("environment steps of training")
+    axes.set_ylabel(" and ".join(_CURVES[name] for name in curves))
     _set_title(axes, "Validation during training")
     _legend_beside(axes)
     axes.grid(alpha=0.3)

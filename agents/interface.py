@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,8 @@ from agents.configuration.composed import (
 )
 from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation import EvaluationResult
+from agents.evaluation.tables import html_summary
+from agents.pictures.plots import LEARNING_CURVE
 from agents.resumable import Autoreset
 from agents.runs.paths import as_override
 from powergrid_muzero.names import choose
@@ -77,6 +81,19 @@ class TrainedRun:
     def load(self, *overrides: str) -> LoadedAgent:
         """Return the agent with its best weights, see ``agents.load``."""
         return load(self.folder, *overrides)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the results, and the learning curve if there is one."""
+        curve = self.folder / LEARNING_CURVE
+        shown = [f"<p>Run folder: <code>{escape(str(self.folder))}</code></p>"]
+        if self.results:
+            shown.append(html_summary(self.results))
+        if curve.is_file():
+            picture = base64.b64encode(curve.read_bytes()).decode()
+            shown.append(
+                f'<img alt="validation during training" src="data:image/png;base64,{picture}"/>'
+            )
+        return "\n".join(["<div>", *shown, "</div>"])
 
 
 def load(agent: str | Path, *overrides: str) -> LoadedAgent:

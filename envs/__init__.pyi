@@ -13,6 +13,7 @@ from .grid.action_sets import (
 )
 from .grid.actions import DO_NOTHING, REFERENCE_BUSBAR, ActionCatalogue
 from .grid.observations import OBSERVATIONS, FeaturesEncoder
+from .grid.picture import GridPicture, draw_grid, drawn_positions, generator_kinds
 from .grid.rewards import REWARDS
 from .grid.state import GridLayout, GridState, Lookahead
 from .make import make_power_grid
@@ -44,12 +45,13 @@ __all__ = [
     "UNGATED",
     "ActionCatalogue",
     "ActionSet",
-    "GridDescription",
     "FeaturesEncoder",
     "ForecastPlanner",
     "ForecastRollouts",
     "Foresight",
+    "GridDescription",
     "GridLayout",
+    "GridPicture",
     "GridState",
     "IdleGate",
     "Lookahead",
@@ -66,9 +68,12 @@ __all__ = [
     "absolute_actions",
     "absolute_grid",
     "as_infos",
-    "export_scenarios",
     "describe_grid",
+    "draw_grid",
+    "drawn_positions",
+    "export_scenarios",
     "find_action_set",
+    "generator_kinds",
     "grid_wiring",
     "line_switches",
     "lines_at_risk",

@@ -43,6 +43,7 @@ from agents.configuration.signatures import check_component, check_keywords
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator, EvaluationResult, read_results
 from agents.pictures.gif import check_drawable
+from agents.pictures.plots import write_learning_curve
 from agents.runs.checkpoints import BEST, INITIAL, CheckpointFolder, restore_agent
 from agents.runs.cluster import WorkersLostError, connected
 from agents.runs.folder import RunFolder, attach_log_file
@@ -155,6 +156,7 @@ def _train(
                 folder=run.path,
                 config=config,
                 total_env_steps=settings.total_env_steps,
+                max_minutes=settings.max_minutes,
                 resumed_at=_env_steps(saved) if resumed else None,
             ),
             show=config["progress"],
@@ -173,6 +175,9 @@ def _train(
             )
             agent.train(training)
             evaluator.close()
+            curve = write_learning_curve(run.path)
+            if curve is not None:
+                logger.log_image("plots/learning_curve", curve, env_steps=logger.env_steps)
             results = final.run(run.path, checkpoints, logger)
             failed = False
         finally:

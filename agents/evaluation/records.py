@@ -94,3 +94,9 @@ class EvaluationResult:
     conditions: Conditions
     latency: Latency
     episodes: tuple[EpisodeRecord, ...]
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        from agents.evaluation.tables import html_summary
+
+        return html_summary([self])

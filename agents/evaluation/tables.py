@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 from agents.evaluation.records import EpisodeRecord, EvaluationResult
 from agents.evaluation.statistics import METRIC, Estimate, Metric, summarize
@@ -11,17 +12,23 @@ _SHOWN = ("steps_percent", "completed_percent", "reward", "decisions", "actions"
 _WITH_INTERVAL = ("steps_percent", "completed_percent", "reward")
 _ATTACKS = ("attacks", "attacks_survived")  # columns only where there is an opponent
 _ERRORS = ("illegal_actions", "agent_errors")  # columns only where there are any
+_MOST_BARS = 16  # of episodes in a notebook
 _MOST_INCIDENTS = 3  # told of one kind and agent
 
 
-def format_table(results: Sequence[EvaluationResult]) -> str:
+def format_table(results: Sequence[EvaluationResult], *, width: int = 100) -> str:
     """Return the results as a table in plain text, one agent a line.
 
     Means over episodes with 95 % bootstrap intervals; milliseconds a decision are the median and
-    the 99th percentile over all decisions.
+    the 99th percentile over all decisions. What does not fit goes into a second table below.
+
+    Args:
+        results: one per agent.
+        width: characters of a line.
     """
     summaries = [summarize(result) for result in results]
-    columns: list[tuple[str, list[str]]] = [("agent", [result.agent for result in results])]
+    agents = ["agent", *(result.agent for result in results)]
+    groups: list[list[list[str]]] = []  # columns that stay together
     for name in (*_SHOWN, *_ATTACKS, "simulator_calls", *_ERRORS):
         metric = METRIC[name]
         found = [summary.get(name) for summary in summaries]
@@ -29,14 +36,25 @@ def format_table(results: Sequence[EvaluationResult]) -> str:
             continue
         if name in _ERRORS and not any(one is not None and one.mean for one in found):
             continue
-        columns.append((heading(metric, results), [mean_text(metric, one) for one in found]))
+        groups.append([[heading(metric, results), *(mean_text(metric, one) for one in found)]])
         if name in _WITH_INTERVAL:
-            columns.append(("95% interval", [_interval(metric, one) for one in found]))
-    columns += [
-        ("ms median", [f"{result.latency.median:.2f}" for result in results]),
-        ("99%", [f"{result.latency.p99:.2f}" for result in results]),
-    ]
-    return align([[heading, *cells] for heading, cells in columns])
+            groups[-1].append(["95% interval", *(_interval(metric, one) for one in found)])
+    groups.append(
+        [
+            ["ms median", *(f"{result.latency.median:.2f}" for result in results)],
+            ["99%", *(f"{result.latency.p99:.2f}" for result in results)],
+        ]
+    )
+    tables: list[list[list[str]]] = [[agents]]
+    for group in groups:
+        if len(tables[-1]) > 1 and _width([*tables[-1], *group]) > width:
+            tables.append([agents])
+        tables[-1] += group
+    return "\n\n".join(align(columns) for columns in tables)
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    return sum(2 + max(map(len, column)) for column in columns) - 2
 
 
 def markdown_summary(results: Sequence[EvaluationResult]) -> str:
@@ -71,6 +89,48 @@ def markdown_summary(results: Sequence[EvaluationResult]) -> str:
         what = f"scenarios of {protocol.environment} ({protocol.scenarios}, split {protocol.split})"
     footnote = f"Means over {what}; in brackets 95 % bootstrap intervals over them."
     return f"{markdown(columns)}\n\n{footnote}\n"
+
+
+def html_summary(results: Sequence[EvaluationResult]) -> str:
+    """Return the results as HTML for notebooks: a table, and a bar for each episode of the last.
+
+    A bar is the share of the steps that an episode lasted; pointing at it tells how it ended.
+    """
+    columns: list[tuple[str, list[str]]] = [("agent", [result.agent for result in results])]
+    summaries = [summarize(result) for result in results]
+    for name in ("steps_percent", "completed_percent", "reward", "decisions", *_ATTACKS):
+        metric = METRIC[name]
+        found = [summary.get(name) for summary in summaries]
+        if any(one is not None for one in found):
+            show = with_interval if name in _WITH_INTERVAL else mean_text
+            columns.append((heading(metric, results), [show(metric, one) for one in found]))
+    head = "".join(f"<th>{escape(heading)}</th>" for heading, _ in columns)
+    rows = zip(*(cells for _, cells in columns), strict=True)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    shown = results[-1].episodes[:_MOST_BARS]
+    bars = "".join(_html_bar(number, episode) for number, episode in enumerate(shown, start=1))
+    more = len(results[-1].episodes) - len(shown)
+    note = f"<p>and {more} more</p>" if more else ""
+    return (
+        f"<div>\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>\n</table>\n"
+        f"<p>Episodes of {escape(results[-1].agent)}, and how far they came:</p>\n"
+        f"<table>\n<tbody>{bars}</tbody>\n</table>\n{note}</div>"
+    )
+
+
+def _html_bar(number: int, episode: EpisodeRecord) -> str:
+    share = 1.0 if episode.max_steps is None else episode.steps / episode.max_steps
+    made_of = episode.scenario or f"seed {episode.seed}"
+    colour = "#3273ab" if episode.completed else "#cc3a12"
+    bar = f"width: {200 * share:.0f}px; height: 10px; background: {colour}"
+    frame = "width: 200px; background: #e3e8ed"
+    steps = f"{episode.steps:,} steps"
+    return (
+        f'<tr title="{escape(made_of)}: {escape(episode.end)}"><td>{number}</td><td>'
+        f'<div style="{frame}"><div style="{bar}"></div></div></td><td>{steps}</td></tr>'
+    )
 
 
 def with_interval(metric: Metric, found: Estimate | None, *, sign: str = "") -> str:

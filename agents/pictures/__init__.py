@@ -2,7 +2,6 @@
 
 - ``plots``: PNG plots of an evaluation.
 - ``gif``: an episode as an animation.
-- ``search_drawing``: one search as SVG; ``lettering`` fits the words.
 - ``search_trees``: plays an episode and draws the search behind each decision.
 - ``report``: one HTML file in which episodes are replayed step by step.
 """

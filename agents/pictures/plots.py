@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +16,19 @@ from agents.evaluation import EvaluationResult, LoadingTrace
 from agents.evaluation.statistics import METRIC
 from agents.evaluation.tables import heading
 from agents.runs.files import atomic_write
+from agents.runs.loggers.csv import METRICS, read_log
+
+LEARNING_CURVE = "learning_curve.png"  # in the folder of a run
 
 _SIZE = (8.0, 4.5)  # inches
 _DPI = 120
+_SMALL = 8.0  # points
+_MARKERS = "osD^vPX*"
+_CURVES = {  # of a training -> what they are called
+    "val/steps_percent": "steps %",
+    "val/completed_percent": "completed %",
+    "val/score": "validation score",
+}
 _STEPS_PER_DAY = 288  # five minutes each
 
 
@@ -45,15 +56,18 @@ def write_plots(
             1, write_plot(folder / "actions.png", lambda axes: draw_actions(axes, results))
         )
     for number, trace in enumerate(traces, start=1):
-        draw = partial(draw_rho, trace=trace, agent=results[-1].agent)
+        draw = partial(draw_rho, trace=trace, agent=results[-1].agent, number=number)
         paths.append(write_plot(folder / f"rho_{number}.png", draw))
     return paths
 
 
 def draw_survival(axes: Axes, results: Sequence[EvaluationResult]) -> None:
-    """Draw the share of episodes still running after each step, one curve per agent."""
+    """Draw the share of episodes still running after each step, one curve per agent.
+
+    A later curve is thinner and dashed, so that one which it covers can be seen below it.
+    """
     longest = 1
-    for result in results:
+    for number, result in enumerate(results):
         episodes = result.episodes
         lost = np.sort([episode.steps for episode in episodes if not episode.completed])
         last = max(episode.max_steps or episode.steps for episode in episodes)
@@ -61,11 +75,13 @@ def draw_survival(axes: Axes, results: Sequence[EvaluationResult]) -> None:
         running = 100.0 * (1.0 - np.arange(len(lost) + 1) / len(episodes))
         steps = np.concatenate([[0], lost, [last]])
         shares = np.append(running, running[-1])
-        axes.step(steps, shares, where="post", label=result.agent)
+        width = 1.6 + 4.4 * (1.0 - number / max(len(results) - 1, 1))
+        style = "solid" if number == 0 else (4.0 * number, (6.0, 4.0))
+        axes.step(steps, shares, where="post", label=result.agent, linewidth=width, linestyle=style)
     axes.set(xlabel="environment steps", ylabel="episodes running, %")
     axes.set(xlim=(0, longest), ylim=(0, 103))
-    axes.set_title(f"Survival over {len(results[0].episodes)} episodes")
-    axes.legend()
+    _set_title(axes, f"Survival over {len(results[0].episodes)} episodes")
+    _legend_beside(axes)
     axes.grid(alpha=0.3)
 
 
@@ -81,32 +97,41 @@ def draw_actions(axes: Axes, results: Sequence[EvaluationResult]) -> None:
         axes.bar(places + (number + 0.5) * width - 0.4, heights, width, label=result.agent)
     axes.set_xticks(places, [*map(str, range(num_substations)), "lines"])
     axes.set(xlabel="substation acted on", ylabel="actions per episode")
-    axes.set_title("Where agents act")
-    axes.legend()
+    _set_title(axes, "Where agents act")
+    _legend_beside(axes)
     axes.grid(axis="y", alpha=0.3)
 
 
 def draw_reward_latency(axes: Axes, results: Sequence[EvaluationResult]) -> None:
-    """Draw each agent's mean reward against its median milliseconds a decision."""
+    """Draw each agent's mean reward against its median milliseconds a decision.
+
+    The legend names them: names at points would cover each other where agents are alike. Markers
+    of later agents are smaller, so that one lying on another hides none.
+    """
     metric = METRIC["reward"]
-    for result in results:
+    for number, result in enumerate(results):
         reward = float(np.mean([episode.reward for episode in result.episodes]))
-        axes.scatter(max(result.latency.median, 1e-4), reward)
-        axes.annotate(
-            result.agent,
-            (max(result.latency.median, 1e-4), reward),
-            textcoords="offset points",
-            xytext=(6, 4),
-        )
+        size = 40.0 + 200.0 * (1.0 - number / max(len(results) - 1, 1))
+        marker = _MARKERS[number % len(_MARKERS)]
+        latency = max(result.latency.median, 1e-4)
+        axes.scatter(latency, reward, s=size, marker=marker, label=result.agent, zorder=3 + number)
     axes.set_xscale("log")
     axes.margins(x=0.2, y=0.15)
     axes.set(xlabel="milliseconds per decision, median", ylabel=f"mean {heading(metric, results)}")
-    axes.set_title("Reward against latency")
+    _set_title(axes, "Reward against latency")
+    _legend_beside(axes)
     axes.grid(alpha=0.3)
 
 
-def draw_rho(axes: Axes, *, trace: LoadingTrace, agent: str) -> None:
-    """Draw the highest loading over time, with the agent's actions marked."""
+def draw_rho(axes: Axes, *, trace: LoadingTrace, agent: str, number: int = 1) -> None:
+    """Draw the highest loading over time, with the agent's actions marked.
+
+    Args:
+        axes: to draw in.
+        trace: of the episode.
+        agent: its name.
+        number: of the episode, in the title; what it is made of stands below.
+    """
     record, rho = trace.record, trace.rho_max
     if not record.completed and record.agent_error is None:
         rho = rho[:-1]  # after the blackout there is nothing to load
@@ -118,9 +143,57 @@ def draw_rho(axes: Axes, *, trace: LoadingTrace, agent: str) -> None:
             days[acted], rho[acted], marker="v", s=22, color="tab:red", label="action", zorder=3
         )
     axes.axhline(1.0, color="black", linewidth=0.8, linestyle="--", label="limit")
-    axes.set(xlabel="days", ylabel="highest rho", xlim=(0, max(days[-1], 1 / _STEPS_PER_DAY)))
-    axes.set_title(f"{agent}, {record.scenario}\n{_short(record.end)}", fontsize=9)
-    axes.legend(loc="lower right")
+    made_of = _wrapped(record.scenario or f"seed {record.seed}", _SMALL)
+    axes.set_xlabel("days")
+    axes.text(
+        *(1.0, -0.17, made_of), transform=axes.transAxes, ha="right", va="top",
+        fontsize=_SMALL, color="tab:gray",
+    )  # fmt: skip
+    axes.set(ylabel="highest rho", xlim=(0, max(days[-1], 1 / _STEPS_PER_DAY)))
+    _set_title(axes, f"{agent}, scenario {number}: {record.end}")
+    _legend_beside(axes)
+    axes.grid(alpha=0.3)
+
+
+def write_learning_curve(folder: Path) -> Path | None:
+    """Draw what a run's ``metrics.csv`` says of its validations: ``learning_curve.png``.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        The file written; None if nothing was validated yet.
+    """
+    _, rows = read_log(folder / METRICS)
+    drawn = {
+        name: [(int(row["env_steps"]), float(row[name])) for row in rows if row.get(name)]
+        for name in _CURVES
+    }
+    if drawn["val/steps_percent"]:
+        drawn.pop("val/score")
+    drawn = {name: points for name, points in drawn.items() if points}
+    if not drawn:
+        return None
+    return write_plot(folder / LEARNING_CURVE, partial(draw_learning_curve, curves=drawn))
+
+
+def draw_learning_curve(axes: Axes, *, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    """Draw validation figures over the steps of a training.
+
+    Args:
+        axes: to draw in.
+        curves: name of a metric -> environment steps and value, in order.
+    """
+    for number, (name, points) in enumerate(curves.items()):
+        steps, values = zip(*points, strict=True)
+        width = 3.4 if number == 0 and len(curves) > 1 else 1.6
+        axes.plot(steps, values, marker="o", markersize=4, linewidth=width, label=_CURVES[name])
+    if "val/score" not in curves:
+        axes.set_ylim(-2, 103)
+    axes.set_xlabel("environment steps of training")
+    axes.set_ylabel(" and ".join(_CURVES[name] for name in curves))
+    _set_title(axes, "Validation during training")
+    _legend_beside(axes)
     axes.grid(alpha=0.3)
 
 
@@ -162,5 +235,18 @@ def write_plot(path: Path, draw: Callable[[Axes], None]) -> Path:
     return path
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 110 else text[:107] + "..."
+def _set_title(axes: Axes, title: str) -> None:
+    """Write a title that fits: long ones are smaller, and in several lines."""
+    size = 12 if len(title) < 60 else 10
+    axes.set_title(_wrapped(title, size), fontsize=size)
+
+
+def _wrapped(text: str, size: float) -> str:
+    """Return text in lines that the axes, 70 % of the picture's width, have room for."""
+    characters = int(0.7 * _SIZE[0] * 72 / (0.55 * size))  # one is about 0.55 em wide
+    return "\n".join(textwrap.wrap(text, characters))
+
+
+def _legend_beside(axes: Axes) -> None:
+    """Put the legend where it covers no curve."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False)

@@ -12,8 +12,8 @@ import numpy as np
 from agents.agent import Agent
 from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation import EpisodeSpec
+from agents.muzero.search.drawing import to_svg
 from agents.muzero.search.record import TreeRecord
-from agents.pictures.search_drawing import to_svg
 from agents.power_grid.grid_access import first_grid
 from agents.runs.files import atomic_write
 

@@ -8,4 +8,5 @@
 - ``scaling``: units of observations.
 - ``rewards``: rewards by name.
 - ``blackout_text``: why a game ended, in words.
+- ``picture``: a grid at one step, drawn; ``positions``: where its substations lie.
 """

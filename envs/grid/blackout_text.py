@@ -7,11 +7,23 @@ import numpy as np
 from envs.grid.action_text import line_text
 from envs.grid.state import GridLayout
 
+NO_SOLUTION = "the power flow has no solution"
+_IN_WORDS = (  # how what lightsim2grid says begins, and what that means for the grid
+    ("Divergence of DC powerflow", "the grid fell apart: no solution"),
+    ("Divergence of AC powerflow", NO_SOLUTION),
+)
+
 
 def first_line(cause: str) -> str:
-    """Return the first line of what the simulator says, without quotes and the full stop."""
+    """Return why there is no power flow, in words, from what the simulator says.
+
+    What is not known keeps its first line, without quotes and the full stop.
+    """
     lines = cause.strip(" \"'").splitlines()
-    return lines[0].rstrip(" .") if lines else "the power flow has no solution"
+    if not lines:
+        return NO_SOLUTION
+    said = lines[0].rstrip(" .")
+    return next((words for begin, words in _IN_WORDS if said.startswith(begin)), said)
 
 
 def what_it_says(exception: BaseException) -> str:

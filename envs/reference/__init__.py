@@ -8,5 +8,4 @@
 - ``observed_grid``: the reference environment in a grid2op environment that others step.
 - ``grid2op_copies``: copies grid2op environments instead of reading the grid again.
 - ``grid_description``: layout and actions of a grid, without an environment; actions by name.
-- ``rendering``: pictures of a grid.
 """

@@ -19,8 +19,9 @@ from gymnasium.utils import EzPickle
 from envs.decision_gate import lines_at_risk
 from envs.grid.action_sets import ALL_ACTIONS
 from envs.grid.actions import DO_NOTHING, MASKS, ActionCatalogue
-from envs.grid.blackout_text import after_cascade, what_it_says
+from envs.grid.blackout_text import NO_SOLUTION, after_cascade, what_it_says
 from envs.grid.observations import EncoderMaker, make_encoder
+from envs.grid.picture import draw_grid
 from envs.grid.rewards import (
     N1Reward,
     RewardMaker,
@@ -163,7 +164,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 12}
 
     _rebuilt = (
-        *("_open", "_grid2op", "_observation", "_mask", "_plotter"),
+        *("_open", "_grid2op", "_observation", "_mask"),
         *("layout", "catalogue", "encoder", "_reward"),
     )
 
@@ -263,7 +264,6 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         self._texts: dict[str, str] = {}
         self.attack_log = AttackLog(self.layout.num_lines)
         self._over = True
-        self._plotter: Any = None
         self._closed = False
 
     # -------------------------------------------------------------------------- what it shows
@@ -471,7 +471,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         return float(found.rho_max[0, 1:].max(initial=0))
 
     def render(self) -> np.ndarray | None:
-        """Return the grid as grid2op draws it, ``[height, width, 3]`` uint8; None without mode."""
+        """Return a picture of the grid, ``[720, 1280, 3]`` uint8; None without a render mode."""
         if self.render_mode is None:
             gym.logger.warn(
                 "render() draws nothing without a render mode: make the environment with "
@@ -479,20 +479,17 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             )
             return None
         self._need_open()
-        if self._plotter is None:
-            from envs.reference.rendering import GridPlotter  # matplotlib is slow to import
+        return draw_grid(self).to_array()
 
-            self._plotter = GridPlotter(self._grid2op.observation_space)
-        return self._plotter.draw(self.grid2op_observation)
+    def _repr_png_(self) -> bytes | None:
+        """Return a picture for notebooks, None before the first ``reset`` and once closed."""
+        return None if self._closed or self._state is None else draw_grid(self).to_png()
 
     def close(self) -> None:
         """Free the simulator, until ``reset`` opens it again; closing twice is fine."""
         if self._closed:
             return
         self._closed = self._over = True
-        if self._plotter is not None:
-            self._plotter.close()
-            self._plotter = None
         self._grid2op.close()
 
     # ---------------------------------------------------------------------------------- copies
@@ -617,4 +614,4 @@ def _cause(their_info: Mapping[str, Any]) -> str:
     for exception in their_info["exception"]:
         if not isinstance(exception, IllegalAction):
             return what_it_says(exception)
-    return "the power flow has no solution"
+    return NO_SOLUTION

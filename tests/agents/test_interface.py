@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -67,6 +68,10 @@ def test_an_agent_of_ones_own_is_evaluated() -> None:
 def test_a_trained_run_is_loaded_and_gone_on_with(working_folder: Path) -> None:
     run = agents.train(*TINY, folder="a run")
     assert (run.folder / "config.yaml").is_file() and run.results[-1].agent == "muzero"
+    assert (run.folder / "learning_curve.png").is_file()
+    shown = ElementTree.fromstring(run._repr_html_())  # well-formed, with a table and the curve
+    assert "muzero" in [cell.text for cell in shown.iter("td")]
+    assert [one.attrib["src"][:22] for one in shown.iter("img")] == ["data:image/png;base64,"]
     assert '"agents.train"' in (run.folder / "run.json").read_text()
     again = agents.evaluate(run.load("evaluation.episodes=2"))
     rewards = [episode.reward for episode in run.results[-1].episodes]

@@ -10,11 +10,14 @@ from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, SupportsFloat
+from xml.etree import ElementTree
 
 import gymnasium as gym
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from agents.commands import entry
@@ -37,7 +40,8 @@ from agents.evaluation import (
 from agents.evaluation.pairs import compare_results, to_markdown
 from agents.evaluation.result_files import parse_results, to_json
 from agents.evaluation.tables import format_table, tell_incidents
-from agents.pictures.plots import write_plots
+from agents.pictures import plots
+from agents.pictures.plots import write_learning_curve, write_plots
 from envs.grid.rewards import MarginReward
 from envs.scenarios import make_source
 from tests.agents.result_makers import PROTOCOL, episode, result
@@ -104,6 +108,38 @@ def test_the_table_names_the_reward_and_shows_mistakes_only_where_there_are_any(
         "x chose 2 illegal actions in 1 of 4 episodes, which did nothing; first: scenario s0, "
         "decision 3 at step 40: action 5 line 3-4 (line 2) is in cooldown",
     ]
+
+
+def test_the_table_fits_100_columns_and_leaves_nothing_out() -> None:
+    wide = replace(
+        result("a_long_name_of_an_agent"),
+        episodes=tuple(
+            replace(
+                one, reward=1e3 * one.reward, attacks=56, attacks_survived=50, illegal_actions=1
+            )
+            for one in result().episodes
+        ),
+    )
+    lines = format_table([result("do_nothing"), wide]).splitlines()
+    assert max(map(len, lines)) <= 100
+    for name in ("steps %", "L2RPN reward", "distance", "attacks survived", "illegal", "ms median"):
+        assert sum(name in line for line in lines) == 1, name
+    assert sum(line.startswith("a_long_name_of_an_agent ") for line in lines) == lines.count("") + 1
+    assert format_table([wide], width=1000).count("agent") == 2  # the heading, and its name
+
+
+def test_a_notebook_shows_a_result_with_a_bar_for_each_episode() -> None:
+    made = replace(
+        result(),
+        episodes=tuple(episode(scenario=f"<{number}>", steps=number) for number in range(1, 21)),
+    )
+    root = ElementTree.fromstring(made._repr_html_())
+    summary, bars = root.findall("table")
+    assert [one.text for one in summary.iter("th")][:3] == ["agent", "steps %", "completed %"]
+    rows = list(bars.iter("tr"))
+    assert len(rows) == 16 and "and 4 more" in "".join(root.itertext())
+    assert rows[2].attrib["title"] == "<3>: blackout: island"
+    assert [one.attrib["style"] for one in rows[2].iter("div")][1].startswith("width: 6px")
 
 
 # files ---------------------------------------------------------------------------------------
@@ -356,6 +392,61 @@ def test_plots_are_pictures_and_leave_matplotlib_alone(tmp_path: Path) -> None:
     assert dict(matplotlib.rcParams) == settings
     if pyplot is not None:
         assert pyplot.get_fignums() == figures
+
+
+def drawn_axes(draw: Any) -> Any:
+    """Return the axes of a figure that was drawn, so that places are known."""
+    figure = Figure(figsize=(8.0, 4.5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    draw(axes)
+    FigureCanvasAgg(figure).draw()
+    return axes
+
+
+def test_identical_agents_stay_visible() -> None:
+    alike = [result(name, (50, 60, 100, 100)) for name in ("a", "b", "c")]
+    axes = drawn_axes(lambda axes: plots.draw_survival(axes, alike))
+    widths = [line.get_linewidth() for line in axes.lines]
+    assert widths == sorted(widths, reverse=True) and len(set(widths)) == 3
+    assert all(line.is_dashed() for line in axes.lines[1:])
+    axes = drawn_axes(lambda axes: plots.draw_reward_latency(axes, alike))
+    sizes = [float(points.get_sizes()[0]) for points in axes.collections]
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 3
+
+
+def test_long_titles_and_names_fit_and_legends_cover_nothing() -> None:
+    story = "blackout: the grid fell apart: no solution after " + ", then ".join(
+        f"line {number}-{number + 1} (line {number}) tripped" for number in range(9)
+    )
+    lost = episode(scenario="train-" + "l23.01.01.13-" * 12, end=story)
+    trace = LoadingTrace(lost, np.linspace(0.5, 1.2, lost.steps + 1))
+    axes = drawn_axes(lambda axes: plots.draw_rho(axes, trace=trace, agent="muzero", number=3))
+    width, height = axes.figure.get_size_inches() * 120
+    legend = axes.get_legend().get_window_extent()
+    for text in (axes.title, axes.texts[0]):
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
+        assert not box.overlaps(legend)
+    assert not legend.overlaps(axes.get_window_extent())
+    assert not axes.texts[0].get_window_extent().overlaps(axes.xaxis.label.get_window_extent())
+    assert "scenario 3" in axes.get_title() and "l23" not in axes.get_title()
+    assert "".join(axes.texts[0].get_text().split()) == lost.scenario
+
+
+def test_a_learning_curve_is_drawn_from_the_log(tmp_path: Path) -> None:
+    assert write_learning_curve(tmp_path) is None
+    log = tmp_path / "metrics.csv"
+    log.write_text("env_steps,train/total,val/score\n1,0.5,\n")
+    assert write_learning_curve(tmp_path) is None
+    log.write_text("env_steps,train/total,val/score\n1,0.5,\n1,,7\n5,,9\n")
+    drawn = write_learning_curve(tmp_path)
+    assert drawn == tmp_path / "learning_curve.png"
+    assert (tmp_path / "learning_curve.png").read_bytes()[1:4] == b"PNG"
+    axes = drawn_axes(
+        lambda axes: plots.draw_learning_curve(axes, curves={"val/score": [(1, 7.0), (5, 9.0)]})
+    )
+    assert axes.lines[0].get_xydata().tolist() == [[1, 7], [5, 9]]
+    assert axes.get_ylabel() == "validation score"
 
 
 # the subcommand ------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +245,37 @@ def test_progress_shows_what_is_asked_for(tmp_path: Path, caplog: pytest.LogCapt
         "10 of 100 steps: loss 0.1235",
         "30 of 100 steps: loss 0.1235, alive 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("max_minutes", "minutes", "told"),
+    [
+        (None, 5.0, "20,000 of 100,000 steps, about 20 min left"),
+        (8.0, 0.5, "20,000 of 100,000 steps, about 2 min left"),  # 20 % of the steps, 6 % of both
+        (8.0, 7.5, "7.5 of 8 minutes, 30 s left"),
+        (240.0, 60.0, "60.0 of 240 minutes, 3 h 00 min left"),
+    ],
+)
+def test_progress_counts_what_ends_the_run(
+    max_minutes: float | None,
+    minutes: float,
+    told: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = replace(info(tmp_path), total_env_steps=100_000, max_minutes=max_minutes)
+    logger = ProgressLogger(run=run, show={"loss": "loss"})
+    with caplog.at_level("INFO"):
+        logger.log({"loss": 1.0, "progress/minutes": minutes}, env_steps=20_000)
+    assert caplog.messages == [f"{told}: loss 1"]
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = ProgressLogger(run=run, show={"loss": "loss"})
+    bar.log({"loss": 1.0, "progress/minutes": minutes}, env_steps=20_000)
+    bar.close()
+    assert f"| {told}, loss=1" in terminal.getvalue()
 
 
 def test_a_composite_passes_on_and_closes_all(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_both_simulators_name_the_same_cascade(grids: PowerGridVectorEnv) -> Non
         while not info["end"]:
             *_, info = single.step(0)
         assert info["end"] == end
-        assert end.startswith("blackout: Divergence of DC powerflow")
+        assert end.startswith("blackout: the grid fell apart: no solution after line ")
         assert " after line 4-5 (line 17) tripped, then line 8-9 (line 10), then line" in end
     single.close()
 
@@ -57,5 +57,10 @@ def test_the_words(grids: PowerGridVectorEnv) -> None:
     assert after_cascade(grids.layout, rounds) == (
         " after line 1-3 (line 3) tripped, then line 1-4 (line 4) and line 3-6 (line 15)"
     )
-    assert first_line(' "Divergence of it.\nmore" ') == "Divergence of it"
+    assert first_line(' "There is no slack.\nmore" ') == "There is no slack"
     assert first_line("''") == "the power flow has no solution"
+    said = "Divergence of DC powerflow (non connected grid) at the initialization of AC powerflow."
+    assert first_line(f"{said} Detailed error: SolverFactor") == "the grid fell apart: no solution"
+    assert first_line("Divergence of AC powerflow. Detailed error: TooManyIterations") == (
+        "the power flow has no solution"
+    )

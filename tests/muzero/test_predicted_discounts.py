@@ -16,7 +16,7 @@ from agents.muzero.agent import MuZeroAgent
 from agents.muzero.model import LearnedModel
 from agents.muzero.networks import CategoricalCodec, MLPNetwork, MuZeroNetwork, ResidualNetwork
 from agents.muzero.search import GumbelSearch, PUCTSearch
-from agents.pictures.search_drawing import Pruning, to_svg
+from agents.muzero.search.drawing import Pruning, to_svg
 from tests.muzero.cartpole import FACTORY, Memory, Rows, assert_same_weights, make_agent, make_run
 
 ACTIONS = 9

@@ -15,10 +15,10 @@ from PIL import ImageFont
 from pydantic import TypeAdapter
 
 from agents.muzero.search import GumbelSearch, PUCTSearch, SearchResult, TreeRecord, record_tree
-from agents.pictures.lettering import escape_xml, fit, shorten, text_width
-from agents.pictures.search_drawing import Pruning, to_svg
+from agents.muzero.search.drawing import Pruning, to_svg
 from envs.fast import grid_template
 from envs.reference.power_grid import PARAMETERS
+from powergrid_muzero.lettering import escape_xml, fit, shorten, text_width
 from tests.muzero.chance_reference import ChanceTableModel
 from tests.muzero.search_reference import TableModel
 
@@ -291,6 +291,11 @@ def test_a_long_narrow_tree_is_drawn() -> None:
     assert len(cards(to_svg(record, Pruning(max_depth=2000, min_visits=1)))) == 1201
     assert len(cards(to_svg(record))) == 9
     assert read(record.to_json()) == record
+
+
+def test_a_notebook_shows_the_picture(record: TreeRecord) -> None:
+    assert to_svg(record) in record._repr_html_()
+    assert ElementTree.fromstring(record._repr_html_()).find(f"{SVG}svg") is not None
 
 
 def test_pruning_leaves_out_what_it_says_and_counts_it(record: TreeRecord) -> None:

@@ -8,6 +8,7 @@
 - ``noise``: random numbers, of one generator or of one per row.
 - ``checks``: what arguments and models must be.
 - ``record``: one finished search written down: its tree, candidates and figures, as JSON.
+- ``drawing``: such a record as SVG.
 """
 
 from agents.muzero.search.base import (

@@ -101,6 +101,12 @@ class TreeRecord:
         """Children of each node ``[N]``, most visited first, then by q, then by number."""
         return _families(self.nodes)
 
+    def _repr_html_(self) -> str:
+        """Return the picture that a notebook shows."""
+        from agents.muzero.search.drawing import to_svg
+
+        return f'<div style="overflow-x: auto">\n{to_svg(self)}</div>'
+
     def to_json(self, *, indent: int | None = 1) -> str:
         """Return the record as JSON text.
 

@@ -4,7 +4,6 @@
 - ``recorder``: plays an agent as the evaluation does and keeps every step.
 - ``losses``: the N-1 state at decisions.
 - ``encoding``: packs series into short texts.
-- ``positions``: where substations are drawn.
 - ``page``: puts it all into one file, with ``assets``: the page, its style and its scripts.
 - ``report``: all of it in one call.
 """

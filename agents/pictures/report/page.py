@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from agents.muzero.search.record import CandidateRecord
-from agents.pictures.lettering import shorten
 from agents.pictures.report.encoding import pack_json, pack_series
-from agents.pictures.report.positions import substation_positions
 from agents.pictures.report.recorder import Recording
 from agents.pictures.report.trace import (
     DecisionTrace,
@@ -21,7 +19,8 @@ from agents.pictures.report.trace import (
     LossTrace,
     SearchTrace,
 )
-from envs import ActionCatalogue, GridLayout
+from envs import ActionCatalogue, GridLayout, drawn_positions, generator_kinds
+from powergrid_muzero.lettering import shorten
 
 # read in this order; each file uses what the ones before it define
 SCRIPTS = (
@@ -104,16 +103,13 @@ def page_data(
 
 
 def _grid(layout: GridLayout, catalogue: ActionCatalogue) -> dict[str, Any]:
-    grid2op: Any = type(catalogue.grid2op_actions[0])
-    positions = substation_positions(layout.substation_names, getattr(grid2op, "grid_layout", None))
-    kinds = getattr(grid2op, "gen_type", None)
-    if kinds is None:
-        kinds = [""] * layout.num_generators
     return {
         "name": layout.name,
         "substations": [
             {"name": name, "x": x, "y": y}
-            for name, (x, y) in zip(layout.substation_names, positions, strict=True)
+            for name, (x, y) in zip(
+                layout.substation_names, drawn_positions(catalogue), strict=True
+            )
         ],
         "lines": [
             {"name": name, "from": int(a), "to": int(b), "fromEnd": int(c), "toEnd": int(d)}
@@ -127,12 +123,12 @@ def _grid(layout: GridLayout, catalogue: ActionCatalogue) -> dict[str, Any]:
             )
         ],
         "generators": [
-            {"name": name, "at": int(at), "end": int(end), "kind": str(kind), "renewable": bool(r)}
+            {"name": name, "at": int(at), "end": int(end), "kind": kind, "renewable": bool(r)}
             for name, at, end, kind, r in zip(
                 layout.generator_names,
                 layout.generator_substation,
                 layout.generator_position,
-                kinds,
+                generator_kinds(catalogue),
                 layout.renewable,
                 strict=True,
             )

@@ -23,6 +23,7 @@ class RunInfo:
     config: Mapping[str, Any]  # resolved, plain Python
     total_env_steps: int  # at which the training will end
     resumed_at: int | None = None  # env steps of the checkpoint that is resumed, None if new
+    max_minutes: float | None = None  # after which the training ends, if that comes first
     job: str = "train"  # what the run does: "train" or "evaluate"
 
 

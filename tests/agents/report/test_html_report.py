@@ -30,10 +30,10 @@ from agents.pictures.report.page import (
     list_attacks,
     page_data,
 )
-from agents.pictures.report.positions import WIDTH, substation_positions
 from agents.power_grid.baselines import GreedyAgent, RandomAgent
 from agents.power_grid.grid_access import grid_states
 from envs import lines_at_risk, make_opponent
+from envs.grid.positions import WIDTH, substation_positions
 from tests.agents.report.setups import (
     GATE,
     HOSTILE,

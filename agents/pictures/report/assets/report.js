@@ -59,7 +59,8 @@ class Report {
           "label",
           { class: `scenario ${record.completed ? "completed" : "lost"}` },
           element("input", { type: "radio", name: "scenario", value: index, onchange: () => this.open(index) }),
-          element("span", { class: "scenario-name" }, record.scenario || `seed ${record.seed}`),
+          element("span", { class: "scenario-name" }, `Scenario ${index + 1}`),
+          element("span", { class: "scenario-source" }, record.scenario || `seed ${record.seed}`),
           element("span", { class: "survival", "aria-hidden": "true" }, element("i", { style: `width:${(100 * share).toFixed(2)}%` })),
           element(
             "span",

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from agents.muzero.search.record import NodeRecord, TreeRecord, is_certain
-from agents.pictures.lettering import escape_xml, fit, shorten, text_width
 from powergrid_muzero.checks import check_count
+from powergrid_muzero.lettering import escape_xml, fit, shorten, text_width
 
 _LOW = (244, 177, 131)  # RGB of the lowest q: orange
 _MIDDLE = (250, 248, 240)

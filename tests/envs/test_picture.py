@@ -35,7 +35,7 @@ def pictures() -> dict[str, GridPicture]:
     terminated = False
     while not terminated:
         terminated = env.step(0)[2]
-        if env.attack_steps.any() and "attacked" not in found:
+        if env.attack_log.steps.any() and "attacked" not in found:
             found["attacked"] = draw_grid(env)
     found["lost"] = draw_grid(env)
     env.close()

@@ -122,10 +122,9 @@ def _report(mined: MinedActions, settings: MiningSettings, folder: Path) -> None
     for name, columns in (("coverage.csv", curve), ("actions.csv", about)):
         with atomic_write(folder / name) as file:
             file.write(_as_csv(columns).encode())
-    write_plot(
-        folder / "coverage.png",
-        lambda axes: draw_coverage(axes, choice.coverage, mined.elsewhere, choice.among_best),
-    )
+    curves = choice.coverage, mined.elsewhere, choice.among_best
+    always = mined.candidates.wiring.num_lines + 1
+    write_plot(folder / "coverage.png", lambda axes: draw_coverage(axes, *curves, always=always))
     counts = ", ".join(f"{count} {kind}" for kind, count in mined.counts().items())
     print(
         f"{len(mined.kind)} cases ({counts}) in {mined.steps} steps; {mined.hopeless} stressed "
@@ -144,7 +143,7 @@ def _report(mined: MinedActions, settings: MiningSettings, folder: Path) -> None
             ]
         )
     )
-    redundant = int((mined.missed[mined.candidates.wiring.num_lines + 1 :] == 0).sum())
+    redundant = int((mined.missed[always:] == 0).sum())
     print(f"{redundant} chosen actions are redundant: without one of them nothing is lost.")
     print(f"Written to {folder}: actions.json, coverage.csv, coverage.png, actions.csv")
 

@@ -125,21 +125,28 @@ def draw_rho(axes: Axes, *, trace: LoadingTrace, agent: str) -> None:
 
 
 def draw_coverage(
-    axes: Axes, coverage: np.ndarray, elsewhere: np.ndarray, among_best: np.ndarray
+    axes: Axes,
+    coverage: np.ndarray,
+    elsewhere: np.ndarray,
+    among_best: np.ndarray,
+    *,
+    always: int,
 ) -> None:
-    """Draw what sets of 1, 2, ... K mined actions cover.
+    """Draw what sets of ``always`` to K mined actions cover.
 
     Args:
         axes: to draw on.
         coverage: ``[K]`` mean relief of the cases that they were chosen on, of what is possible.
         elsewhere: ``[K]`` the same of cases that they were not chosen on; nan where there are none.
         among_best: ``[K]`` share of cases that one of the best actions is there for.
+        always: actions that every set has.
     """
-    sizes = np.arange(1, len(coverage) + 1)
-    axes.plot(sizes, coverage, label="relief, of the cases chosen on")
-    axes.plot(sizes, elsewhere, label="relief, of other cases")
-    axes.plot(sizes, among_best, linestyle=":", label="share of cases with one of the best")
-    axes.set(xlabel="actions in the set", ylabel="coverage", ylim=(0.0, 1.02), xlim=(0, sizes[-1]))
+    shown = slice(always - 1, None)
+    sizes = np.arange(always, len(coverage) + 1)
+    axes.plot(sizes, coverage[shown], label="relief, of the cases chosen on")
+    axes.plot(sizes, elsewhere[shown], label="relief, of other cases")
+    axes.plot(sizes, among_best[shown], linestyle=":", label="share of cases with one of the best")
+    axes.set(xlabel="actions in the set", ylabel="coverage", ylim=(0.0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
 

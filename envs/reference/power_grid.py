@@ -123,8 +123,9 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
 
     ## Arguments
     - ``grid``: grid2op name, or folder, of the grid.
-    - ``actions``: "all" (default), the name of an action set that ships ("case36"), the path of a
-      file of one (JSON, NPZ, or grid2op's action vectors in NPY), or an ``envs.ActionSet``.
+    - ``actions``: "all" (default), the name of an action set that ships ("case36", "case118"), the
+      path of a file of one (JSON, NPZ, or grid2op's action vectors in NPY), or an
+      ``envs.ActionSet``.
     - ``scenarios``: "recombined" (default), "varied", "recombined_more", "varied_more", "bundled",
       "dataset" or a ``ScenarioSource``.
     - ``scenario_folder``: where scenarios="dataset" reads; None for grid2op's own download.

@@ -79,6 +79,11 @@ def test_actions_are_taken_by_what_they_add():
     np.testing.assert_allclose(choice.coverage * 4, [0, 0.8, 2.3, 3.2, 3.6, 3.6], atol=2e-3)
     np.testing.assert_allclose(choice.among_best, [0, 0, 0, 0.25, 0.75, 0.75])
     assert choice.first(3).numbers.tolist() == [0, 1, 5]
+    # what adds nothing is taken where it adds to the second best relief
+    twice = np.concatenate([RELIEF, RELIEF[:, 2:3] * 0.5], axis=1)
+    seconds = choose_actions(twice, always=ALWAYS, needs=np.append(NEEDS, 6), size=7)
+    assert seconds.numbers.tolist() == [0, 1, 5, 2, 3, 4, 6]
+    np.testing.assert_allclose(seconds.coverage[-2:] * 4, [3.6, 3.6], atol=2e-3)
     # where there is no room for what joins it, an action is not taken
     tight = choose_actions(RELIEF, always=ALWAYS, needs=NEEDS, size=5)
     assert tight.numbers.tolist() == [0, 1, 5, 2]
@@ -140,10 +145,13 @@ def test_a_mining_goes_on_where_it_was(mined: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(CasePlayer, "play", noted)
     assert mined_again(mined) == whole and played == []
-    (mined / "score" / "00004.npz").unlink()
+    (piece,) = mined.glob("score_*/00004.npz")
+    piece.unlink()
     assert mined_again(mined) == whole and played == [(1, 4)]
     smaller = mined_again(mined, size=26)
     assert len(smaller) <= 26 and played == [(1, 4)]
+    longer = replace(SETTINGS, score=7)
+    assert len(mined_again(mined, longer)) > 21 and played == [(1, 4), (1, 6)]
 
 
 def test_mining_refuses_in_one_line(mined: Path, tmp_path: Path):

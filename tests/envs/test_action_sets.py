@@ -126,6 +126,8 @@ def test_grids_of_one_wiring_take_one_set():
 def test_sets_that_ship(name: str):
     chosen = envs.find_action_set(name, "")
     assert chosen is not None
+    for grid in chosen.provenance["grids"][-1:]:
+        assert envs.grid_wiring(grid).sha256 == chosen.wiring.sha256
     assert chosen.provenance["command"].startswith("powergrid-actions mine ")
     assert not len(chosen.lines_not_switched)  # so reconnect_lines works
     split = (chosen.set_busbar == 2).any(axis=1)
@@ -134,7 +136,6 @@ def test_sets_that_ship(name: str):
     assert set(where[split]) <= set(where[moved & ~split])  # what is split can be joined
 
 
-@pytest.mark.skipif("case36" not in SHIPPED, reason="none ships")
 @pytest.mark.parametrize("grid", GRIDS36)
 def test_environments_with_the_set_of_the_36(grid: str, monkeypatch: pytest.MonkeyPatch):
     def never(*_: object) -> None:
@@ -157,7 +158,7 @@ def test_environments_with_the_set_of_the_36(grid: str, monkeypatch: pytest.Monk
         theirs = single.simulate([0, action])
         assert mine is not None
         np.testing.assert_array_equal(mine.game_over, theirs.game_over)
-        playable = bool(info["action_mask"][action]) and theirs.rho_max[1] < 1.5
+        playable = bool(info["action_mask"][action]) and theirs.rho_max[1] < 0.95
         action = action if playable else 0
         observation, _, over, _, info = single.step(action)
         shown, _, _, _, infos = several.step(np.array([action, 0]))

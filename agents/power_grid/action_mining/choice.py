@@ -2,7 +2,9 @@
 
 The *coverage* of a set is the mean over cases of the relief by its best action there, from 0 to 1.
 It is submodular, so taking one by one the action that adds most comes within 1 - 1/e of the best
-set of that size (Nemhauser, Wolsey and Fisher 1978), and in practice much closer.
+set of that size (Nemhauser, Wolsey and Fisher 1978), and in practice much closer. Where nothing
+adds to it any more, the relief by the second best action of each case goes on: the best one may be
+in cooldown, and cases to come are others.
 
 Shape letters: A actions, N cases, K actions chosen.
 """
@@ -35,7 +37,7 @@ def choose_actions(
     needs: np.ndarray,
     size: int,
 ) -> Choice:
-    """Return at most ``size`` actions, greedily by coverage.
+    """Return at most ``size`` actions, greedily by coverage, then by that of the second best.
 
     Args:
         relief: ``[N, A]`` from 0 to 1, at least one case.
@@ -47,13 +49,21 @@ def choose_actions(
     taken = [int(number) for number in always]
     inside = np.zeros(values.shape[1], dtype=np.bool_)
     inside[taken] = True
-    best = np.zeros(len(values), dtype=np.float32)
+    best, second = np.zeros((2, len(values)), dtype=np.float32)
     trace = []
-    for one in taken:
+
+    def take(one: int) -> None:
+        nonlocal best, second
+        second = np.maximum(second, np.minimum(best, values[:, one]))
         best = np.maximum(best, values[:, one])
         trace.append(best)
+
+    for one in taken:
+        take(one)
     while len(taken) < size:
         gains = np.maximum(values - best[:, None], 0.0).sum(axis=0)
+        if gains[~inside].max(initial=0.0) <= 0.0:
+            gains = np.maximum(np.minimum(values, best[:, None]) - second[:, None], 0.0).sum(axis=0)
         cost = 1 + (~inside[needs] & (needs != np.arange(len(needs))))
         gains = np.where(inside | (cost > size - len(taken)), 0.0, gains / cost)
         number = int(gains.argmax())
@@ -62,9 +72,8 @@ def choose_actions(
         for one in dict.fromkeys((number, int(needs[number]))):
             if not inside[one]:
                 inside[one] = True
-                best = np.maximum(best, values[:, one])
                 taken.append(one)
-                trace.append(best)
+                take(one)
     return Choice(
         numbers=np.array(taken, dtype=np.int64),
         coverage=np.array([one.mean() for one in trace]),

@@ -81,7 +81,8 @@ def mine(
     """Mine actions; what is in the folder already is not done again.
 
     Args:
-        settings: of the mining; those of what is in the folder must be the same, but for ``score``.
+        settings: of the mining; what is in the folder must be of the same, but for the numbers
+            of episodes.
         folder: an existing one, written to by nobody else.
         size: of the set, at most.
         workers: processes; 0 for this one.
@@ -183,7 +184,8 @@ def _keep_settings(folder: Path, settings: MiningSettings, wiring: Wiring) -> No
     """Write the settings into a new folder; compare them with those of an old one."""
     path = folder / _SETTINGS
     given = {"wiring": wiring.sha256, **asdict(settings)}
-    del given["score"]  # more or fewer may be asked for: the others stay as they are
+    for stage in STAGES:  # more or fewer episodes may be asked for: the others stay as they are
+        del given[stage]
     now = json.loads(json.dumps(given))
     if not path.exists():
         with atomic_write(path) as file:
@@ -254,8 +256,9 @@ def _pieces(
 ) -> Iterator[_Piece]:
     """Yield the pieces of a stage in order, after making those that are not in the folder."""
     count = getattr(settings, stage)
-    (folder / stage).mkdir(exist_ok=True)
-    paths = [folder / stage / f"{number:05d}.npz" for number in range(count)]
+    place = folder / (stage if stage == "screen" else f"{stage}_{actions.sha256[:12]}")
+    place.mkdir(exist_ok=True)
+    paths = [place / f"{number:05d}.npz" for number in range(count)]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     told(stage, count - len(missing), count)
     keep = settings.keep if stage == "screen" else 0

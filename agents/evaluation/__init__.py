@@ -27,7 +27,7 @@ from agents.evaluation.playback import LoadingTrace, play_back
 from agents.evaluation.player import DecisionWatch, EpisodePlayer
 from agents.evaluation.protocol import Protocol, Setting, describe_protocol, explain_difference
 from agents.evaluation.records import Conditions, EpisodeRecord, EvaluationResult, Incident, Latency
-from agents.evaluation.result_files import SCHEMA_VERSION, read_results, write_results
+from agents.evaluation.result_files import SCHEMA_VERSION, read_results, result_paths, write_results
 from agents.evaluation.statistics import METRICS, Estimate, Metric, estimate, log_metrics, summarize
 from agents.evaluation.tables import format_table, markdown_summary
 
@@ -61,6 +61,7 @@ __all__ = [
     "merge_pieces",
     "list_episodes",
     "read_results",
+    "result_paths",
     "play_back",
     "summarize",
     "to_markdown",

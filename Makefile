@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help train test test-slow test-readme test-nightly benchmark lint format types docs setup clean
+.PHONY: help train test test-slow test-docs test-readme test-nightly benchmark lint format types docs setup clean
 
 help:
 	@sed -n '1,8p' Makefile
@@ -50,6 +50,10 @@ test-slow: setup
 # every command of the README, from a clone and from a read-only installation: an hour or so
 test-readme: setup
 	$(BIN)/python -m pytest -q -m slow tests/test_readme_literally.py $(ARGS)
+
+# the code of every page and notebook: minutes
+test-docs: setup
+	$(BIN)/python -m pytest -q tests/test_readme.py tests/test_notebooks.py tests/test_extending.py $(ARGS)
 
 # the fast simulator beside grid2op for 200,000 states, more under attack: 15 minutes or so
 test-nightly: setup

@@ -36,9 +36,10 @@ PAGES = (
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("index", "the-grid", "action-sets", "python", "other-software")
+        for name in ("index", "the-grid", "action-sets", "python", "other-software", "grid2op")
     ),
 )
+RUN_ELSEWHERE = ("docs/extending.md",)  # tests/test_extending.py builds a package of it
 ELSEWHERE = re.compile(r"^from (torchrl|ray\.rllib)\b", re.M)  # no dependencies of ours
 NEEDS = {"torchrl": "torchrl", "ray.rllib": "tree"}  # RLlib comes with Ray, but not what it imports
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
@@ -84,9 +85,24 @@ def test_modules_and_targets_exist(name: str) -> None:
             assert (ROOT / words[-1]).is_file()
 
 
+def test_every_page_with_code_is_run() -> None:
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")} | {"README.md"}
+    with_code = {name for name in pages if PYTHON.search((ROOT / name).read_text(encoding="utf-8"))}
+    assert with_code == {*PAGES, *RUN_ELSEWHERE}
+
+
+@pytest.fixture
+def preparation(request: pytest.FixtureRequest, working_folder: Path) -> None:
+    """Do what a page says is done before its Python: only that of grid2op's tools needs it."""
+    if request.getfixturevalue("name") == "docs/grid2op.md":
+        grid2op_tools.main(["export", "data/test", "--source", "bundled", "--scenarios", "3"])
+        grid2op_tools.main(["submit", "submission", "weights=case14"])
+        request.getfixturevalue("monkeypatch").syspath_prepend(working_folder)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_the_python_of_a_page_runs(
-    name: str, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, preparation: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Block after block, as a person would copy them; not where it needs what is not installed."""
     page = types.ModuleType("page")  # as a notebook is: what is defined there pickles

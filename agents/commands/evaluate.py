@@ -37,7 +37,7 @@ from agents.configuration.composition import (
 )
 from agents.configuration.settings import EvaluateConfiguration
 from agents.configuration.signatures import check_keywords
-from agents.evaluation import AgentNotes, EpisodeSpec, EvaluationResult, play_back
+from agents.evaluation import AgentNotes, EpisodeSpec, EvaluationResult, play_back, result_paths
 from agents.pictures.gif import check_drawable
 from agents.pictures.plots import write_plots
 from agents.pictures.report import grid_of, write_report
@@ -55,6 +55,7 @@ _OWN_KEYS = (
     *("split", "seed", "name", "run", "checkpoint", "folder", "evaluation", "logger"),
     *("weights", "ray"),
 )
+REPORT = "report.html"  # in the folder of the results
 _LISTED = "listed"  # what results call the split of scenarios that somebody listed
 
 _log = logging.getLogger(__name__)
@@ -226,7 +227,7 @@ def evaluate(
         if reported:
             own = results[-1]
             write_report(
-                folder / "report.html",
+                folder / REPORT,
                 entry.agent,
                 make_environment,
                 episode_list,
@@ -236,7 +237,7 @@ def evaluate(
                 protocol=own.protocol,
                 evaluated=own.episodes,
             )
-            print(f"Wrote {folder / 'report.html'}: open it in a browser, it needs nothing else")
+            print(f"Wrote {folder / REPORT}: open it in a browser, it needs nothing else")
         if evaluation["gif"]:
             draw(entry, episode_list[0], folder / "evaluation.gif")
         if searched:
@@ -305,6 +306,9 @@ def _log_results(
         log_results(results, logger, prefix=config["evaluation"]["split"])
         for path in plots:
             logger.log_image(f"plots/{path.stem}", path, env_steps=0)
+        logger.keep_files("evaluation", result_paths(folder), kind="evaluation")
+        if (page := folder / REPORT).exists():
+            logger.keep_files("report", [page], kind="report")
         failed = False
     finally:
         logger.close(failed=failed)

@@ -34,6 +34,11 @@ from agents.pictures.gif import record_episode
 from agents.runs.devices import choose_device
 from agents.runs.loggers import CompositeLogger
 
+_EPISODE_COLUMNS = (  # of the logged table
+    *("scenario", "seed", "steps", "completed", "reward", "decisions", "attacks"),
+    *("attacks_survived", "end"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedAgent:
@@ -224,6 +229,8 @@ def log_results(
 ) -> None:
     """Log each agent's means under ``prefix/agent/metric``, with its intervals' ends, in one row.
 
+    And a table of all episodes, ``prefix/episodes``.
+
     Args:
         results: one per agent.
         logger: gets the figures.
@@ -240,6 +247,12 @@ def log_results(
         metrics[f"{name}/ms_median"] = result.latency.median
         metrics[f"{name}/ms_p99"] = result.latency.p99
     logger.log(metrics, env_steps=env_steps)
+    rows = [
+        (result.agent, *(getattr(episode, name) for name in _EPISODE_COLUMNS))
+        for result in results
+        for episode in result.episodes
+    ]
+    logger.log_table(f"{prefix}/episodes", ("agent", *_EPISODE_COLUMNS), rows, env_steps=env_steps)
     for result in results:
         counts = np.array([episode.substation_actions for episode in result.episodes])
         if counts.size:

@@ -41,12 +41,12 @@ from agents.configuration.experiments import without_misfits
 from agents.configuration.settings import TrainConfiguration
 from agents.configuration.signatures import check_component, check_keywords
 from agents.environments import EnvironmentFactory
-from agents.evaluation import EpisodeEvaluator, EvaluationResult, read_results
+from agents.evaluation import EpisodeEvaluator, EvaluationResult, read_results, result_paths
 from agents.pictures.gif import check_drawable
 from agents.pictures.plots import write_learning_curve
 from agents.runs.checkpoints import BEST, INITIAL, CheckpointFolder, restore_agent
 from agents.runs.cluster import WorkersLostError, connected
-from agents.runs.folder import RunFolder, attach_log_file
+from agents.runs.folder import CONFIG, RunFolder, attach_log_file
 from agents.runs.loggers import CompositeLogger, RunInfo
 from agents.runs.loggers.csv import logged_until
 from agents.runs.paths import as_argument, folder_name, given_path
@@ -179,6 +179,9 @@ def _train(
             if curve is not None:
                 logger.log_image("plots/learning_curve", curve, env_steps=logger.env_steps)
             results = final.run(run.path, checkpoints, logger)
+            if (best := checkpoints.folder / BEST).exists():
+                logger.keep_files("best", [best, run.path / CONFIG], kind="model")
+            logger.keep_files("evaluation", result_paths(run.path), kind="evaluation")
             failed = False
         finally:
             evaluator.close()

@@ -27,7 +27,7 @@ from agents.evaluation.playback import LoadingTrace, play_back
 from agents.evaluation.player import EpisodePlayer
 from agents.evaluation.protocol import Protocol, Setting, describe_protocol, explain_difference
 from agents.evaluation.records import Conditions, EpisodeRecord, EvaluationResult, Incident, Latency
-from agents.evaluation.result_files import read_results, write_results
+from agents.evaluation.result_files import read_results, result_paths, write_results
 from agents.evaluation.statistics import estimate, log_metrics, summarize
 from agents.evaluation.tables import markdown_summary
 
@@ -55,6 +55,7 @@ __all__ = [
     "merge_pieces",
     "list_episodes",
     "read_results",
+    "result_paths",
     "play_back",
     "summarize",
     "to_markdown",

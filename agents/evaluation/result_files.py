@@ -19,6 +19,11 @@ SCHEMA_VERSION = 3  # goes up when a field changes; 2 had no attacks
 NAME = "evaluation"  # of the files, without a suffix
 
 
+def result_paths(folder: Path, *, name: str = NAME) -> tuple[Path, Path]:
+    """Return the JSON and CSV files of the results in a folder, see ``write_results``."""
+    return folder / f"{name}.json", folder / f"{name}.csv"
+
+
 def write_results(
     folder: Path, results: Sequence[EvaluationResult], *, name: str = NAME
 ) -> tuple[Path, Path]:
@@ -32,7 +37,7 @@ def write_results(
     Returns:
         The paths of the JSON and CSV files.
     """
-    json_path, csv_path = folder / f"{name}.json", folder / f"{name}.csv"
+    json_path, csv_path = result_paths(folder, name=name)
     for path, text in ((json_path, to_json(results)), (csv_path, to_csv(results))):
         with atomic_write(path) as file:
             file.write(text.encode())

@@ -127,6 +127,7 @@ class TrainingLoop(ABC):
         except KeyboardInterrupt:
             return True
         row = {f"val/{name}": value for name, value in metrics.items()}
+        row["val/best_score"] = max(metrics["score"], self._progress.best_score)
         self._run.logger.log(row, env_steps=self._progress.env_steps)
         if metrics["score"] >= self._progress.best_score:
             self._progress.best_score = metrics["score"]

@@ -8,5 +8,5 @@
 - ``scaling``: units of observations.
 - ``rewards``: rewards by name.
 - ``blackout_text``: why a game ended, in words.
-- ``picture``: a grid at one step, drawn; ``positions``: where its substations lie.
+- ``picture``: a grid at one step; ``drawing`` draws it; ``positions``: where substations lie.
 """

@@ -19,6 +19,7 @@ from agents.evaluation import read_results
 from agents.runs.saved_configs import plain
 from envs.fast.vector import PowerGridVectorEnv
 from envs.scenarios import make_source, recombined
+from tests.agents.wandb_records import artifacts
 
 
 def test_everything_is_written_and_logged(command: Any, working_folder: Path) -> None:
@@ -26,6 +27,7 @@ def test_everything_is_written_and_logged(command: Any, working_folder: Path) ->
         entry.evaluate,
         *("agent=greedy", "scenarios=recombined", "split=test", "folder=out", "logger=wandb"),
         *("evaluation.episodes=2", "evaluation.max_steps=650", "evaluation.baselines=true"),
+        "evaluation.report=1",
     )
     assert code == 0, error
     assert "PowerGrid-v0: 2 scenarios of 650 steps, recombined, split test; idle gate at" in out
@@ -33,7 +35,9 @@ def test_everything_is_written_and_logged(command: Any, working_folder: Path) ->
     written = {path.name for path in (working_folder / "out").iterdir()}
     plots = {"survival.png", "actions.png", "reward_latency.png", "rho_1.png", "rho_2.png"}
     assert written >= {"evaluation.json", "evaluation.csv", "wandb", *plots}
-    assert list((working_folder / "out" / "wandb").glob("offline-run-*/run-*.wandb"))
+    kept = artifacts(working_folder / "out")
+    assert kept["evaluation"] == {"evaluation.json", "evaluation.csv"}
+    assert kept["report"] == {"report.html"} and kept["run_table"] == {"test/episodes.table.json"}
 
     results = read_results(working_folder / "out")
     assert [result.agent for result in results] == ["do_nothing", "reconnect", "greedy"]

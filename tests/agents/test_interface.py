@@ -17,6 +17,7 @@ from agents.evaluation import read_results
 from tests.agents.command_runs import run_main
 from tests.agents.test_commands import TINY as CARTPOLE
 from tests.agents.test_evaluation import without_times
+from tests.agents.wandb_records import artifacts
 
 SHORT = ("evaluation.episodes=2", "evaluation.max_steps=300", "evaluation.plots=false")
 TINY = ("cartpole", *CARTPOLE[1:])
@@ -66,7 +67,11 @@ def test_an_agent_of_ones_own_is_evaluated() -> None:
 
 
 def test_a_trained_run_is_loaded_and_gone_on_with(working_folder: Path) -> None:
-    run = agents.train(*TINY, folder="a run")
+    logged = ("logger=wandb" if word == "logger=csv" else word for word in TINY)
+    run = agents.train(*logged, folder="a run")
+    kept = artifacts(run.folder)
+    assert kept["model"] == {"best.pt", "config.yaml"}
+    assert kept["evaluation"] == {"evaluation.json", "evaluation.csv"}
     assert (run.folder / "config.yaml").is_file() and run.results[-1].agent == "muzero"
     assert (run.folder / "learning_curve.png").is_file()
     shown = ElementTree.fromstring(run._repr_html_())  # well-formed, with a table and the curve
@@ -102,7 +107,11 @@ def test_a_folder_may_be_called_as_an_agent(working_folder: Path) -> None:
 def test_weights_are_found_from_another_folder_later(
     working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = agents.train(*TINY, folder="a run")
+    logged = ("logger=wandb" if word == "logger=csv" else word for word in TINY)
+    run = agents.train(*logged, folder="a run")
+    kept = artifacts(run.folder)
+    assert kept["model"] == {"best.pt", "config.yaml"}
+    assert kept["evaluation"] == {"evaluation.json", "evaluation.csv"}
     agent = agents.load("a run")
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")

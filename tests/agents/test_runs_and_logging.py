@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +15,11 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
+from agents.commands.wandb_agent import environment_of_runs
 from agents.runs.folder import RunFolder
 from agents.runs.loggers import CompositeLogger, CsvLogger, ProgressLogger, RunInfo, WandbLogger
 from agents.runs.saved_configs import plain
+from tests.agents.wandb_records import artifacts, summary
 
 
 def info(folder: Path, *, resumed_at: int | None = None) -> RunInfo:
@@ -218,6 +222,35 @@ def test_wandb_writes_offline_without_an_account(
     assert "logger.mode=offline is used, not WANDB_MODE=online of the shell" in caplog.text
     name = (tmp_path / "wandb_id.txt").read_text().strip()
     assert list((tmp_path / "wandb").glob(f"offline-run-*/run-{name}.wandb"))
+
+
+def test_wandb_keeps_the_best_score_tables_and_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    weights = tmp_path / "best.pt"
+    weights.write_text("weights")
+    logger = CompositeLogger([WandbLogger(run=info(tmp_path))])
+    for step, score in enumerate((0.1, 0.9, 0.4)):
+        logger.log({"val/score": score, "other": score}, env_steps=step)
+    logger.log_table("val/episodes", ("agent", "attacks"), [("a", 1), ("b", None)], env_steps=2)
+    logger.keep_files("best", [weights], kind="model")
+    logger.close()
+    found = summary(tmp_path)
+    assert found["val/score|max"] == 0.9
+    assert found["other"] == 0.4
+    assert found["val/episodes|nrows"] == 2
+    kept = artifacts(tmp_path)
+    assert kept["model"] == {"best.pt"} and kept["run_table"] == {"val/episodes.table.json"}
+
+
+def test_runs_of_a_sweep_use_the_interpreter_of_its_agent(tmp_path: Path) -> None:
+    environment = environment_of_runs({"PATH": os.defpath}, Path(sys.executable))
+    asked = ["/usr/bin/env", "python", "-c", "import sys; print(sys.prefix)"]
+    told = subprocess.run(asked, env=environment, check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == sys.prefix
+    with pytest.raises(ValueError, match="none beside"):
+        environment_of_runs({}, tmp_path / "python3.11")
 
 
 def test_wandb_online_without_a_key_is_refused(

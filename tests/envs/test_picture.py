@@ -12,8 +12,8 @@ from PIL import Image
 
 import envs
 from envs.fast.vector import PowerGridVectorEnv
-from envs.grid import picture
-from envs.grid.picture import GridPicture, draw_grid, loading_colour
+from envs.grid.drawing import Drawing, loading_colour
+from envs.grid.picture import GridPicture, draw_grid
 from envs.reference.power_grid import PowerGridEnv
 
 OPTIONS: dict[str, Any] = {"opponent": "rl4pnc", "scenarios": "bundled"}
@@ -59,7 +59,7 @@ def test_states_look_different(pictures: dict[str, GridPicture]) -> None:
 def test_labels_cover_neither_each_other_nor_symbols(
     pictures: dict[str, GridPicture], state: str, size: tuple[int, int]
 ) -> None:
-    drawing = picture._Drawing(pictures[state], *size)
+    drawing = Drawing(pictures[state], *size)
     drawing.image()
     boxes = np.array(drawing._taken)
     assert len(drawing._labels) == 20 + 17  # lines; generators and loads

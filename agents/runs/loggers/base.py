@@ -48,6 +48,20 @@ class RunLogger(Copyable, ABC):
     def log_image(self, name: str, path: Path, *, env_steps: int) -> None:
         """Show the picture at ``path``; ignored where there is no place."""
 
+    def log_table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, env_steps: int
+    ) -> None:
+        """Show a table of texts and numbers; ignored where there is no place."""
+
+    def keep_files(self, name: str, paths: Sequence[Path], *, kind: str) -> None:
+        """Keep copies of files, as they are now, with the run; ignored where there is no place.
+
+        Args:
+            name: of them together, such as "best".
+            paths: of the files.
+            kind: what they are: "model", "evaluation", "report".
+        """
+
     def close(self, *, failed: bool = False) -> None:
         """End the log; calling it twice does no harm.
 
@@ -84,6 +98,18 @@ class CompositeLogger(RunLogger):
         """See ``RunLogger``."""
         for logger in self._loggers:
             logger.log_image(name, path, env_steps=env_steps)
+
+    def log_table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, env_steps: int
+    ) -> None:
+        """See ``RunLogger``."""
+        for logger in self._loggers:
+            logger.log_table(name, columns, rows, env_steps=env_steps)
+
+    def keep_files(self, name: str, paths: Sequence[Path], *, kind: str) -> None:
+        """See ``RunLogger``."""
+        for logger in self._loggers:
+            logger.keep_files(name, paths, kind=kind)
 
     def close(self, *, failed: bool = False) -> None:
         """Close all, even if one fails."""

@@ -34,6 +34,9 @@ _log = logging.getLogger(__name__)
 class WandbLogger(RunLogger):
     """Writes a W&B run; ``env_steps`` is the axis of every metric.
 
+    The summary of ``val/score`` is its maximum. The best weights, results and the report are
+    artifacts of the run, named after it.
+
     Offline runs lie in ``wandb/`` in the run folder; ``wandb sync`` uploads them later. A resumed
     run keeps its id. In a W&B sweep the id and project are the sweep's.
     """
@@ -91,6 +94,7 @@ class WandbLogger(RunLogger):
 
             ensure_writable("WANDB_CACHE_DIR", "XDG_CACHE_HOME", "~/.cache", name="wandb")
             ensure_writable("WANDB_CONFIG_DIR", "XDG_CONFIG_HOME", "~/.config", name="wandb")
+            ensure_writable("WANDB_DATA_DIR", "XDG_DATA_HOME", "~/.local/share", name="wandb")
             run, options = self._info, dict(self._options)
             in_sweep = "WANDB_SWEEP_ID" in os.environ
             if in_sweep:
@@ -108,6 +112,7 @@ class WandbLogger(RunLogger):
             )
             self._opened.define_metric("env_steps")
             self._opened.define_metric("*", step_metric="env_steps")
+            self._opened.define_metric("val/score", step_metric="env_steps", summary="max")
         return self._opened
 
     @classmethod
@@ -152,6 +157,25 @@ class WandbLogger(RunLogger):
         import wandb
 
         self._run.log({name: wandb.Image(str(path)), "env_steps": env_steps})
+
+    def log_table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, env_steps: int
+    ) -> None:
+        """See ``RunLogger``."""
+        import wandb
+
+        table = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+        self._run.log({name: table, "env_steps": env_steps})
+
+    def keep_files(self, name: str, paths: Sequence[Path], *, kind: str) -> None:
+        """See ``RunLogger``. They are an artifact of that type, ``run-ID-NAME``."""
+        import wandb
+
+        run = self._run
+        artifact = wandb.Artifact(f"run-{run.id}-{name}", type=kind)
+        for path in paths:
+            artifact.add_file(str(path), name=path.name)
+        run.log_artifact(artifact)
 
     def close(self, *, failed: bool = False) -> None:
         """See ``RunLogger``."""

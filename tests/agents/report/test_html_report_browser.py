@@ -291,6 +291,9 @@ def test_it_plays_and_stops_at_decisions(shown: webdriver.Browser, recording: Re
 
 
 def test_another_scenario_is_a_click_away(shown: webdriver.Browser, recording: Recording) -> None:
+    second_card = "document.querySelector('.scenario:nth-child(2) .scenario-%s').textContent"
+    assert shown.run(f"return {second_card % 'name'}") == "Scenario 2"
+    assert shown.run(f"return {second_card % 'source'}") == recording.episodes[1].record.scenario
     shown.click(".scenario:nth-child(2)")
     second = recording.episodes[1].record
     assert shown.run("return report.episode.record.scenario") == second.scenario

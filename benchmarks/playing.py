@@ -17,12 +17,11 @@ from agents.configuration.composition import (
     probe_spaces,
 )
 from agents.environments import EnvironmentFactory
-from agents.muzero.agent import self_play_group
 from agents.muzero.networks.base import MuZeroNetwork
 from agents.muzero.planning import LearnedPlanning
 from agents.muzero.pools import GroupMaker, Round, SelfPlayPool
 from agents.muzero.search.base import Search
-from agents.muzero.self_play import Experience
+from agents.muzero.self_play import Experience, SelfPlayGroup
 from agents.runs.saved_configs import plain, refuse_unused
 
 GROUPS = 2  # that share the environments
@@ -65,13 +64,13 @@ def compose_self_play(experiment: str, overrides: Sequence[str] = (), *, num_env
         num_actions=int(action_space.n),
     )
     make_group = partial(
-        self_play_group,
+        SelfPlayGroup,
         make_environment=make_environment,
         num_envs=num_envs // GROUPS,
-        make_network=make_network,
-        make_search=agent["search"],
-        make_model=LearnedPlanning,
-        make_teacher=None,
+        network=make_network,
+        search=agent["search"],
+        model=LearnedPlanning,
+        teacher=None,
         seed=0,
         discount=agent["discount"],
         device=torch.device("cpu"),

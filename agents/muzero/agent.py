@@ -270,13 +270,13 @@ class MuZeroAgent(Agent):
     def _make_pool(self, run: TrainingRun, states: list[dict[str, Any]] | None) -> SelfPlayPool:
         settings = run.settings
         make_group = partial(
-            self_play_group,
+            SelfPlayGroup,
             make_environment=run.make_environment,
             num_envs=settings.envs_per_group,
-            make_network=self._make_network,
-            make_search=self._make_search,
-            make_model=self._make_model,
-            make_teacher=self._make_teacher,
+            network=self._make_network,
+            search=self._make_search,
+            model=self._make_model,
+            teacher=self._make_teacher,
             seed=run.seed,
             discount=self._discount,
             device=self._device if settings.num_workers == 0 else torch.device("cpu"),
@@ -320,34 +320,6 @@ class MuZeroAgent(Agent):
             int(env): record_tree(tree, row, result, texts=texts, outcome_texts=outcome_texts)
             for row, env in enumerate(rows)
         }
-
-
-def self_play_group(
-    group: int,
-    *,
-    make_environment: EnvironmentFactory,
-    num_envs: int,
-    make_network: Callable[[], MuZeroNetwork],
-    make_search: Callable[[], Search],
-    make_model: PlanningModelMaker,
-    make_teacher: Callable[[], Teacher] | None,
-    seed: int,
-    discount: float,
-    device: torch.device,
-) -> SelfPlayGroup:
-    """Make one self-play group; a module function, so that it pickles. See ``SelfPlayGroup``."""
-    return SelfPlayGroup(
-        group=group,
-        make_environment=make_environment,
-        num_envs=num_envs,
-        network=make_network(),
-        search=make_search(),
-        model=make_model,
-        teacher=None if make_teacher is None else make_teacher(),
-        seed=seed,
-        discount=discount,
-        device=device,
-    )
 
 
 def _seeded(make_network: Callable[[], MuZeroNetwork], seed: int) -> MuZeroNetwork:

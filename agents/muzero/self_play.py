@@ -6,7 +6,7 @@ do not depend on which process plays it or on how many groups there are beside i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -54,13 +54,13 @@ class SelfPlayGroup(Copyable):
         group: index of this group; with ``seed`` it fixes every random number of the group.
         make_environment: recipe of the environments.
         num_envs: G.
-        network: a copy of the network of its own.
-        search: plans; shared searches are fine within one process.
+        network: makes a network of its own, which plays with the weights that it is given.
+        search: makes what plans.
         seed: of the run.
         discount: gamma of an edge, where the model has none of its own.
         device: where the network runs.
         model: makes what the search plans in, from ``learned``.
-        teacher: names the policies of rounds that are taught; None where none is.
+        teacher: makes what names the policies of rounds that are taught; None where none is.
 
     Raises:
         ValueError: no plans can be made in these environments, or nothing taught.
@@ -68,29 +68,30 @@ class SelfPlayGroup(Copyable):
 
     def __init__(
         self,
-        *,
         group: int,
+        *,
         make_environment: EnvironmentFactory,
         num_envs: int,
-        network: MuZeroNetwork,
-        search: Search,
+        network: Callable[[], MuZeroNetwork],
+        search: Callable[[], Search],
         seed: int,
         discount: float,
         device: torch.device | str = "cpu",
         model: PlanningModelMaker = LearnedPlanning,
-        teacher: Teacher | None = None,
+        teacher: Callable[[], Teacher] | None = None,
     ) -> None:
         self.group = group
         self._env = make_environment(num_envs)
-        self._search = search
-        self._learned = LearnedModel(network, discount=discount, device=device)
+        self._search = search()
+        own = network()
+        self._learned = LearnedModel(own, discount=discount, device=device)
         self._planning = model(learned=self._learned)
-        self._teacher = teacher
-        self._auxiliary_targets = network.auxiliary_targets
+        self._teacher = None if teacher is None else teacher()
+        self._auxiliary_targets = own.auxiliary_targets
         self._fields = decision_fields(
-            observation_shape=network.observation_shape,
-            num_actions=network.num_actions,
-            extras=network.recorded_fields,
+            observation_shape=own.observation_shape,
+            num_actions=own.num_actions,
+            extras=own.recorded_fields,
         )
         self._rebuild()
         self._rows = np.arange(num_envs)

@@ -9,8 +9,7 @@ import numpy as np
 from agents.agent import Infos
 from agents.environments import VectorEnvironment
 from agents.parts import KeywordsOf
-from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid_binding import GridBaselineAgent
+from agents.power_grid.baselines.base import BaselineAgent, GridBaselineAgent
 from agents.power_grid.baselines.reference_topology import check_loading, departures
 from agents.power_grid.beam import NEAR_LIMIT
 from agents.power_grid.grid_access import first_grid
@@ -45,7 +44,7 @@ class N1Agent(GridBaselineAgent):
     """
 
     kind = "n1"
-    _rebuilt = ("_lines",)  # by ``bind``
+    _rebuilt = (*GridBaselineAgent._rebuilt, "_lines")  # by ``bind``
 
     def __init__(
         self,
@@ -72,13 +71,12 @@ class N1Agent(GridBaselineAgent):
         """See ``Agent.bind``; ValueError if the environment is not PowerGrid-v0."""
         super().bind(env)
         grid = first_grid(env)
-        assert grid is not None  # meet() saw to it
+        assert grid is not None  # as the base class saw
         self._lines = lines_at_risk(grid.layout, grid.opponent)
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""
-        binding = self._binding
-        state, env = binding.state, binding.env
+        state, env = self.state, self.env
         actions = np.full(len(state.rho), DO_NOTHING, dtype=np.int64)
         asked = np.ones(len(actions), dtype=bool) if active is None else np.asarray(active)
         stressed = asked & (state.rho.max(axis=1) >= self._threshold)
@@ -93,16 +91,16 @@ class N1Agent(GridBaselineAgent):
                 continue
             candidates: list[np.ndarray | None] = [None] * len(actions)
             some = GridState(*(values[rows] for values in state))
-            for row, mask in zip(rows.tolist(), binding.catalogue.connected(some), strict=True):
+            for row, mask in zip(rows.tolist(), self.catalogue.connected(some), strict=True):
                 candidates[row] = np.flatnonzero(mask)
             outlooks = env.simulate(candidates)
             for row in rows.tolist():
                 ids, outlook = candidates[row], outlooks[row]
                 assert ids is not None and outlook is not None
                 rho = outlook.rho_max
-                departed = departures(binding.catalogue, state, row, ids)
+                departed = departures(self.catalogue, state, row, ids)
                 harm = _harm(outlook.rho, state.rho[row], state.overflow_steps[row])
-                closings = binding.catalogue.switch_line_action[ready[row]]
+                closings = self.catalogue.switch_line_action[ready[row]]
                 closing = np.isin(ids, closings[closings != DO_NOTHING])  # a set may have none
                 if not stressed[row] and rho[closing].min(initial=np.inf) < self._threshold:
                     actions[row] = ids[closing][rho[closing].argmin()]
@@ -120,7 +118,7 @@ class N1Agent(GridBaselineAgent):
         if not asked.any():
             return found
         nothing = [np.array([DO_NOTHING]) if one else None for one in asked.tolist()]
-        for row, outlook in enumerate(self._binding.env.simulate(nothing, self._lines)):
+        for row, outlook in enumerate(self.env.simulate(nothing, self._lines)):
             if outlook is not None:
                 found[row] = self._excess(outlook.rho_max)[0] > self._gain
         return found
@@ -162,9 +160,9 @@ class N1Agent(GridBaselineAgent):
 
     def _look(self, row: int, ids: np.ndarray, lines: np.ndarray) -> np.ndarray:
         """Return the highest loadings ``[K, 1 + C]`` after actions and losses on one grid."""
-        asked: list[np.ndarray | None] = [None] * self._binding.env.num_envs
+        asked: list[np.ndarray | None] = [None] * self.env.num_envs
         asked[row] = ids
-        outlook = self._binding.env.simulate(asked, lines)[row]
+        outlook = self.env.simulate(asked, lines)[row]
         assert outlook is not None
         return outlook.rho_max
 

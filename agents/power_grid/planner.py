@@ -10,7 +10,7 @@ import numpy as np
 from agents.agent import Infos
 from agents.environments import VectorEnvironment
 from agents.parts import KeywordsOf
-from agents.power_grid.baselines.grid_binding import GridBaselineAgent
+from agents.power_grid.baselines.base import GridBaselineAgent
 from agents.power_grid.grid_access import require_fast_grids
 from agents.power_grid.grid_planner import GridPlanner
 from envs import DO_NOTHING
@@ -56,7 +56,7 @@ class PlannerAgent(GridBaselineAgent):
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""
-        steps = self._binding.state.step
+        steps = self.state.step
         continued = self._continued(steps, infos)
         actions = np.full(len(steps), DO_NOTHING, dtype=np.int64)
         asked = np.ones(len(steps), dtype=bool) if active is None else np.asarray(active)

@@ -56,8 +56,8 @@ class Switcher(ReconnectAgent):
         actions = super().act(observations, infos, active)
         self._asked += 1
         if self._asked % 5 == 0:
-            switches = self._binding.catalogue.switch_line_action
-            openers = switches[self._binding.state.line_status[0]]
+            switches = self.catalogue.switch_line_action
+            openers = switches[self.state.line_status[0]]
             legal = openers[infos["action_mask"][0, openers] == 1]
             actions[0] = legal[self._asked // 5 % len(legal)]
         return actions

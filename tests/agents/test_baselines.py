@@ -12,7 +12,6 @@ import pytest
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator, EpisodeSpec
 from agents.power_grid.baselines import ExpertAgent, Greedy2Agent, GreedyAgent, RevertAgent
-from agents.power_grid.baselines.grid_binding import GridBinding
 from agents.power_grid.baselines.reference_topology import departures, rank
 from envs.fast.vector import PowerGridVectorEnv
 from envs.scenarios import make_source
@@ -175,9 +174,7 @@ def test_revert_undoes_a_split_and_an_outage_while_it_is_calm(vector: bool) -> N
     )
     env = factory(2, autoreset="disabled")
     agent = make_agent(RevertAgent, env)
-    binding = GridBinding("test")
-    binding.meet(env)
-    catalogue = binding.catalogue
+    catalogue = agent.catalogue
     observations, infos = env.reset(seed=0, options={"scenario": list(SCENARIOS[:2])})
     assert agent.act(observations, infos).tolist() == [0, 0]
     splits = np.flatnonzero(catalogue.switch_busbar.sum(axis=1) == 3)
@@ -185,15 +182,15 @@ def test_revert_undoes_a_split_and_an_outage_while_it_is_calm(vector: bool) -> N
     assert look is not None
     split = splits[look.rho_max.argmin()]
     observations, *_, infos = env.step(np.array([split, catalogue.switch_line_action[4]]))
-    assert (binding.state.topo_vect[0] == 2).sum() == 3
-    assert not binding.state.line_status[1, 4]
+    assert (agent.state.topo_vect[0] == 2).sum() == 3
+    assert not agent.state.line_status[1, 4]
     acted = np.zeros(2, int)
     for _ in range(12):
         actions = agent.act(observations, infos)
         acted += actions != 0
         observations, *_, infos = env.step(actions)
         assert infos["illegal"].tolist() == [False, False]
-    assert (binding.state.topo_vect == 1).all()
+    assert (agent.state.topo_vect == 1).all()
     assert acted.min() >= 1
     assert acted[1] == 1
     env.close()

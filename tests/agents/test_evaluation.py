@@ -207,8 +207,8 @@ def test_reconnect_closes_the_line_that_it_can(vector: bool) -> None:
     agent.bind(env)
     observations, infos = env.reset(seed=0, options={"scenario": list(SCENARIOS[:2])})
     assert agent.act(observations, infos).tolist() == [0, 0]
-    env.step(np.array([agent._binding.catalogue.switch_line_action[4], 0]))
-    assert not agent._binding.state.line_status[0, 4]
+    env.step(np.array([agent.catalogue.switch_line_action[4], 0]))
+    assert not agent.state.line_status[0, 4]
     waited = 0
     while True:  # the cooldown makes it wait
         actions = agent.act(observations, infos)
@@ -220,7 +220,7 @@ def test_reconnect_closes_the_line_that_it_can(vector: bool) -> None:
         assert waited < 10
     assert waited > 0
     observations, *_, infos = env.step(actions)
-    assert agent._binding.state.line_status[0, 4]
+    assert agent.state.line_status[0, 4]
     assert infos["illegal"].tolist() == [False, False]
     env.close()
 

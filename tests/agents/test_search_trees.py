@@ -103,7 +103,7 @@ def test_the_command_writes_trees_and_pictures(
         else:
             words = "".join(ElementTree.fromstring(text).itertext())
             assert f"after {path.stem.rpartition('_')[2]} steps" in words
-            assert texts[tree["action"]] in words
+            assert texts[int(tree["action"])] in words
 
 
 @pytest.mark.parametrize(

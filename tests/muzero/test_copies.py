@@ -139,12 +139,12 @@ def test_self_play_in_the_simulator_with_a_teacher(way: Callable[[Any], Any]):
         group=0,
         make_environment=EnvironmentFactory("PowerGrid-v0", options, vector=True),
         num_envs=2,
-        network=MLPNetwork(observation_shape=(417,), num_actions=487, hidden_size=8),
-        search=GumbelSearch(num_simulations=3, max_considered=2),
+        network=partial(MLPNetwork, observation_shape=(417,), num_actions=487, hidden_size=8),
+        search=partial(GumbelSearch, num_simulations=3, max_considered=2),
         seed=1,
         discount=0.9,
         model=SimulatorPlanning,
-        teacher=LookaheadTeacher(),
+        teacher=LookaheadTeacher,
     )
     group.play(2, 1.0, taught=True)
     twin = way(group)

@@ -233,8 +233,9 @@ def play(teacher: Balance | None, *, taught: bool) -> tuple[Experience, Watched]
     network = MLPNetwork(observation_shape=(4,), num_actions=2, hidden_size=8, state_size=8)
     search = Watched(num_simulations=4, max_considered=2)
     group = SelfPlayGroup(
-        group=0, make_environment=FACTORY, num_envs=4, network=network, search=search, seed=0,
-        discount=0.99, teacher=teacher,
+        group=0, make_environment=FACTORY, num_envs=4, network=lambda: network, seed=0,
+        search=lambda: search, discount=0.99,
+        teacher=None if teacher is None else lambda: teacher,
     )  # fmt: skip
     experience = group.play(30, temperature=1.0, taught=taught)
     group.close()

@@ -42,8 +42,8 @@ def make_group(group: int, factory: EnvironmentFactory = FACTORY) -> SelfPlayGro
         group=group,
         make_environment=factory,
         num_envs=2,
-        network=NETWORK(),
-        search=GumbelSearch(num_simulations=3, max_considered=2),
+        network=NETWORK,
+        search=partial(GumbelSearch, num_simulations=3, max_considered=2),
         seed=1,
         discount=0.99,
     )

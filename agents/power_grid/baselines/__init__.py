@@ -2,7 +2,7 @@
 
 - ``do_nothing``, ``random``, ``reconnect``, ``revert``, ``greedy``, ``greedy2``, ``expert``: an
   agent each, as in ``agent=greedy``.
-- ``base``: what they have in common; ``grid_binding``: the same of those that look at their grids.
+- ``base``: what they have in common, and those of them that look at their grids.
 - ``reference_topology``: how far a topology is from the reference.
 """
 

@@ -9,11 +9,10 @@ import numpy as np
 
 from agents.agent import Infos
 from agents.parts import KeywordsOf
-from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid_binding import GridBaselineAgent, GridBinding
+from agents.power_grid.baselines.base import BaselineAgent, GridBaselineAgent
 from agents.power_grid.baselines.reference_topology import check_loading, departures, rank
 from agents.power_grid.baselines.revert import revert
-from envs import DO_NOTHING, REFERENCE_BUSBAR, GridState
+from envs import DO_NOTHING, REFERENCE_BUSBAR, ActionCatalogue, GridState
 
 
 class ExpertAgent(GridBaselineAgent):
@@ -56,27 +55,26 @@ class ExpertAgent(GridBaselineAgent):
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""
-        binding = self._binding
-        state = binding.state
+        state, catalogue = self.state, self.catalogue
         actions = np.full(len(state.rho), DO_NOTHING, dtype=np.int64)
         asked = np.ones(len(actions), dtype=bool) if active is None else np.asarray(active)
         overloaded = state.rho.max(axis=1) >= self._threshold
         back = asked & ~overloaded & (state.topo_vect != REFERENCE_BUSBAR).any(axis=1)
         if back.any():
-            actions = revert(binding, state, back, self._safe)
+            actions = revert(self, state, back, self._safe)
         rows = np.flatnonzero(asked & overloaded)
         if not len(rows):
             return actions
-        masks = binding.catalogue.distinct(GridState(*(values[rows] for values in state)))
+        masks = catalogue.distinct(GridState(*(values[rows] for values in state)))
         searches = {
-            int(row): _Search(binding, state, int(row), np.flatnonzero(mask), self._safe)
+            int(row): _Search(catalogue, state, int(row), np.flatnonzero(mask), self._safe)
             for row, mask in zip(rows, masks, strict=True)
         }
         while searches:  # one call looks at the next group of every grid still searching
             groups: list[np.ndarray | None] = [None] * len(actions)
             for row, search in searches.items():
                 groups[row] = search.next_group()
-            outlooks = binding.env.simulate(groups)
+            outlooks = self.env.simulate(groups)
             for row in list(searches):
                 outlook = outlooks[row]
                 assert outlook is not None
@@ -89,7 +87,7 @@ class _Search:
     """The groups of moves against one overload, nearest first, and the best move so far.
 
     Args:
-        binding: of the grids.
+        catalogue: of the grids.
         state: of all B of them.
         row: the grid.
         candidates: ``[K]`` legal actions of distinct effect, doing nothing first.
@@ -98,7 +96,7 @@ class _Search:
 
     def __init__(
         self,
-        binding: GridBinding,
+        catalogue: ActionCatalogue,
         state: GridState,
         row: int,
         candidates: np.ndarray,
@@ -107,9 +105,9 @@ class _Search:
         self.choice = DO_NOTHING
         self._least = np.inf  # of the choice
         self._safe = safe
-        self._departed = departures(binding.catalogue, state, row, candidates)
+        self._departed = departures(catalogue, state, row, candidates)
         self._candidates = candidates
-        self._groups = _groups(binding, state, row, candidates)
+        self._groups = _groups(catalogue, state, row, candidates)
         self._left = len(candidates)
         self._group = np.arange(0)
 
@@ -129,14 +127,13 @@ class _Search:
 
 
 def _groups(
-    binding: GridBinding, state: GridState, row: int, candidates: np.ndarray
+    catalogue: ActionCatalogue, state: GridState, row: int, candidates: np.ndarray
 ) -> Iterator[np.ndarray]:
     """Yield places in ``candidates``, group by group, every one once.
 
     A move belongs to the first substation on the way whose elements it moves. Line switches come
     last.
     """
-    catalogue = binding.catalogue
     layout = catalogue.layout
     line = int(state.rho[row].argmax())
     ends = [int(layout.line_or_substation[line]), int(layout.line_ex_substation[line])]

@@ -8,8 +8,7 @@ import numpy as np
 
 from agents.agent import Infos
 from agents.parts import KeywordsOf
-from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid_binding import GridBaselineAgent
+from agents.power_grid.baselines.base import BaselineAgent, GridBaselineAgent
 from agents.power_grid.baselines.reference_topology import check_loading, departures, rank
 from envs import DO_NOTHING, GridState
 
@@ -52,8 +51,7 @@ class GreedyAgent(GridBaselineAgent):
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""
-        binding = self._binding
-        state = binding.state
+        state, catalogue = self.state, self.catalogue
         num_envs = len(state.rho)
         looking = state.rho.max(axis=1) >= self._threshold
         if active is not None:
@@ -63,16 +61,14 @@ class GreedyAgent(GridBaselineAgent):
             return actions
         candidates: list[np.ndarray | None] = [None] * num_envs
         stressed = GridState(*(rows[looking] for rows in state))
-        for index, mask in zip(
-            np.flatnonzero(looking), binding.catalogue.distinct(stressed), strict=True
-        ):
+        for index, mask in zip(np.flatnonzero(looking), catalogue.distinct(stressed), strict=True):
             candidates[index] = np.flatnonzero(mask)
-        outlooks = binding.env.simulate(candidates)
+        outlooks = self.env.simulate(candidates)
         for index, (ids, outlook) in enumerate(zip(candidates, outlooks, strict=True)):
             if ids is None or outlook is None:
                 continue
             assert ids[0] == DO_NOTHING  # the distinct mask always keeps it, first
-            departed = departures(binding.catalogue, state, index, ids)
+            departed = departures(catalogue, state, index, ids)
             order = rank(outlook.rho_max, departed, self._safe)
             actions[index] = self._decide(index, ids[order], outlook.rho_max[order])
         return actions

@@ -33,7 +33,7 @@ class Greedy2Agent(GreedyAgent):
     """
 
     kind = "greedy2"
-    _rebuilt = ("_planner",)  # by ``bind``
+    _rebuilt = (*GreedyAgent._rebuilt, "_planner")  # by ``bind``
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Greedy2Agent(GreedyAgent):
         if np.isinf(rho_max[0]) or (self._safe is not None and rho_max[0] < self._safe):
             return int(ranked[0])
         assert self._planner is not None  # bound, or there would be no candidates
-        planner, catalogue = self._planner, self._binding.catalogue
+        planner, catalogue = self._planner, self.catalogue
         # after a blackout there is nothing to look at
         firsts = ranked[: self._width][np.isfinite(rho_max[: self._width])]
         here = planner.begin(np.array([index]))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from agents.agent import Infos
-from agents.power_grid.baselines.grid_binding import GridBaselineAgent
+from agents.power_grid.baselines.base import GridBaselineAgent
 from envs import DO_NOTHING
 
 
@@ -21,7 +21,7 @@ class ReconnectAgent(GridBaselineAgent):
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""
-        state, catalogue = self._binding.state, self._binding.catalogue
+        state, catalogue = self.state, self.catalogue
         actions = np.full(len(state.rho), DO_NOTHING, dtype=np.int64)
         open_lines = ~state.line_status
         if active is not None:

@@ -8,10 +8,9 @@ import numpy as np
 
 from agents.agent import Infos
 from agents.parts import KeywordsOf
-from agents.power_grid.baselines.base import BaselineAgent
-from agents.power_grid.baselines.grid_binding import GridBaselineAgent, GridBinding
+from agents.power_grid.baselines.base import BaselineAgent, GridBaselineAgent
 from agents.power_grid.baselines.reference_topology import check_loading, departures
-from envs import DO_NOTHING, REFERENCE_BUSBAR, GridState
+from envs import DO_NOTHING, REFERENCE_BUSBAR, ActionCatalogue, GridState
 
 
 class RevertAgent(GridBaselineAgent):
@@ -46,27 +45,27 @@ class RevertAgent(GridBaselineAgent):
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
         """Return ``[B]`` actions."""
-        state = self._binding.state
+        state = self.state
         wanted = (state.topo_vect != REFERENCE_BUSBAR).any(axis=1)
         if active is not None:
             wanted &= active
         if not wanted.any():  # nearly always
             return np.full(len(state.rho), DO_NOTHING, dtype=np.int64)
-        return revert(self._binding, state, wanted, self._threshold)
+        return revert(self, state, wanted, self._threshold)
 
 
 def revert(
-    binding: GridBinding, state: GridState, wanted: np.ndarray, threshold: float
+    agent: GridBaselineAgent, state: GridState, wanted: np.ndarray, threshold: float
 ) -> np.ndarray:
     """Return ``[B]`` actions that go back towards the reference topology, or do nothing.
 
     Args:
-        binding: of the B grids.
+        agent: bound to the B grids.
         state: their present state.
         wanted: ``[B]`` bool, which grids to look at.
         threshold: see ``RevertAgent``.
     """
-    catalogue = binding.catalogue
+    catalogue = agent.catalogue
     calm = state.rho.max(axis=1) < threshold
     actions = np.full(len(wanted), DO_NOTHING, dtype=np.int64)
     candidates: list[np.ndarray | None] = [None] * len(wanted)
@@ -78,13 +77,13 @@ def revert(
         departed = departures(catalogue, state, index, ids)
         back = departed < departed[0]
         if not calm[index]:
-            back &= _closes_a_line(binding, state, index, ids)
+            back &= _closes_a_line(catalogue, state, index, ids)
         if back.any():
             back[0] = True  # to compare with
             candidates[index], gains[index] = ids[back], departed[0] - departed[back]
     if not gains:
         return actions
-    outlooks = binding.env.simulate(candidates)
+    outlooks = agent.env.simulate(candidates)
     for index, gain in gains.items():
         ids, outlook = candidates[index], outlooks[index]
         assert ids is not None
@@ -98,10 +97,9 @@ def revert(
 
 
 def _closes_a_line(
-    binding: GridBinding, state: GridState, index: int, actions: np.ndarray
+    catalogue: ActionCatalogue, state: GridState, index: int, actions: np.ndarray
 ) -> np.ndarray:
     """Return ``[K]`` bool: the action closes a line of grid ``index``."""
-    catalogue = binding.catalogue
     one = slice(index, index + 1)
     results = catalogue.results(state.topo_vect[one], state.last_busbar[one], actions.tolist())[0]
     return ((results > 0) & (state.topo_vect[index] < 0)).any(axis=1)

@@ -42,17 +42,16 @@ def compare_case(grid: str, name: str, states: int, **others: Any) -> Compared:
 
 @pytest.mark.parametrize("grid", [WCCI_2020, IDF])
 def test_same_as_the_reference(grid: str):
-    compare_case(grid, "cooldowns", 30)
+    assert compare_case(grid, "cooldowns", 30).steps > 20
     assert compare_case(grid, "anything", 30).illegal > 0
-    assert compare_case(grid, "now and then", 30).steps > 25
 
 
-@pytest.mark.parametrize("grid", [TRACK_1, ICAPS, IDF])
-def test_same_under_the_opponent_of_the_grid(grid: str):
+@pytest.mark.parametrize(("grid", "states"), [(TRACK_1, 8), (ICAPS, 14), (IDF, 8)])
+def test_same_under_the_opponent_of_the_grid(grid: str, states: int):
     """Nothing trips and the gate opens seldom, so episodes last until somebody attacks."""
     others = {"opponent": "grid", "parameters": UNPROTECTED, "start": "random"}
-    compared = compare_case(grid, "nothing", 14, **others, ask_every=96)
-    assert compared.attacks > 0 and compared.steps > 500
+    compared = compare_case(grid, "nothing", states, **others, ask_every=96)
+    assert compared.attacks > 0 and compared.steps > 300
 
 
 def test_same_while_drawn_maintenance_begins_and_lasts():

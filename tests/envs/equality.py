@@ -20,6 +20,7 @@ DIFFERENCES = 1.0  # the same of some powers on large grids, MW, MVAr
 SMALL = 20  # lines of a grid whose topologies are solved one by one
 ROUNDING = 1e-6  # of loadings of one simulator, solved beside others
 OBSERVATION = 1e-5  # of observations and rewards, scaled to order 1
+_POWERS = ("p_or", "p_ex", "q_or", "q_ex", "gen_p", "gen_q")
 LOSSES = 4  # lines whose loss is compared, of two of them
 SOME = 12  # actions of a look-ahead that is compared; all distinct ones in one of twenty
 
@@ -219,7 +220,7 @@ def _same_state(expected: GridState, given: GridState, where: str) -> None:
             # there some powers are small differences of large numbers: of what flows at the bus of
             # a generator (what it feeds in at the slack is one, too), of the voltages at both ends
             # of a short line
-            differences = name in ("q_or", "q_ex", "gen_p", "gen_q") and not small
+            differences = not small and name in _POWERS
             least = DIFFERENCES if differences else LEAST
             _close(one, two, RELATIVE, least, f"{where}: {name}")
     for name, one, two in pairs:

@@ -11,7 +11,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
-from traitlets.config import Config
 
 from tests.conftest import ROOT
 
@@ -36,7 +35,6 @@ def test_a_notebook_runs_and_shows_pictures(
         timeout=600,
         kernel_name="python3",
         resources={"metadata": {"path": tmp_path}},
-        config=Config({"KernelManager": {"transport": "ipc"}}),  # opens no port
     ).execute()
     pictures = [
         Image.open(io.BytesIO(base64.b64decode(one))) for one in shown(notebook, "image/png")

@@ -9,7 +9,6 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
-from traitlets.config import Config
 
 _made: dict[tuple[str, str], tuple[str, dict[str, bytes]]] = {}  # by name and content: mkdocs serve
 
@@ -30,8 +29,10 @@ def _run(name: str, source: str) -> tuple[str, dict[str, bytes]]:
     """Execute a notebook; return it as Markdown, and the pictures that it shows by name."""
     if (name, source) not in _made:
         notebook = nbformat.reads(source, as_version=4)
-        config = Config({"KernelManager": {"transport": "ipc"}})  # opens no port
-        NotebookClient(notebook, timeout=600, kernel_name="python3", config=config).execute()
+        quiet = ["--log-level=ERROR"]  # it warns of its own port on localhost
+        NotebookClient(
+            notebook, timeout=600, kernel_name="python3", extra_arguments=quiet
+        ).execute()
         body, resources = MarkdownExporter().from_notebook_node(
             notebook, resources={"unique_key": name, "output_files_dir": f"{name}_files"}
         )

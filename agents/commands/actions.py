@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
         ValueError: an argument, or a set that cannot be read, or does not fit.
         OSError: the output cannot be written.
     """
-    options = make_parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
     options.work(options)
 
 

@@ -6,7 +6,7 @@ import argparse
 import csv
 import io
 import shlex
-import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
         mined = mine(
             settings, folder, size=options.size, workers=options.workers, told=progress.tell
         )
-    _report(mined, settings, folder)
+    _report(mined, settings, folder, options.arguments)
 
 
 class _Progress:
@@ -99,9 +99,11 @@ class _Progress:
         self.close()
 
 
-def _report(mined: MinedActions, settings: MiningSettings, folder: Path) -> None:
+def _report(
+    mined: MinedActions, settings: MiningSettings, folder: Path, arguments: Sequence[str]
+) -> None:
     """Write and print what was mined."""
-    actions = replace(mined.chosen, provenance=_provenance(mined, settings))
+    actions = replace(mined.chosen, provenance=_provenance(mined, settings, arguments))
     choice = mined.choice
     sizes = np.arange(1, len(choice.numbers) + 1)
     curve = {
@@ -161,10 +163,12 @@ def _as_csv(columns: dict[str, np.ndarray]) -> str:
     return text.getvalue()
 
 
-def _provenance(mined: MinedActions, settings: MiningSettings) -> dict[str, Any]:
+def _provenance(
+    mined: MinedActions, settings: MiningSettings, arguments: Sequence[str]
+) -> dict[str, Any]:
     episodes = settings.episodes
     return {
-        "command": shlex.join(["powergrid-actions", *sys.argv[1:]]),
+        "command": shlex.join(["powergrid-actions", *arguments]),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: package_version(name) for name in ("grid2op", "lightsim2grid", PACKAGE)},
         "grids": list(episodes.grids),

@@ -53,7 +53,7 @@ test-readme: setup
 
 # the code of every page and notebook: minutes
 test-docs: setup
-	$(BIN)/python -m pytest -q -m "" tests/test_readme.py tests/test_notebooks.py tests/test_extending.py $(ARGS)
+	$(BIN)/python -m pytest -q -m docs -n $(PYTEST_WORKERS) --dist loadscope $(ARGS)
 
 # the fast simulator beside grid2op for 200,000 states, more under attack: 15 minutes or so
 test-nightly: setup

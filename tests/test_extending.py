@@ -21,6 +21,8 @@ DOCUMENT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FILE = re.compile(r"^`([\w/.]+)`[^\n]*(?:\n[^\n`]+[^\n]*)*\n\n```\w+\n(.*?)^```$", re.M | re.S)
 COMMAND = re.compile(r"^    (\S.*)$", re.M)
 
+pytestmark = pytest.mark.docs
+
 
 def commands(*programs: str) -> list[list[str]]:
     """The document's commands that start one of ``programs``, as a shell splits them."""

@@ -23,7 +23,7 @@ def shown(notebook: Any, kind: str) -> list[str]:
     return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
 
 
-@pytest.mark.slow  # `make docs` runs them, too
+@pytest.mark.docs
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_pictures(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

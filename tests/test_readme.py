@@ -100,6 +100,7 @@ def preparation(request: pytest.FixtureRequest, working_folder: Path) -> None:
         request.getfixturevalue("monkeypatch").syspath_prepend(working_folder)
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("name", PAGES)
 def test_the_python_of_a_page_runs(
     name: str, preparation: None, monkeypatch: pytest.MonkeyPatch

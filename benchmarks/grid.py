@@ -42,6 +42,7 @@ ATTACKED: dict[str, dict[str, Any]] = {
 }
 BURST = 10  # steps between two looks at the clock, which takes its time too
 SPLITS = 207  # actions beside doing nothing, on other grids
+_MOST_SPLITS = 64  # of one substation, that these are drawn from
 SHARE = 0.1  # of decisions that are a random legal action, where not all do nothing
 
 
@@ -169,30 +170,9 @@ def greedy_ms(seconds: float) -> float:
 
 def split_some(grid: str) -> envs.ActionSet:
     """Return 207 ways to split a substation of ``grid``, drawn at random, and doing nothing."""
-    wiring, rng = envs.grid_wiring(grid), np.random.default_rng(0)
-    lines = np.zeros(wiring.num_elements, dtype=np.bool_)
-    lines[wiring.line_or_position] = lines[wiring.line_ex_position] = True
-    kept: dict[bytes, np.ndarray] = {}
-    while len(kept) < SPLITS:
-        substation = int(rng.integers(wiring.num_substations))
-        start, size = wiring.starts[substation], wiring.sizes[substation]
-        ends = slice(start, start + size)
-        busbars = rng.integers(1, 3, size=size).astype(np.int8)
-        at_lines = busbars[lines[ends]]
-        if min((busbars == 1).sum(), (busbars == 2).sum()) > 1 and len(set(at_lines)) == 2:
-            row = np.zeros(wiring.num_elements, dtype=np.int8)
-            row[ends] = busbars
-            kept[row.tobytes()] = row
-    set_busbar = np.array(list(kept.values()))
-    about_lines = np.zeros((SPLITS, wiring.num_lines), dtype=np.int8)
-    return envs.ActionSet(
-        wiring,
-        set_busbar,
-        np.zeros(set_busbar.shape, dtype=np.bool_),
-        about_lines,
-        about_lines != 0,
-        grid=grid,
-    )
+    splits = envs.substation_splits(envs.grid_wiring(grid), grid=grid, most=_MOST_SPLITS)
+    rng = np.random.default_rng(0)
+    return splits.subset(1 + rng.choice(len(splits) - 1, SPLITS, replace=False))
 
 
 def measure_grid(options: dict[str, Any], seconds: float) -> dict[str, Any]:

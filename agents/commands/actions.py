@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from agents.commands.command_line import (
     OneLineParser,
     path_argument,
     positive_number,
-    run_guarded,
     whole_number,
 )
 from agents.runs.files import atomic_write
@@ -23,16 +22,6 @@ from agents.runs.output_folders import check_writable
 
 if TYPE_CHECKING:
     from envs import ActionSet
-
-
-def main(arguments: Sequence[str]) -> NoReturn:
-    """Run a subcommand and end the process; exit codes are as in ``command_line``.
-
-    Args:
-        arguments: of the command line, the subcommand first.
-    """
-    run_guarded(lambda: run(arguments))
-    raise SystemExit(0)
 
 
 def run(arguments: Sequence[str]) -> None:

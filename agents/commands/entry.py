@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from omegaconf import DictConfig
 
-from agents.commands.command_line import run_command
+from agents.commands.command_line import run_command, run_guarded
 from agents.configuration.composed import composed_by_command
 
 if TYPE_CHECKING:
@@ -27,13 +27,19 @@ def train() -> None:
 def evaluate() -> None:
     """Run ``powergrid-evaluate``, or its subcommand ``compare`` or ``merge``."""
     if sys.argv[1:2] in ([COMPARE], [MERGE]):
-        import_module("agents.commands.results").main(sys.argv[1:])
+        _run_subcommand("agents.commands.results")
     run_command(_evaluate, "evaluate")
 
 
 def actions() -> None:
     """Run ``powergrid-actions``."""
-    import_module("agents.commands.actions").main(sys.argv[1:])
+    _run_subcommand("agents.commands.actions")
+
+
+def _run_subcommand(module: str) -> NoReturn:
+    """Run a command without Hydra, of the module that reads its arguments; end the process."""
+    run_guarded(lambda: import_module(module).run(sys.argv[1:]))
+    sys.exit(0)
 
 
 def _train(config: DictConfig, note_folder: Callable[[Path], None]) -> float:

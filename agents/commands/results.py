@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from agents.commands.command_line import OneLineParser, path_argument, run_guarded
+from agents.commands.command_line import OneLineParser, path_argument
 from agents.commands.entry import COMPARE, MERGE
 from agents.commands.multirun import is_multirun, tabulate, to_csv
 from agents.evaluation import (
@@ -23,16 +22,6 @@ from agents.runs.files import atomic_write
 from agents.runs.output_folders import output_folder
 
 _FOOTNOTE = "score: the best val/score of a training, or the score of an evaluation."
-
-
-def main(arguments: Sequence[str]) -> NoReturn:
-    """Run a subcommand and end the process; exit codes are as in ``command_line``.
-
-    Args:
-        arguments: of the command line, the subcommand first.
-    """
-    run_guarded(lambda: run(arguments))
-    raise SystemExit(0)
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from powergrid_muzero.copies import Copyable
 _TABLES_LAST = 36  # steps for which estimates of what answers do are good enough
 _FAR_LAST = 24  # steps from a search of several calm actions that found too little to the next
 _CALM = 0.02  # loading below the threshold that an action taken in calm must leave
-_RISK = 0.02  # lines that may be expected to trip in a plan that is gone on with
+_RISK = 0.02  # lines that may be expected to trip in a plan that is continued
 
 
 @dataclass
@@ -57,7 +57,7 @@ class GridPlanner(Copyable):
     Under stress (a loading of ``threshold``, now or in the forecast) a beam search follows the best
     plans of up to ``depth`` actions on the forecast held, cooldowns, overload counters and trips
     included. Where no topology is below its limits, overloads are passed from line to line before
-    any line trips. A plan that leads out of the stress is gone on with while the newest forecast
+    any line trips. A plan that leads out of the stress is continued while the newest forecast
     agrees and two of its actions are left; else the search begins anew at each step.
 
     In calm it prevents: for each line that may be lost, it searches the answer to the loss. If

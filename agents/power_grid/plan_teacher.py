@@ -22,7 +22,7 @@ from powergrid_muzero.checks import check_count
 class PlanTeacher(LookaheadTeacher):
     """Teaches as ``LookaheadTeacher`` does, and finds what plans lead to on the forecast held.
 
-    Plans are drawn: of each length any, of which some of the best are gone on with; and after some
+    Plans are drawn: of each length any, of which some of the best are continued; and after some
     of them a line at risk is lost.
 
     Args:
@@ -39,7 +39,7 @@ class PlanTeacher(LookaheadTeacher):
     findings: tuple[str, ...] = (LOADINGS, TOPOLOGIES, PLANNED_LOADINGS)
     _rebuilt = (*LookaheadTeacher._rebuilt, "_grids", "_rollouts")  # by ``bind``
 
-    _followed = 3  # plans of each length that are gone on with,
+    _followed = 3  # plans of each length that are continued,
     _best = 8  # drawn of so many
     _lines = 3  # lost after a plan, each by itself
 

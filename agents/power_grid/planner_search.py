@@ -20,7 +20,7 @@ class PlannerSearch(Copyable):
     """Plans in grids on what a network foresees, see ``GridPlanner``.
 
     It needs ``agent/model=foreseen``. It has no tree: the policy is its choice, the value the
-    network's own. Plans are gone on with from decision to decision; where another episode began
+    network's own. Plans are continued from decision to decision; where another episode began
     later in its scenario than the last one ended, what was planned is looked at once more, too.
 
     Args:

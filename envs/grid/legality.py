@@ -65,12 +65,15 @@ class Legality:
         one = np.zeros(layout.num_substations, dtype=np.int64)
         area = one if layout.areas is None else layout.areas
         lines = area[layout.line_or_substation]
-        # for each area: [P] pairs of its substations; [L] its lines; [K] of them named
+        # for each area: [P] pairs of its substations; [L] its lines; [K] how many of them are named
         self._areas = [
-            (area[self._pair_substation] == number, lines == number, touched[:, lines == number])
+            (
+                area[self._pair_substation] == number,
+                lines == number,
+                touched[:, lines == number].sum(axis=1),
+            )
             for number in np.unique(area)
         ]
-        self._areas = [(pairs, own, some.sum(axis=1)) for pairs, own, some in self._areas]
         self._touched_f = np.ascontiguousarray(touched.T, dtype=np.float32)  # [L, K]
         self._closes_f = np.ascontiguousarray(self._closes.T, dtype=np.float32)  # [L, K]
 

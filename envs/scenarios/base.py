@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -143,8 +144,8 @@ class Scenario:
         if out is None:
             return self
         out.flags.writeable = False
-        episode = object.__new__(type(self))  # all else was checked already
-        vars(episode).update({**vars(self), "maintenance": out})
+        episode = copy(self)  # not ``replace``: all else was checked already
+        object.__setattr__(episode, "maintenance", out)
         return episode
 
 

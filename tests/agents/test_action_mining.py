@@ -78,7 +78,7 @@ def test_actions_are_taken_by_what_they_add():
     assert choice.numbers.tolist() == [0, 1, 5, 2, 3, 4]
     np.testing.assert_allclose(choice.coverage * 4, [0, 0.8, 2.3, 3.2, 3.6, 3.6], atol=2e-3)
     np.testing.assert_allclose(choice.among_best, [0, 0, 0, 0.25, 0.75, 0.75])
-    assert choice.first(3).numbers.tolist() == [0, 1, 5]
+    assert choice.numbers[:3].tolist() == [0, 1, 5]
     # what adds nothing is taken where it adds to the second best relief
     twice = np.concatenate([RELIEF, RELIEF[:, 2:3] * 0.5], axis=1)
     seconds = choose_actions(twice, always=ALWAYS, needs=np.append(NEEDS, 6), size=7)

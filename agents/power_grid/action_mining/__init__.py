@@ -2,7 +2,7 @@
 
 - ``cases``: plays episodes, and looks ahead at actions in the stressed states that it meets.
 - ``choice``: chooses actions for coverage of those cases.
-- ``mining``: both, piece by piece, in a folder that can be gone on with, in many processes.
+- ``mining``: both, piece by piece, in a folder, so that it can be interrupted, in many processes.
 """
 
 from agents.power_grid.action_mining.choice import Choice

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_AS_GOOD = 0.95  # relief from which on an action counts as among the best of a case
+AS_GOOD = 0.95  # relief from which on an action counts as among the best of a case
 
 
 class Choice(NamedTuple):
@@ -24,10 +24,6 @@ class Choice(NamedTuple):
     numbers: np.ndarray  # [K] int, of actions; those that are always there first
     coverage: np.ndarray  # [K] float, of the first 1, 2, ... of them
     among_best: np.ndarray  # [K] float, share of cases in which one of those is among the best
-
-    def first(self, size: int) -> Choice:
-        """Return the first ``size`` of them."""
-        return Choice(*(values[:size] for values in self))
 
 
 def choose_actions(
@@ -77,7 +73,7 @@ def choose_actions(
     return Choice(
         numbers=np.array(taken, dtype=np.int64),
         coverage=np.array([one.mean() for one in trace]),
-        among_best=np.array([(one >= _AS_GOOD).mean() for one in trace]),
+        among_best=np.array([(one >= AS_GOOD).mean() for one in trace]),
     )
 
 

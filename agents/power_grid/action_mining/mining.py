@@ -1,4 +1,4 @@
-"""Mines an action set in two stages, in a folder that can be gone on with.
+"""Mines an action set in two stages, in a folder, so that it can be interrupted.
 
 First *screening*: in some cases every way to split a substation is looked at (of those that have
 many, a part drawn at random), and the best of each case become candidates. Then *scoring*: in many
@@ -20,6 +20,7 @@ import numpy as np
 
 from agents.power_grid.action_mining.cases import KINDS, CasePlayer, Cases, EpisodeSettings
 from agents.power_grid.action_mining.choice import (
+    AS_GOOD,
     Choice,
     choose_actions,
     coverage_elsewhere,
@@ -150,7 +151,7 @@ def _choose(
     elsewhere = coverage_elsewhere(
         relief, episode % _FOLDS, always=first, needs=needs, size=len(choice.numbers)
     )
-    best = relief[:, choice.numbers] >= 0.95
+    best = relief[:, choice.numbers] >= AS_GOOD
     protecting = best[kind == KINDS.index("protect")]
     return MinedActions(
         candidates=candidates,

@@ -39,11 +39,27 @@ from benchmarks.profiling import resident_mb
 
 ENVS = 32  # in all groups
 TURNS = 10  # of each way to play; short ones, since the machine's speed may change meanwhile
-WAYS = {"0 workers": (0, 1), "1 worker": (1, 1), "2 workers": (2, 1), "2 nodes": (2, 2)}
 ALSO_LEARNED = "quickstart"
 MACHINES = (10, 100, 1000)
 CORES = 8  # of each of them, one a group
 LONG_ROUND = 64  # decisions in each environment between two exchanges of weights
+
+
+class Way(NamedTuple):
+    """To play."""
+
+    workers: int  # 0 plays in the process
+    nodes: int = 1  # of Ray
+    decisions_per_round: int | None = None  # None: as the experiment's
+
+
+WAYS = {
+    "0 workers": Way(0),
+    "1 worker": Way(1),
+    "2 workers": Way(2),
+    "2 nodes": Way(2, nodes=2),
+    f"2 workers, rounds of {LONG_ROUND}": Way(2, decisions_per_round=LONG_ROUND),
+}
 
 
 class Slice(NamedTuple):
@@ -59,17 +75,16 @@ class Player:
 
     Args:
         experiment: whose self-play.
-        workers: that play; 0 plays in the process.
-        nodes: of Ray.
+        way: to play it.
 
     Raises:
         ValueError: the process cannot play so; from each method, too.
     """
 
-    def __init__(self, experiment: str, workers: int, nodes: int) -> None:
+    def __init__(self, experiment: str, way: Way) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, experiment, workers, nodes))
+        self._process = context.Process(target=_serve, args=(theirs, experiment, way))
         self._process.start()
         theirs.close()
         self.started: dict[str, float] = self._answer()
@@ -95,12 +110,12 @@ class Player:
         return answer
 
 
-def _serve(pipe: Connection, experiment: str, workers: int, nodes: int) -> None:
+def _serve(pipe: Connection, experiment: str, way: Way) -> None:
     try:
         torch.set_num_threads(1)
         play = compose_self_play(experiment, num_envs=ENVS)
-        with _pool(play, workers, nodes) as (pool, started):
-            work = _round(play)
+        with _pool(play, way.workers, way.nodes) as (pool, started):
+            work = _round(play, way.decisions_per_round)
             before, begin = resident_mb(), time.perf_counter()
             play_round(pool, work)  # makes environments and compiles
             pipe.send({**started, "first round": round(time.perf_counter() - begin, 2)})
@@ -153,9 +168,10 @@ def _pool(
             cluster.shutdown()
 
 
-def _round(play: SelfPlay) -> Round:
+def _round(play: SelfPlay, num_decisions: int | None = None) -> Round:
     plan: LearningPlan = play.agent["plan"]
-    return Round(play.make_network().state_dict(), plan.decisions_per_round, temperature=1.0)
+    num_decisions = num_decisions or plan.decisions_per_round
+    return Round(play.make_network().state_dict(), num_decisions, temperature=1.0)
 
 
 def play_in_turns(experiment: str, seconds: float) -> dict[str, Any]:
@@ -166,8 +182,8 @@ def play_in_turns(experiment: str, seconds: float) -> dict[str, Any]:
     players: dict[str, Player] = {}
     played: dict[str, list[Slice]] = {name: [] for name in WAYS}
     try:
-        for name, (workers, nodes) in WAYS.items():
-            players[name] = Player(experiment, workers, nodes)
+        for name, way in WAYS.items():
+            players[name] = Player(experiment, way)
         for _ in range(TURNS):
             for name, player in players.items():
                 played[name].append(player.play(seconds / TURNS))

@@ -20,6 +20,7 @@ _PACKAGE = "powergrid-muzero"
 _PATIENCE = 10.0  # seconds in which an address has to answer
 _HEARTBEAT = 2.0  # seconds in which a cluster that was there has to answer
 _OBJECT_STORE = 256 * 2**20  # bytes of shared memory for weights and experience on the way
+_INLINE = 2**20  # bytes of a result that comes with its message; shared memory takes 2 ms longer
 _CLIENT = "ray://"
 _ABOUT_TOKENS = ". If the cluster asks for a token, set RAY_AUTH_MODE=token, see docs/cluster.md."
 _HANGUP: int | None = getattr(signal, "SIGHUP", None)  # none on Windows
@@ -89,6 +90,7 @@ def connect(address: str | None = None) -> bool:
         if address is None:
             options["object_store_memory"] = _OBJECT_STORE
             options["num_cpus"] = _own_cores()
+            options["_system_config"] = {"max_direct_call_object_size": _INLINE}
             ray.init("local", include_dashboard=False, **options)
         else:
             try:

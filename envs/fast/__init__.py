@@ -10,7 +10,7 @@
   solved in one call; ``newton``: the same in a compiled loop, for small grids; ``memory``: arrays
   of others, read by their addresses.
 - ``lookahead``: actions played on the forecast; ``contingencies``: the loss of lines.
-- ``calm_stretches``: steps in which nothing happens, solved in one call.
+- ``calm_player``: plays steps in which nothing happens; ``calm_stretches``: solves many at once.
 - ``forecast_planner``: copies of grids that play on; ``rollouts``: many futures of one grid.
 - ``template``: what all copies of a grid share, read from grid2op; grids not covered are refused.
 """

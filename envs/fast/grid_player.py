@@ -3,7 +3,7 @@
 It does to a ``Simulator`` what ``PowerGridEnv.advance``, ``ReconnectLines`` and ``IdleGate`` do to
 grid2op, in the same order.
 
-Shape letters: B grids, L lines, m calm rows, n grids of a call.
+Shape letters: B grids, L lines, n grids of a call.
 """
 
 from __future__ import annotations
@@ -15,30 +15,16 @@ import numpy as np
 
 from envs.decision_gate import DecisionGate
 from envs.fast.arrays import GridSnapshot
-from envs.fast.calm_stretches import CHUNK, MARGIN, CalmStretch, steady_voltages
-from envs.fast.contingencies import Contingencies, ContingencyStretch
+from envs.fast.calm_player import CalmPlayer
+from envs.fast.calm_stretches import steady_voltages
+from envs.fast.contingencies import Contingencies
 from envs.fast.simulator import Simulator, StepRecord
 from envs.grid.actions import DO_NOTHING
 from envs.grid.blackout_text import first_line
-from envs.grid.rewards import (
-    BlackoutReward,
-    L2RPNReward,
-    MarginReward,
-    N1Reward,
-    NearReferenceReward,
-    Reward,
-    StepOutcome,
-    SurvivalReward,
-)
-from envs.grid.state import GridState
+from envs.grid.rewards import N1Reward, Reward, StepOutcome
 from envs.opponents import Attack
 from envs.scenarios import Scenario
 from powergrid_muzero.copies import Copyable
-
-# rewards that look at nothing but line status and topology, or at currents, too: a calm stretch
-# knows no more, and its currents agree with those of a step but for their last bits
-_OF_TOPOLOGY = (BlackoutReward, NearReferenceReward, SurvivalReward)
-_OF_CALM = (*_OF_TOPOLOGY, L2RPNReward, MarginReward)
 
 
 class EpisodeSnapshot(NamedTuple):
@@ -62,15 +48,6 @@ class _Attacked(NamedTuple):
         return _Attacked(self.count[which], self.held[which])
 
 
-class _KeptStretch(NamedTuple):
-    """What solves calm rows."""
-
-    scenario: Scenario
-    topology: bytes
-    stretch: CalmStretch
-    losses: ContingencyStretch | None
-
-
 class GridPlayer(Copyable):
     """Plays decisions on the grids of a simulator.
 
@@ -82,8 +59,6 @@ class GridPlayer(Copyable):
         reconnect_lines: close lines that are out where the agent does nothing.
         max_steps: of an episode; None for the whole scenario.
     """
-
-    _rebuilt = ("_kept",)
 
     def __init__(
         self,
@@ -99,7 +74,6 @@ class GridPlayer(Copyable):
         self._decision_gate = gate
         self._losses: Contingencies | None = None
         gated = gate is not None and gate.n1 is not None
-        self._n1_gate = float(gate.n1) if gate is not None and gate.n1 is not None else np.inf
         if gated or isinstance(reward, N1Reward):
             assert at_risk is not None
             self._losses = Contingencies(simulator, at_risk)
@@ -113,20 +87,16 @@ class GridPlayer(Copyable):
         self.end = np.full(num_grids, "", dtype=object)  # [B] str, see PowerGridEnv
         self._steady: list[bool] = [False] * num_grids  # B, voltages are the same in all rows
         self._scenarios: list[Scenario | None] = [None] * num_grids
-
-        rules = simulator.template.rules
-        calm = np.minimum(rules.limit, np.minimum(rules.soft_limit, rules.hard_limit))
-        self._calm_limit = calm * MARGIN  # [L] float32, A
-        rho = np.inf if gate is None or gate.rho is None else gate.rho
-        self._calm_rho = np.float32(rho) * MARGIN
-        self._stretches = gate is not None and isinstance(reward, _OF_CALM)
-        self._blank: GridState | None = None
-        self._rebuild()
-
-    def _rebuild(self) -> None:
-        """See ``Copyable``."""
-        # of each grid, what solved its last stretch: it serves as long as the topology stays
-        self._kept: dict[int, _KeptStretch] = {}
+        self._calm = None
+        if gate is not None and CalmPlayer.pays(reward):
+            self._calm = CalmPlayer(
+                simulator,
+                reward,
+                gate=gate,
+                losses=self._losses,
+                reconnect_lines=reconnect_lines,
+                max_steps=max_steps,
+            )
 
     def start(self, grid: int, scenario: Scenario, first_row: int, attack_seed: int = 0) -> None:
         """Start an episode.
@@ -138,7 +108,7 @@ class GridPlayer(Copyable):
         self.simulator.start(grid, scenario, first_row, attack_seed)
         if scenario is not self._scenarios[grid]:
             self._scenarios[grid] = scenario
-            self._steady[grid] = self._stretches and steady_voltages(
+            self._steady[grid] = self._calm is not None and steady_voltages(
                 scenario, foreseen=self._losses is not None
             )
         self.over[grid] = self.blackout[grid] = False
@@ -288,7 +258,7 @@ class GridPlayer(Copyable):
         gate = self._decision_gate
         assert gate is not None
         waits = actions == DO_NOTHING
-        if gate.n1 is not None or not self._stretches or not isinstance(self._reward, _OF_TOPOLOGY):
+        if gate.n1 is not None or self._calm is None or not self._calm.is_exact:
             return np.zeros(len(grids), dtype=np.bool_)
         return waits & ~self._due(grids, np.zeros(len(grids), dtype=np.int64), before)
 
@@ -334,12 +304,14 @@ class GridPlayer(Copyable):
             if not len(places):
                 return total, duration
             before = self._attacked(grids)
-            if self._stretches:
-                left = (ends[places] - duration[places]).tolist()
-                stretches = map(self._stretch, grids[places].tolist(), left)
-                for place, (reward, steps) in zip(places.tolist(), stretches, strict=True):
-                    total[place] += reward
-                    duration[place] += steps
+            if self._calm is not None:
+                for place, grid in zip(places.tolist(), grids[places].tolist(), strict=True):
+                    scenario = self._scenarios[grid]
+                    if scenario is not None and self._steady[grid]:
+                        left = ends[place] - duration[place]
+                        reward, steps = self._calm.play(grid, scenario, left)
+                        total[place] += reward
+                        duration[place] += steps
             rewards, _, _ = self.play(grids[places], np.zeros(len(places), dtype=np.int64))
             total[places] += rewards
             duration[places] += 1
@@ -372,116 +344,3 @@ class GridPlayer(Copyable):
         """Return how n grids are attacked now."""
         simulator = self.simulator
         return _Attacked(simulator.attacks[grids], simulator.attack_steps[grids] > 0)
-
-    def _stretch(self, grid: int, most: float) -> tuple[float, int]:
-        """Play the steps of one grid in which nothing happens, at most so many, but the last.
-
-        The step after it is left to ``play``: it may be the one at which something does.
-        """
-        simulator = self.simulator
-        row = int(simulator.row[grid])
-        left = int(simulator.last_row[grid]) - row
-        if self._max_steps is not None:
-            left = min(left, self._max_steps - row + int(simulator.first_row[grid]))
-        left = int(min(left, most))
-        held = simulator.attack_steps[grid]
-        if self._decision_gate is not None and self._decision_gate.attacks and held.any():
-            left = min(left, int(held[held > 0].min()))  # a step in which it becomes free
-        left = min(left - 1, simulator.undisturbed(grid, ahead=self._losses is not None))
-        status, topology = simulator.line_status[grid], simulator.topology[grid]
-        if self._reconnect_lines and not status.all():
-            left = min(left, int(simulator.line_cooldown[grid][~status].min()))
-        # near a limit the next rows seldom are calm
-        stressed = (simulator.solution[grid, simulator.columns.a_or] >= self._calm_limit).any()
-        if left < 1 or stressed or not self._steady[grid]:
-            return 0.0, 0
-        scenario = self._scenarios[grid]
-        assert scenario is not None
-        limit = simulator.template.rules.limit
-        stretch, losses = self._kept_stretch(grid, scenario, topology)
-        total, steps, before = 0.0, 0, simulator.rho[grid]
-        while steps < left:
-            asked = min(CHUNK, left - steps)
-            currents = stretch.currents(row + 1 + steps, asked)
-            rho = currents / limit
-            calm = (rho.max(axis=1) < self._calm_rho) & (currents < self._calm_limit).all(axis=1)
-            count = len(calm) if calm.all() else int(calm.argmin())
-            if losses is not None and count:
-                count = losses.safe(row + 1 + steps, count, self._n1_gate)
-            if simulator.attackers:
-                count = self._until_attack(grid, status, before, rho[:count])
-            if count:
-                before = rho[count - 1]
-                total += self._pay_calm(currents[:count], rho[:count], status, topology)
-                steps += count
-            if count < asked:
-                break
-        if simulator.attackers:  # on the loadings that are left behind
-            simulator.attackers[grid].foresee(status, before)
-        simulator.skip(grid, steps)
-        return total, steps
-
-    def _kept_stretch(
-        self, grid: int, scenario: Scenario, topology: np.ndarray
-    ) -> tuple[CalmStretch, ContingencyStretch | None]:
-        """Return what solves the rows of ``scenario`` in ``[E]`` topology, and losses in them."""
-        kept, key = self._kept.get(grid), topology.tobytes()
-        if kept is None or kept.scenario is not scenario or kept.topology != key:
-            losses = None
-            if self._losses is not None and self._n1_gate < np.inf:
-                losses = self._losses.stretch(scenario, topology)
-            stretch = CalmStretch(self.simulator.template, scenario, topology)
-            kept = self._kept[grid] = _KeptStretch(scenario, key, stretch, losses)
-        return kept.stretch, kept.losses
-
-    def _until_attack(
-        self, grid: int, status: np.ndarray, before: np.ndarray, rho: np.ndarray
-    ) -> int:
-        """Play the opponent of one grid on, up to the step in which it takes a line out.
-
-        Args:
-            grid: which.
-            status: ``[L]`` bool, of all the steps.
-            before: ``[L]`` loadings before the first step.
-            rho: ``[m, L]`` loadings after each step.
-
-        Returns:
-            Steps before that one, at most m.
-        """
-        attacker, step = self.simulator.attackers[grid], 0
-        while step < len(rho):
-            quiet = attacker.pass_quiet(status, len(rho) - step)
-            step += quiet
-            if quiet:
-                continue
-            if step:
-                before = rho[step - 1]
-            attack = attacker.foresee(status, before)
-            if attack is not None and status[attack.lines].any():
-                return step
-            attacker.attack(status, before)
-            step += 1
-        return len(rho)
-
-    def _pay_calm(
-        self, currents: np.ndarray, rho: np.ndarray, status: np.ndarray, topology: np.ndarray
-    ) -> float:
-        """Return the reward of m calm steps, ``[m, L]`` each, in one topology, ``[L]``, ``[E]``."""
-        count = len(currents)
-        if isinstance(self._reward, SurvivalReward):
-            return float(count)
-        if isinstance(self._reward, BlackoutReward):
-            return 0.0
-        if self._blank is None:
-            self._blank = self.simulator.state(np.zeros(0, dtype=np.int64), foresee=False)
-        state = self._blank._replace(
-            a_or=currents,
-            rho=rho,
-            line_status=np.broadcast_to(status, rho.shape),
-            topo_vect=np.broadcast_to(topology, (count, *topology.shape)),
-        )
-        none = np.zeros(count, dtype=np.bool_)
-        outcome = StepOutcome(
-            action=np.zeros(count, dtype=np.int64), illegal=none, blackout=none, complete=none
-        )
-        return float(self._reward(state, outcome).sum(dtype=np.float64))

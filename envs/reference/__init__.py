@@ -1,7 +1,8 @@
 """The reference environment: one grid, on grid2op's own objects.
 
 - ``power_grid``: ``PowerGridEnv``; ``starts``: where its episodes begin; ``attack_log``: what an
-  opponent did in one.
+  opponent did in one; ``lookahead`` plays actions on the forecast; ``step_words``: why grid2op
+  refused an action, and how a game ended.
 - ``wrappers``: the idle gate, putting lines back.
 - ``grid2op_state``: a grid2op observation as a ``GridState``.
 - ``grid2op_options``: which options of ``grid2op.make`` are covered.

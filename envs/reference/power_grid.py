@@ -41,6 +41,7 @@ from envs.reference.grid2op_options import (
 from envs.reference.grid2op_state import grid_layout, grid_state
 from envs.reference.grid_description import Actions, find_action_set
 from envs.reference.lookahead import look_ahead
+from envs.reference.redispatching import refuse_without_powers
 from envs.reference.starts import STARTS, draw_start
 from envs.reference.step_words import blackout_words, was_refused, why_refused
 from envs.scenarios import (
@@ -91,7 +92,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     substation, 20 disconnect a line and 80 reconnect one at given busbars. ``catalogue.text(i)``
     says each in words. An action may change one line or one substation. An illegal action does
     nothing to the grid, and info says why. ``info["action_mask"]`` tells which are legal. Other
-    grids have other numbers of actions; on large ones ``actions`` chooses some.
+    grids have other numbers of actions; on large ones ``actions`` chooses some. A set may also
+    redispatch and curtail generators and use storage units.
 
     ## Observation Space
     By name: "features" (default; ``Box(417,)``, scaled by ratings, see
@@ -254,6 +256,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
                 max_lines_changed=rules["MAX_LINE_STATUS_CHANGED"],
                 max_substations_changed=rules["MAX_SUB_CHANGED"],
             )
+            if self.catalogue.powers is not None:
+                refuse_without_powers(self.encoder, self._reward)
         self.observation_space = self.encoder.space
         self.action_space = spaces.Discrete(self.catalogue.num_actions)
 

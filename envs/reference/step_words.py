@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from grid2op.Exceptions import IllegalAction
+from grid2op.Exceptions import IllegalAction, IllegalRedispatching
 
 from envs.grid.blackout_text import NO_SOLUTION, after_cascade, what_it_says
 from envs.grid.state import GridLayout
 
 
 def was_refused(their_info: Mapping[str, Any]) -> bool:
-    """Return whether grid2op did nothing in place of the action."""
-    return bool(their_info["is_illegal"] or their_info["is_ambiguous"])
+    """Return whether grid2op did nothing in place of the action, or of its redispatching."""
+    return bool(
+        their_info["is_illegal"]
+        or their_info["is_ambiguous"]
+        or any(isinstance(one, IllegalRedispatching) for one in their_info["exception"])
+    )
 
 
 def why_refused(their_info: Mapping[str, Any]) -> str:
     """Return why grid2op refused an action, in its own words."""
-    return "; ".join(str(exception) for exception in their_info["exception"])
+    return "; ".join(
+        what_it_says(one) if isinstance(one, IllegalRedispatching) else str(one)
+        for one in their_info["exception"]
+    )
 
 
 def blackout_words(layout: GridLayout, their_info: Mapping[str, Any]) -> str:

@@ -44,7 +44,8 @@ class GridTables(nn.Module):
             action = int(catalogue.powers.does_something.argmax())
             raise ValueError(
                 "network=flow foresees actions on lines and substations only, and action "
-                f"{action} of the set is none ({catalogue.text(action)}); take network=residual"
+                f"{action} of the set is of another kind ({catalogue.text(action)}); take "
+                "network=residual"
             )
         encoder = FeaturesEncoder(layout)
         expected = (math.prod(encoder.space.shape or ()), catalogue.num_actions)

@@ -126,7 +126,7 @@ def grid_template(
         action = int(actions.powers.does_something.argmax())
         raise ValueError(
             "the vector environment plays actions on lines and substations only, and action "
-            f"{action} of the set is none ({actions.texts[action]}); {REFERENCE}"
+            f"{action} of the set is of another kind ({actions.texts[action]}); {REFERENCE}"
         )
     parameters = check_parameters(parameters)
     return _grid_template(grid, tuple(sorted(parameters.items())), actions)

@@ -388,8 +388,9 @@ def test_the_fast_environment_names_the_reference(tmp_path: Path, monkeypatch: p
     path = write(tmp_path / "set.json", SANDBOX, {"change_line_status": [1]}, {"curtail": {"2": 0}})
     monkeypatch.setattr("envs.fast.template.new_grid2op", never)
     message = (
-        "plays actions on lines and substations only, and action 2 of the set is none .curtail "
-        "gen_2 .* play it on the reference simulator: PowerGridEnv, .* env.simulator=grid2op"
+        "plays actions on lines and substations only, and action 2 of the set is of another "
+        "kind .curtail gen_2 .* play it on the reference simulator: PowerGridEnv, .* "
+        "env.simulator=grid2op"
     )
     with pytest.raises(ValueError, match=message) as refused:
         PowerGridVectorEnv(2, actions=path, scenarios="bundled")

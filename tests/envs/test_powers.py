@@ -413,6 +413,22 @@ def test_what_does_not_know_of_powers(options: dict[str, Any], message: str, tmp
 # ------------------------------------------------------------- what only grid2op tells, too late
 
 
+def test_only_redispatching_is_left_out(tmp_path: Path):
+    step = {"redispatch": {"0": 5}}
+    mixed = {**step, "set_line_status": {"3": -1}, "curtail": {"2": 0.9}}
+    path = write(tmp_path / "set.json", SANDBOX, step, mixed)
+    env = PowerGridEnv(actions=path, scenarios="bundled")
+    env.reset(options={"scenario": "sandbox-0000"})
+    for _ in range(28):  # 140 MW, all that gen_0 can
+        assert not env.step(1)[-1]["illegal"]
+    assert env.action_masks().tolist() == [True, False, False]
+    assert env.step(2)[-1]["illegal"]
+    assert not env.state.line_status[0, 3]
+    seen = env.grid2op_observation
+    assert seen.curtailment_limit[2] == np.float32(0.9) and seen.target_dispatch[0] == 140
+    env.close()
+
+
 def test_a_generator_that_is_off(tmp_path: Path):
     path = write(tmp_path / "set.json", LARGE, {"redispatch": {"6": 1}, "set_storage": {"0": 1}})
     for allowed in (False, True):
@@ -420,7 +436,7 @@ def test_a_generator_that_is_off(tmp_path: Path):
             grid=LARGE,
             actions=path,
             scenarios="bundled",
-            parameters={"ALLOW_DISPATCH_GEN_SWITCH_OFF": allowed},
+            parameters={"ALLOW_DISPATCH_GEN_SWITCH_OFF": allowed, "INIT_STORAGE_CAPACITY": 1.0},
         )
         env.reset(seed=0, options={"first_step": 5})
         assert env.state.gen_p[0, 6] == 0
@@ -429,7 +445,9 @@ def test_a_generator_that_is_off(tmp_path: Path):
         assert info["illegal"] == (not allowed)
         said = "" if allowed else "Impossible to dispatch a turned off generator"
         assert env.info_texts()["illegal_reason"] == said
-        assert bool(env.grid2op_observation.target_dispatch[6]) == allowed
+        seen = env.grid2op_observation
+        assert bool(seen.target_dispatch[6]) == allowed
+        assert 0 <= seen.storage_power[0] < 0.5  # it is full
         env.close()
 
 
@@ -438,12 +456,17 @@ def test_what_the_generators_cannot_follow_ends_the_game(tmp_path: Path):
     path = write(tmp_path / "set.json", SANDBOX, limits)
     env = PowerGridEnv(actions=path, scenarios="bundled")
     env.reset(options={"scenario": "educ-2019-01-12", "first_step": 135})
-    assert env.simulate([0, 1]).game_over.tolist() == [False, True]
+    assert env.simulate([0, 1]).game_over.tolist() == [False, True]  # the forecast tells
     _, _, terminated, _, info = env.step(1)
     assert terminated and not info["illegal"]
     assert env.info_texts()["end"] == (
         "blackout: the generators cannot balance the grid within their ramps and limits"
     )
+    env.close()
+    softened = {"LIMIT_INFEASIBLE_CURTAILMENT_STORAGE_ACTION": True}
+    env = PowerGridEnv(actions=path, scenarios="bundled", parameters=softened)
+    env.reset(options={"scenario": "educ-2019-01-12", "first_step": 135})
+    assert not env.step(1)[2]
     env.close()
 
 

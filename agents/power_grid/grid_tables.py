@@ -40,12 +40,9 @@ class GridTables(nn.Module):
     ) -> None:
         super().__init__()
         layout, catalogue = describe_grid(grid, actions)
-        if catalogue.powers is not None:
-            action = int(catalogue.powers.does_something.argmax())
-            raise ValueError(
-                "network=flow foresees actions on lines and substations only, and action "
-                f"{action} of the set is of another kind ({catalogue.text(action)}); take "
-                "network=residual"
+        if catalogue.action_set is not None:
+            catalogue.action_set.refuse_powers(
+                "network=flow foresees", instead="take network=residual"
             )
         encoder = FeaturesEncoder(layout)
         expected = (math.prod(encoder.space.shape or ()), catalogue.num_actions)

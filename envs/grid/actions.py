@@ -91,7 +91,7 @@ class _ActionsOfSet(Sequence["BaseAction"]):
 class ActionCatalogue:
     """The actions of a grid: those of a set, or all unitary ones, 487 on l2rpn_case14_sandbox.
 
-    Legality follows grid2op's rules, see ``Legality``, and effects
+    Legality follows grid2op's rules, see ``Legality`` and ``RedispatchLimits``, and effects
     ``grid2op.Action._BackendAction``: setting the busbar of one end of an open line closes it, its
     other end going where it was last connected.
 

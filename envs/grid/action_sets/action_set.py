@@ -145,6 +145,23 @@ class ActionSet:
             f"{there}: use a set of this grid, or actions=all"
         )
 
+    def refuse_powers(self, who: str, *, instead: str) -> None:
+        """Refuse a set that does more than open lines and move element ends.
+
+        Args:
+            who: knows nothing else, and what it does: "the vector environment plays".
+            instead: what to do, for the message.
+
+        Raises:
+            ValueError: it names the first action that changes powers.
+        """
+        if self.powers is not None:
+            action = int(self.powers.does_something.argmax())
+            raise ValueError(
+                f"{who} actions on lines and substations only, and action {action} of the set is "
+                f"of another kind ({self.texts[action]}); {instead}"
+            )
+
     @property
     def lines_not_switched(self) -> np.ndarray:
         """``[*]`` int, lines that no action puts back where they were."""

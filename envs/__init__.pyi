@@ -5,6 +5,7 @@ from .fast.rollouts import ForecastRollouts, Foresight, Rollouts, Steps
 from .fast.vector import PowerGridVectorEnv
 from .grid.action_sets import (
     ActionSet,
+    PowerSettings,
     Wiring,
     line_switches,
     merge_action_sets,
@@ -59,6 +60,7 @@ __all__ = [
     "PlannedStep",
     "PowerGridEnv",
     "PowerGridVectorEnv",
+    "PowerSettings",
     "ReconnectLines",
     "Rollouts",
     "Scenario",

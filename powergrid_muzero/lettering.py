@@ -11,7 +11,10 @@ _NARROW = frozenset("ijlftrI1 .,:;'|()[]{}-/!\"")
 _WIDE = frozenset("mwMWQGO@%#&<>=+~\u2192\u2026\u00b7")
 
 _MOVES = re.compile(r"substation (\d+): ([^;]+ -> busbar \d+)")
-_SHORT_FORMS = (("substation ", "sub "), ("at busbars ", "at "), (" / ", "/"))
+_SHORT_FORMS = (
+    *(("substation ", "sub "), ("at busbars ", "at "), (" / ", "/")),
+    (" % of its maximum", " %"),
+)
 
 
 def shorten(text: str) -> str:

@@ -191,6 +191,12 @@ def _check(options: argparse.Namespace) -> None:
         numbers = np.flatnonzero(which)
         if len(numbers):
             print(f"{len(numbers)} of them, from {numbers[0]} on, {what}.")
+    if catalogue.powers is not None:
+        numbers = np.flatnonzero(catalogue.powers.does_something)
+        print(
+            f"{len(numbers)} of them, from {numbers[0]} on, redispatch, curtail or use storage: "
+            "only the reference environment plays the set (env.simulator=grid2op)."
+        )
     missing = actions.lines_not_switched
     if len(missing):
         print(

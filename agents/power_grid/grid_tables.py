@@ -31,7 +31,8 @@ class GridTables(nn.Module):
         actions: of the grid, as in ``PowerGridEnv``.
 
     Raises:
-        ValueError: no such grid, or the sizes are not those of its ``features`` and actions.
+        ValueError: no such grid, the sizes are not those of its ``features`` and actions, or an
+            action changes powers.
     """
 
     def __init__(
@@ -39,6 +40,10 @@ class GridTables(nn.Module):
     ) -> None:
         super().__init__()
         layout, catalogue = describe_grid(grid, actions)
+        if catalogue.action_set is not None:
+            catalogue.action_set.refuse_powers(
+                "network=flow foresees", instead="take network=residual"
+            )
         encoder = FeaturesEncoder(layout)
         expected = (math.prod(encoder.space.shape or ()), catalogue.num_actions)
         if (observation_size, num_actions) != expected:

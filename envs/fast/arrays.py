@@ -93,6 +93,7 @@ class GridArrays(Copyable):
         self.maintenance_in = np.full((num_grids, L), -1, dtype=np.int32)  # [B, L] see GridState
         self.maintenance_duration = steps(L)  # [B, L]
         self._outages: dict[int, Outages] = {}  # of the grids whose scenarios have any
+        self._idle = np.zeros((num_grids, layout.num_generators), dtype=np.float32)  # [B, G]
 
     def _rebuild(self) -> None:
         """See ``Copyable``: a copy has its scenarios elsewhere."""
@@ -223,6 +224,7 @@ class GridArrays(Copyable):
             max_step=self.last_row[which],
             attack_steps=self.attack_steps[which],
             last_busbar=self.last_busbar[which],
+            redispatch_target=self._idle[which],
         )
 
     def foreseen(self, grids: np.ndarray) -> np.ndarray:

@@ -122,6 +122,8 @@ def grid_template(
         ValueError: no such grid or parameter, actions of another grid, or one that is not covered;
             the message says what to use instead.
     """
+    if actions is not None:
+        actions.refuse_powers("the vector environment plays", instead=REFERENCE)
     parameters = check_parameters(parameters)
     return _grid_template(grid, tuple(sorted(parameters.items())), actions)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +13,25 @@ from envs.grid.state import GridLayout
 if TYPE_CHECKING:
     from envs.grid.action_sets import Wiring
 
+PowerRows = tuple[np.ndarray, np.ndarray, np.ndarray]  # one action's of PowerSettings
+
+
+def describe_all(
+    layout: GridLayout | Wiring,
+    tables: Sequence[np.ndarray],
+    powers: Sequence[np.ndarray] | None,
+) -> tuple[str, ...]:
+    """Return one line for each of A actions.
+
+    Args:
+        layout: of the grid, or of an action set.
+        tables: the four that ``describe`` takes rows of.
+        powers: those of ``PowerSettings``; None for none.
+    """
+    own: Iterable[Any] = repeat(None) if powers is None else zip(*powers, strict=True)
+    rows: Iterable[Any] = zip(*tables, own, strict=False)
+    return tuple(describe(layout, *row) for row in rows)
+
 
 def describe(
     layout: GridLayout | Wiring,
@@ -18,6 +39,7 @@ def describe(
     switch_busbar: np.ndarray,
     set_line: np.ndarray,
     switch_line: np.ndarray,
+    powers: PowerRows | None = None,
 ) -> str:
     """Return one line that tells an operator what is done.
 
@@ -27,6 +49,7 @@ def describe(
         switch_busbar: ``[E]`` bool, to the other busbar.
         set_line: ``[L]`` int8, 1 close, -1 open, 0 as it is.
         switch_line: ``[L]`` bool, close if open, open if closed.
+        powers: see ``PowerSettings``: ``[G]`` MW, ``[G]`` ratios and ``[N]`` MW; None for none.
     """
     parts = []
     set_here = set_busbar.copy()
@@ -49,7 +72,44 @@ def describe(
         ends = np.flatnonzero(switch_busbar & (layout.element_substation == substation))
         moved = ", ".join(names[end] for end in ends)
         parts.append(f"substation {substation}: switch busbar of {moved}")
+    if powers is not None:
+        parts += _power_parts(layout, *powers)
     return "; ".join(parts) or "do nothing"
+
+
+def _power_parts(
+    layout: GridLayout | Wiring, redispatch: np.ndarray, curtail: np.ndarray, storage: np.ndarray
+) -> list[str]:
+    """Return what an action does with power, a text for each kind of it."""
+
+    def name(generator: int) -> str:
+        return f"gen_{generator} (substation {layout.generator_substation[generator]})"
+
+    steps = [
+        f"{name(one)} by {redispatch[one]:+g} MW" for one in np.flatnonzero(redispatch).tolist()
+    ]
+    limits = [
+        f"{name(one)} to {100 * curtail[one]:g} % of its maximum"
+        for one in np.flatnonzero((curtail >= 0) & (curtail < 1)).tolist()
+    ]
+    free = [name(one) for one in np.flatnonzero(curtail == 1).tolist()]
+    charged = [
+        f"storage_{one} with {storage[one]:g} MW" for one in np.flatnonzero(storage > 0).tolist()
+    ]
+    drained = [
+        f"storage_{one} with {-storage[one]:g} MW" for one in np.flatnonzero(storage < 0).tolist()
+    ]
+    return [
+        f"{verb} {', '.join(elements)}"
+        for verb, elements in (
+            ("redispatch", steps),
+            ("curtail", limits),
+            ("end the curtailment of", free),
+            ("charge", charged),
+            ("discharge", drained),
+        )
+        if elements
+    ]
 
 
 def line_text(layout: GridLayout | Wiring, line: int) -> str:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from envs.grid.action_sets import ActionSet
-from envs.grid.action_text import describe, line_text
+from envs.grid.action_sets import ActionSet, PowerSettings
+from envs.grid.action_text import describe_all, line_text
 from envs.grid.connectivity import Connectivity
 from envs.grid.distinct_results import DistinctResults
-from envs.grid.legality import Legality
+from envs.grid.legality import Legality, RedispatchLimits
 from envs.grid.state import GridLayout, GridState, LegalityState
 from powergrid_muzero.checks import check_action, check_action_list
 from powergrid_muzero.names import choose
@@ -82,6 +82,8 @@ class _ActionsOfSet(Sequence["BaseAction"]):
                 for kind, row in rows.items()
                 if row.any()
             }
+            if self._actions.powers is not None:
+                settings |= self._actions.powers.grid2op_settings(place)
             found = self._made[place] = self._action_space(settings)
         return found
 
@@ -89,7 +91,7 @@ class _ActionsOfSet(Sequence["BaseAction"]):
 class ActionCatalogue:
     """The actions of a grid: those of a set, or all unitary ones, 487 on l2rpn_case14_sandbox.
 
-    Legality follows grid2op's rules, see ``Legality``, and effects
+    Legality follows grid2op's rules, see ``Legality`` and ``RedispatchLimits``, and effects
     ``grid2op.Action._BackendAction``: setting the busbar of one end of an open line closes it, its
     other end going where it was last connected.
 
@@ -117,6 +119,8 @@ class ActionCatalogue:
         self.max_lines_changed = max_lines_changed
         self.max_substations_changed = max_substations_changed
         self.action_set = actions
+        # what they do with generators and storage units; None if nothing
+        self.powers: PowerSettings | None = None if actions is None else actions.powers
         self.grid2op_actions: Sequence[BaseAction]  # A, what grid2op's step takes
         if actions is None:
             self._take_all(action_space)
@@ -136,7 +140,11 @@ class ActionCatalogue:
             max_substations_changed=max_substations_changed,
         )
         self._connectivity = Connectivity(layout)
-        self._distinct = DistinctResults(layout, *tables)
+        powers = self.powers
+        self._redispatch = None if powers is None else RedispatchLimits(layout, powers.redispatch)
+        self._distinct = DistinctResults(
+            layout, *tables, None if powers is None else powers.alike()
+        )
 
     def _take_all(self, action_space: ActionSpace) -> None:
         self.grid2op_actions = unitary_actions(action_space)
@@ -159,6 +167,12 @@ class ActionCatalogue:
                     f"the action set has actions that {kind}, and the actions of grid "
                     f"{self.layout.name!r} cannot do that"
                 )
+        if actions.powers is not None:
+            try:
+                actions.powers.check_grid(action_space)
+            except ValueError as error:
+                grid = self.layout.name
+                raise ValueError(f"the action set does not suit grid {grid!r}: {error}") from error
         self.grid2op_actions = _ActionsOfSet(action_space, actions)
         self.set_busbar, self.switch_busbar, self.set_line, self.switch_line = actions.tables
 
@@ -175,7 +189,7 @@ class ActionCatalogue:
     def texts(self) -> tuple[str, ...]:
         """What each action does, for people; A of them."""
         tables = (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line)
-        return tuple(describe(self.layout, *rows) for rows in zip(*tables, strict=True))
+        return describe_all(self.layout, tables, self.powers)
 
     @property
     def sha256(self) -> str:
@@ -183,11 +197,22 @@ class ActionCatalogue:
         digest = hashlib.sha256()
         for table in (self.set_busbar, self.switch_busbar, self.set_line, self.switch_line):
             digest.update(np.ascontiguousarray(table, dtype=np.int8).tobytes())
+        if self.powers is not None:
+            digest.update(self.powers.joined().tobytes())
         return digest.hexdigest()
 
     def text(self, action: int) -> str:
         """Return what ``action`` does, for people; ValueError if there is no such action."""
         return self.texts[check_action(action, self.num_actions)]
+
+    def powered_substations(self, action: int) -> np.ndarray:
+        """Return ``[*]`` int, where the generators and storage units are that ``action`` sets."""
+        if self.powers is None:
+            return np.zeros(0, dtype=np.int64)
+        storages: Any = type(self.grid2op_actions[DO_NOTHING]).storage_to_subid
+        generators = self.layout.generator_substation
+        at = np.concatenate([generators, generators, storages])
+        return np.unique(at[self.powers.changes()[action]])
 
     def need_line_switches(self, who: str) -> None:
         """Refuse a set in which a line cannot be closed at its former busbars.
@@ -214,7 +239,11 @@ class ActionCatalogue:
 
     def legal(self, state: GridState | LegalityState) -> np.ndarray:
         """Return ``[B, A]`` int8, 1 = grid2op would play the action now (limits, cooldowns)."""
-        return self._legality.legal(state)
+        legal = self._legality.legal(state)
+        if self._redispatch is not None:
+            assert isinstance(state, GridState)  # the fast simulator plays no redispatching
+            legal = legal & self._redispatch.legal(state)
+        return legal
 
     def illegal_reason(self, action: int, state: GridState | LegalityState, row: int = 0) -> str:
         """Return why grid2op would refuse ``action`` in grid ``row``, "" if it would not.
@@ -225,7 +254,11 @@ class ActionCatalogue:
         action = check_action(action, self.num_actions)
         if not 0 <= row < len(state.line_status):
             raise ValueError(f"row is {row}, but the state is of {len(state.line_status)} grids")
-        return self._legality.reason(action, state, row)
+        reason = self._legality.reason(action, state, row)
+        if not reason and self._redispatch is not None:
+            assert isinstance(state, GridState)
+            reason = self._redispatch.reason(action, state, row)
+        return reason
 
     def impacts(
         self, actions: np.ndarray, line_status: np.ndarray
@@ -292,7 +325,8 @@ class ActionCatalogue:
     def distinct(self, state: GridState) -> np.ndarray:
         """Return ``[B, A]`` int8: one legal action for each distinct topology within reach.
 
-        The first of each is kept, and action 0, but no other that changes nothing.
+        The first of each is kept, and action 0, but no other that changes nothing. Actions that do
+        different things with power are distinct in any case.
         """
         legal = self.legal(state).view(np.bool_)
         grids, actions, _ = self._distinct.find(legal, state.topo_vect, state.last_busbar)

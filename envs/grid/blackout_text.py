@@ -8,9 +8,12 @@ from envs.grid.action_text import line_text
 from envs.grid.state import GridLayout
 
 NO_SOLUTION = "the power flow has no solution"
-_IN_WORDS = (  # how what lightsim2grid says begins, and what that means for the grid
+NO_DISPATCH = "the generators cannot balance the grid within their ramps and limits"
+_IN_WORDS = (  # how what lightsim2grid or grid2op says begins, and what that means for the grid
     ("Divergence of DC powerflow", "the grid fell apart: no solution"),
     ("Divergence of AC powerflow", NO_SOLUTION),
+    ("This is an attempt to explain why the dispatch", NO_DISPATCH),
+    ("Game over due to infeasible redispatching", NO_DISPATCH),
 )
 
 
@@ -19,7 +22,7 @@ def first_line(cause: str) -> str:
 
     What is not known keeps its first line, without quotes and the full stop.
     """
-    lines = cause.strip(" \"'").splitlines()
+    lines = cause.strip(" \"'\n").splitlines()
     if not lines:
         return NO_SOLUTION
     said = lines[0].rstrip(" .")

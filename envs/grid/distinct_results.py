@@ -25,6 +25,7 @@ class DistinctResults:
         switch_busbar: ``[A, E]`` bool.
         set_line: ``[A, L]`` int8.
         switch_line: ``[A, L]`` bool.
+        powers: ``[A]`` int, the same for actions that do the same with power; None for nothing.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class DistinctResults:
         switch_busbar: np.ndarray,
         set_line: np.ndarray,
         switch_line: np.ndarray,
+        powers: np.ndarray | None = None,
     ):
+        self._powers = np.zeros(len(set_busbar), dtype=np.int64) if powers is None else powers
         at_or = set_busbar[:, layout.line_or_position] > 0
         at_ex = set_busbar[:, layout.line_ex_position] > 0
         operations: list[tuple[int, int, int]] = []  # what, which element end or line, busbar
@@ -86,6 +89,7 @@ class DistinctResults:
             last_busbar,
             self._operations,
             self._starts,
+            self._powers,
             self._line_ends,
             self._connectivity.wiring,
             connected,
@@ -95,7 +99,9 @@ class DistinctResults:
 
 
 @numba.njit(cache=True)
-def _find(legal, topo_vect, last_busbar, operations, starts, line_ends, wiring, connected, found):
+def _find(
+    legal, topo_vect, last_busbar, operations, starts, powers, line_ends, wiring, connected, found
+):
     """Write the ``distinct`` actions of B grids and what they lead to; return their number.
 
     Args:
@@ -104,6 +110,7 @@ def _find(legal, topo_vect, last_busbar, operations, starts, line_ends, wiring, 
         last_busbar: ``[B, E]`` int8.
         operations: ``[*, 3]`` int, what actions do one after another: see ``_SWITCH_END``.
         starts: ``[A + 1]`` int, of those of each action.
+        powers: ``[A]`` int, see ``DistinctResults``.
         line_ends: ``[2, L]`` int.
         wiring: of ``Connectivity``.
         connected: see ``DistinctResults.find``.
@@ -133,7 +140,7 @@ def _find(legal, topo_vect, last_busbar, operations, starts, line_ends, wiring, 
                 continue
             for end in range(num_ends):
                 results[count, end] = topo_vect[grid, end]
-            key = unchanged
+            key = unchanged + np.uint64(powers[action]) * salt
             for number in range(starts[action], starts[action + 1]):
                 kind, place = operations[number, 0], operations[number, 1]
                 if kind == _SWITCH_END:
@@ -154,7 +161,7 @@ def _find(legal, topo_vect, last_busbar, operations, starts, line_ends, wiring, 
                             key += _put(results, count, end_ex, last_busbar[grid, end_ex], salts)
             slot = np.int64((key ^ (key >> np.uint64(29))) & np.uint64(size - 1))
             while slots[slot] >= 0:
-                other, same = slots[slot], True
+                other, same = slots[slot], powers[actions[slots[slot]]] == powers[action]
                 for end in range(num_ends):
                     if results[count, end] != results[other, end]:
                         same = False

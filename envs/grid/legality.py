@@ -4,8 +4,8 @@ Most actions of a large grid differ only in which busbars they choose, and that 
 the rules. So legality is told for each kind of action: 300 kinds of 134,083 actions on 36
 substations.
 
-Shape letters: A actions, B grids, E element ends, K kinds of actions, L lines, P pairs of a kind
-and a substation, S substations, m actions asked about.
+Shape letters: A actions, B grids, E element ends, G generators, K kinds of actions, L lines, P
+pairs of a kind and a substation, S substations, m actions asked about.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from envs.grid.state import GridLayout, GridState, LegalityState
 
 _CHUNK = 4096  # actions looked at together
 _REMEMBERED = 256  # masks
+_LEAST_STEP = 1e-7  # MW of redispatching that grid2op heeds
 
 
 class Legality:
@@ -246,6 +247,47 @@ class Legality:
         for numbers in self._kind_pairs[:, kinds]:
             substations[rows, self._pair_substation[numbers]] |= changed[rows, numbers]
         return lines, substations
+
+
+class RedispatchLimits:
+    """What grid2op lets redispatching ask of a generator: p_max - p_min at most, up or down.
+
+    ``BaseEnv._prepare_redisp`` refuses what asks for more, whatever the generator gives at present.
+
+    Args:
+        layout: of the grid.
+        redispatch: ``[A, G]`` float32 MW, see ``PowerSettings``.
+    """
+
+    def __init__(self, layout: GridLayout, redispatch: np.ndarray):
+        self._layout = layout
+        self._steps, kind = np.unique(redispatch, axis=0, return_inverse=True)  # [K, G]
+        self._kind = kind.ravel()  # [A]
+        self._most = layout.p_max - layout.p_min  # [G]
+
+    def legal(self, state: GridState) -> np.ndarray:
+        """Return ``[B, A]`` int8, 1 = grid2op would play the action now."""
+        beyond = np.asarray(self._beyond(state, self._steps).any(axis=2))  # [B, K]
+        return (~beyond).view(np.int8)[:, self._kind]
+
+    def _beyond(self, state: GridState, steps: np.ndarray) -> np.ndarray:
+        """Return ``[B, K, G]`` bool, where steps of MW ``[K, G]`` ask for too much."""
+        asked = state.redispatch_target[:, None] + steps
+        moved = np.abs(steps) > _LEAST_STEP
+        return moved & ((asked > self._most) | (asked < -self._most))
+
+    def reason(self, action: int, state: GridState, row: int) -> str:
+        """Return why grid2op would refuse ``action`` in grid ``row``, "" if it would not."""
+        steps = self._steps[self._kind[action]]
+        beyond = self._beyond(state, steps[None])[row, 0]
+        if not beyond.any():
+            return ""
+        one = int(beyond.argmax())
+        asked = state.redispatch_target[row, one] + steps[one]
+        return (
+            f"redispatches gen_{one} ({self._layout.generator_names[one]}) by {asked:+.1f} MW in "
+            f"all, {self._most[one]:.1f} up or down allowed"
+        )
 
 
 def _steps(count: int) -> str:

@@ -110,6 +110,7 @@ class GridState(NamedTuple):
         np.ndarray
     )  # [B, L] int32, steps that an opponent holds the line out still, at least
     last_busbar: np.ndarray  # [B, E] int8, topo_vect, but where last connected for what is out now
+    redispatch_target: np.ndarray  # [B, G] MW that the next redispatching of a generator adds to
 
 
 class LegalityState(NamedTuple):

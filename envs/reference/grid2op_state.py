@@ -10,6 +10,7 @@ from grid2op.Observation import BaseObservation
 from grid2op.Rules import RulesByArea
 
 from envs.grid.state import GridLayout, GridState
+from envs.reference.redispatching import redispatch_target
 
 
 def grid_layout(env: Environment, *, name: str) -> GridLayout:
@@ -155,6 +156,7 @@ def grid_state(
         max_step=np.array([max_step], dtype=np.int32),
         attack_steps=attack_steps[None],
         last_busbar=last_busbar.astype(np.int8)[None],
+        redispatch_target=redispatch_target(obs)[None],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 from grid2op.Environment import Environment
-from grid2op.Exceptions import Grid2OpException, IllegalAction
+from grid2op.Exceptions import Grid2OpException
 from grid2op.Observation import BaseObservation
 from grid2op.Reward import ConstantReward
 from gymnasium import spaces
@@ -19,7 +19,7 @@ from gymnasium.utils import EzPickle
 from envs.decision_gate import lines_at_risk
 from envs.grid.action_sets import ALL_ACTIONS
 from envs.grid.actions import DO_NOTHING, MASKS, ActionCatalogue
-from envs.grid.blackout_text import NO_SOLUTION, after_cascade, what_it_says
+from envs.grid.blackout_text import what_it_says
 from envs.grid.observations import EncoderMaker, make_encoder
 from envs.grid.picture import draw_grid
 from envs.grid.rewards import (
@@ -30,7 +30,7 @@ from envs.grid.rewards import (
     make_reward,
 )
 from envs.grid.state import GridLayout, GridState, Lookahead
-from envs.opponents import Opponent, losing, make_opponent
+from envs.opponents import Opponent, make_opponent
 from envs.reference.attack_log import AttackLog
 from envs.reference.grid2op_copies import new_grid2op
 from envs.reference.grid2op_options import (
@@ -40,7 +40,10 @@ from envs.reference.grid2op_options import (
 )
 from envs.reference.grid2op_state import grid_layout, grid_state
 from envs.reference.grid_description import Actions, find_action_set
+from envs.reference.lookahead import look_ahead
+from envs.reference.redispatching import refuse_without_powers
 from envs.reference.starts import STARTS, draw_start
+from envs.reference.step_words import blackout_words, was_refused, why_refused
 from envs.scenarios import (
     SPLITS,
     Scenario,
@@ -89,7 +92,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
     substation, 20 disconnect a line and 80 reconnect one at given busbars. ``catalogue.text(i)``
     says each in words. An action may change one line or one substation. An illegal action does
     nothing to the grid, and info says why. ``info["action_mask"]`` tells which are legal. Other
-    grids have other numbers of actions; on large ones ``actions`` chooses some.
+    grids have other numbers of actions; on large ones ``actions`` chooses some. A set may also
+    redispatch and curtail generators and use storage units.
 
     ## Observation Space
     By name: "features" (default; ``Box(417,)``, scaled by ratings, see
@@ -252,6 +256,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
                 max_lines_changed=rules["MAX_LINE_STATUS_CHANGED"],
                 max_substations_changed=rules["MAX_SUB_CHANGED"],
             )
+            if self.catalogue.powers is not None:
+                refuse_without_powers(self.encoder, self._reward)
         self.observation_space = self.encoder.space
         self.action_space = spaces.Discrete(self.catalogue.num_actions)
 
@@ -381,8 +387,9 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
             self.catalogue.grid2op_actions[number]
         )
         self._actions.append(number)
-        illegal = bool(their_info["is_illegal"] or their_info["is_ambiguous"])
-        reason = self._refusal(number, before, their_info) if illegal else ""
+        illegal, reason = was_refused(their_info), ""
+        if illegal:
+            reason = self.catalogue.illegal_reason(number, before) or why_refused(their_info)
         blackout = bool(done and observation._is_done)  # grid2op marks a lost game so
         complete = bool(done and not blackout)
         self.attack_log.note(their_info, before.line_status[0], blackout=blackout)
@@ -391,8 +398,7 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         out_of_time = self.max_steps is not None and played >= self.max_steps
         end = ""
         if blackout:
-            tripped = after_cascade(self.layout, their_info["disc_lines"])
-            end = f"blackout: {_cause(their_info)}{tripped}"
+            end = blackout_words(self.layout, their_info)
         elif complete:
             end = "scenario complete"
         elif out_of_time:
@@ -448,20 +454,8 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         return self._look(numbers, [None, *check_outages(outages, self.layout.num_lines).tolist()])
 
     def _look(self, numbers: Sequence[int], losses: Sequence[int | None]) -> Lookahead:
-        """Play actions on the forecast, each with the loss of each line, None for no loss."""
-        shape = (len(numbers), len(losses))
-        rho = np.full((*shape, self.layout.num_lines), np.inf, dtype=np.float32)
-        game_over = np.zeros(shape, dtype=np.bool_)
-        for column, line in enumerate(losses):
-            with losing(self._observation, self._grid2op, line):
-                for place, number in enumerate(numbers):
-                    foreseen, _, over, _ = self._observation.simulate(
-                        self.catalogue.grid2op_actions[number]
-                    )
-                    game_over[place, column] = over
-                    if not over:
-                        rho[place, column] = foreseen.rho
-        return Lookahead(rho=rho, rho_max=rho.max(axis=-1), game_over=game_over)
+        actions = [self.catalogue.grid2op_actions[number] for number in numbers]
+        return look_ahead(self._observation, self._grid2op, actions, losses)
 
     def worst_loss(self, lines: np.ndarray) -> float:
         """Return the highest loading foreseen after the worst loss of one of ``lines``, ``[C]``.
@@ -584,10 +578,6 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         assert self._mask is not None
         return self._mask
 
-    def _refusal(self, action: int, before: GridState, their_info: Mapping[str, Any]) -> str:
-        reason = self.catalogue.illegal_reason(action, before)
-        return reason or "; ".join(str(exception) for exception in their_info["exception"])
-
     def _info(
         self,
         *,
@@ -608,11 +598,3 @@ class PowerGridEnv(Copyable, gym.Env[Any, np.int64], EzPickle):
         if self.opponent is not None:
             numbers |= self.attack_log.infos()
         return {**numbers, **texts} if self.text_infos else numbers
-
-
-def _cause(their_info: Mapping[str, Any]) -> str:
-    """Return the first line of what grid2op says ended the game, refused actions aside."""
-    for exception in their_info["exception"]:
-        if not isinstance(exception, IllegalAction):
-            return what_it_says(exception)
-    return NO_SOLUTION

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 import agents
 import envs
 from agents.commands import entry
+from agents.commands.actions import run
 from agents.environments import EnvironmentFactory
-from agents.evaluation import list_episodes, read_results
+from agents.evaluation import EpisodeSpec, list_episodes, read_results
 from agents.evaluation.protocol import Protocol, describe_protocol
+from agents.pictures.report.page import page_data
+from agents.pictures.report.recorder import record_episodes
+from agents.power_grid.baselines import ExpertAgent, GreedyAgent
+from agents.power_grid.baselines.base import BaselineAgent
 from agents.power_grid.grid_tables import GridTables
+from agents.power_grid.n1 import N1Agent
 from agents.runs.saved_configs import with_absolute_paths
 from tests.agents.command_runs import run_main
 
@@ -36,6 +44,20 @@ def actions(working_folder: Path) -> envs.ActionSet:
     some = envs.substation_splits(wiring).subset(range(60, 80))
     chosen = envs.merge_action_sets([envs.line_switches(wiring, grid=GRID), some])
     with open("mine.json", "wb") as file:
+        envs.write_action_set(file, chosen, binary=False)
+    return chosen
+
+
+@pytest.fixture
+def powers(working_folder: Path) -> envs.ActionSet:
+    """Steps of redispatching and a curtailment, also in the file ``powers.json``."""
+    wiring = envs.grid_wiring(GRID)
+    settings = envs.PowerSettings.none(5, wiring)
+    settings.redispatch[:4, 0] = (5, -5, 2.5, -2.5)
+    settings.curtail[4, 2] = 0.2
+    nothing = [np.zeros_like(table[:5]) for table in envs.line_switches(wiring).tables]
+    chosen = envs.ActionSet(wiring, *nothing, grid=GRID, powers=settings)
+    with open("powers.json", "wb") as file:
         envs.write_action_set(file, chosen, binary=False)
     return chosen
 
@@ -78,6 +100,79 @@ def test_agents_choose_from_the_set(agent: str, actions: envs.ActionSet) -> None
     assert found.protocol.options[0].name == "actions"
     with pytest.raises(ValueError, match="there is no file absent.json with an action set"):
         agents.evaluate(agent, "env.kwargs.actions=absent.json", *SHORT)
+
+
+@pytest.mark.parametrize("kind", [GreedyAgent, N1Agent, ExpertAgent])
+def test_agents_tell_redispatching_apart(kind: Any, powers: envs.ActionSet) -> None:
+    factory = EnvironmentFactory(
+        "envs:PowerGrid-v0", {"actions": "powers.json", "scenarios": "bundled"}
+    )
+    env = factory(1, autoreset="disabled")
+    observations, infos = env.reset(seed=0)
+    agent = kind(
+        observation_space=env.single_observation_space,
+        action_space=env.single_action_space,
+        threshold=0.0,  # it always looks
+        safe=0.0,  # and nothing is safe: the least loading
+    )
+    agent.bind(env)
+    (outlook,) = env.simulate([np.arange(len(powers))])
+    assert outlook is not None
+    assert agent.act(observations, infos).tolist() == [outlook.rho_max.argmin()] != [0]
+
+
+def test_an_evaluation_with_redispatching(powers: envs.ActionSet) -> None:
+    words = ("env.kwargs.actions=powers.json", *SHORT)
+    with pytest.raises(ValueError, match="lines and substations only, and action 1 of the set"):
+        agents.evaluate("greedy", *words)
+    found = agents.evaluate("greedy", *words, "env.simulator=grid2op")
+    assert found.episodes[0].steps > 0 and not found.episodes[0].illegal_actions
+    assert set(found.episodes[0].actions) <= set(range(len(powers)))
+
+
+def test_the_flow_network_foresees_no_redispatching(powers: envs.ActionSet) -> None:
+    with pytest.raises(ValueError, match=r"network=flow foresees .* .redispatch gen_0 .*=residual"):
+        GridTables(GRID, observation_size=417, num_actions=6, actions="powers.json")
+
+
+class _Always(BaselineAgent):
+    def act(self, observations: Any, infos: Any, active: Any = None) -> np.ndarray:
+        return np.ones(len(observations), dtype=np.int64)
+
+
+def test_a_report_says_what_was_redispatched(powers: envs.ActionSet) -> None:
+    kwargs = {"actions": "powers.json", "scenarios": "bundled", "max_steps": 2}
+    factory = EnvironmentFactory("envs:PowerGrid-v0", kwargs)
+    env = factory(1)
+    spaces: Any = {
+        "observation_space": env.single_observation_space,
+        "action_space": env.single_action_space,
+    }
+    episode = EpisodeSpec(scenario="sandbox-0000", seed=0)
+    recording = record_episodes(_Always(**spaces), factory, [episode], num_envs=1)
+    document = page_data(recording, agent="a", facts={}, idle_gate=None)
+    assert document["actions"]["1"] == {
+        "text": "redispatch gen_0 (substation 1) by +5 MW",
+        "short": "redispatch gen_0 (sub 1) by +5 MW",
+        "lines": [],
+        "substations": [],
+        "powers": [1],
+    }
+    assert document["episodes"][0]["decisions"]["actions"] == [1, 1]
+
+
+def test_the_commands_tell_of_powers(
+    powers: envs.ActionSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["show", "powers.json"])
+    assert "   5  curtail gen_2 (substation 5) to 20 % of its maximum" in capsys.readouterr().out
+    run(["merge", "powers.json", "--line-switches", "--output", "more.npz"])
+    assert capsys.readouterr().out == "26 actions written to more.npz\n"
+    run(["check", "more.npz", "--grid", GRID])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "5 of them, from 1 on, redispatch, curtail or use storage: only the reference environment "
+        "plays the set (env.simulator=grid2op)."
+    ]
 
 
 @pytest.mark.slow

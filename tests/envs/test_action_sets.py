@@ -16,7 +16,7 @@ from grid2op.Action import TopologySetAction
 
 import envs
 from envs import ActionSet, PowerGridEnv, PowerGridVectorEnv, Wiring
-from envs.grid.action_sets import SHIPPED, substation_splits
+from envs.grid.action_sets import SHIPPED, decode_vectors, substation_splits
 from envs.grid.actions import ActionCatalogue
 from envs.grid.state import GridLayout
 from tests.envs.conftest import SANDBOX
@@ -107,8 +107,6 @@ def test_doing_nothing_is_first_and_duplicates_are_merged(whole: ActionSet):
 
 
 def test_vectors_open_lines_by_a_busbar_of_minus_one(sandbox: Any, layout: GridLayout):
-    from envs.grid.action_sets import decode_vectors
-
     opening = sandbox.action_space({"set_bus": {"lines_or_id": [(3, -1)]}})
     found = decode_vectors(opening.to_vect()[None], sandbox.action_space, Wiring.of(layout))
     assert found.texts == ("do nothing", "disconnect line 1-3 (line 3)")
@@ -290,7 +288,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], None], str]] = [
         action(set_line_status={"18": -1}, set_bus={"7": [2, 2]}),
         "action 2 contradicts itself: it opens or switches line 18 and moves an end",
     ),
-    (action(redispatch={"0": 1.5}), "action 2: redispatch is not covered yet"),
+    (action(redispatch={"6": 1.5}), "action 2: there is no generator '6'; they are numbered from"),
     (action(set_buss={}), "action 2: unknown setting 'set_buss'"),
     (emptied, "it is empty: it has no action that does anything"),
     (rewired, "the hash of its wiring is not that of its substations"),
@@ -353,9 +351,10 @@ def test_a_set_of_another_grid(whole: ActionSet, tmp_path: Path, sandbox: Any):
     np.save(path, sandbox.action_space({}).to_vect()[None, :-1])
     with pytest.raises(ValueError, match="name the grid that they were stored for"):
         envs.find_action_set(path, SANDBOX)
-    np.save(path, sandbox.action_space({"redispatch": [(0, 1.5)]}).to_vect()[None])
-    with pytest.raises(ValueError, match="action 0 sets redispatch, which is not covered yet"):
-        envs.find_action_set(path, SANDBOX)
+    able = sandbox._helper_action_env
+    loads = able({"injection": {"load_p": np.ones(11, dtype=np.float32)}})
+    with pytest.raises(ValueError, match="action 0 sets load_p, which is not covered"):
+        decode_vectors(loads.to_vect()[None], able, whole.wiring)
 
 
 def test_a_kind_that_the_grid_does_not_have(whole: ActionSet):

@@ -159,6 +159,8 @@ def _actions(catalogue: ActionCatalogue, numbers: Iterable[int]) -> dict[str, di
             "lines": np.flatnonzero(lines).tolist(),
             "substations": np.unique(layout.element_substation[moved]).tolist(),
         }
+        if catalogue.powers is not None:
+            described[str(number)]["powers"] = catalogue.powered_substations(number).tolist()
     return described
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from envs.grid.action_sets.powers import PowerSettings, join_powers
 from envs.grid.action_sets.wiring import Wiring
-from envs.grid.action_text import describe
+from envs.grid.action_text import describe_all
 from envs.grid.state import GridLayout
 
 
@@ -30,6 +31,7 @@ class ActionSet:
         switch_line: ``[A, L]`` bool, close if open, open if closed.
         grid: that it was made for; others may have the same wiring.
         provenance: what tells where it comes from, as JSON has it.
+        powers: what they do with active power; None if nothing, and then it is None in any case.
 
     Raises:
         ValueError: a table of another shape or with other values, an action that contradicts
@@ -43,6 +45,7 @@ class ActionSet:
     switch_line: np.ndarray
     grid: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    powers: PowerSettings | None = None
 
     def __post_init__(self) -> None:
         """Check the tables, merge duplicates, and put doing nothing first."""
@@ -57,13 +60,22 @@ class ActionSet:
         _refuse_contradictions(self.wiring, **tables)
         rows = np.concatenate(list(tables.values()), axis=1)
         nothing = np.zeros((1, rows.shape[1]), dtype=np.int8)
+        rows = told = np.concatenate([nothing, rows])  # what tells an action from others
+        powers = None if self.powers is None else self.powers.checked(count, self.wiring)
+        if powers is not None and powers.does_something.any():
+            powers = join_powers([None, powers], [1, count], self.wiring)
+            assert powers is not None
+            told = np.concatenate([rows, powers.joined().view(np.int8)], axis=1)
+        else:
+            powers = None
         first: dict[bytes, int] = {}
-        rows = np.concatenate([nothing, rows])
-        for number, row in enumerate(rows):
+        for number, row in enumerate(told):
             first.setdefault(row.tobytes(), number)
         if len(first) < 2:
             raise ValueError("it is empty: it has no action that does anything")
-        kept = rows[list(first.values())]
+        numbers = np.array(list(first.values()))
+        object.__setattr__(self, "powers", None if powers is None else powers.of(numbers))
+        kept = rows[numbers]
         places = np.cumsum([0, ends, ends, lines, lines])
         for place, name in enumerate(tables):
             table = kept[:, places[place] : places[place + 1]]
@@ -94,12 +106,14 @@ class ActionSet:
         digest = hashlib.sha256(self.wiring.sha256.encode())
         for table in self.tables:
             digest.update(np.ascontiguousarray(table, dtype=np.int8).tobytes())
+        if self.powers is not None:
+            digest.update(self.powers.joined().tobytes())
         return digest.hexdigest()
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
         """What each action does, for people; A of them."""
-        return tuple(describe(self.wiring, *rows) for rows in zip(*self.tables, strict=True))
+        return describe_all(self.wiring, self.tables, self.powers)
 
     def subset(self, numbers: Sequence[int] | np.ndarray, **changes: Any) -> ActionSet:
         """Return the actions called ``numbers``, in that order.
@@ -110,6 +124,7 @@ class ActionSet:
         """
         rows = np.asarray(numbers, dtype=np.int64)
         about = {"grid": self.grid, "provenance": self.provenance, **changes}
+        about["powers"] = None if self.powers is None else self.powers.of(rows)
         set_busbar, switch_busbar, set_line, switch_line = (table[rows] for table in self.tables)
         return ActionSet(self.wiring, set_busbar, switch_busbar, set_line, switch_line, **about)
 
@@ -129,6 +144,23 @@ class ActionSet:
             f"the action set is of a grid with {self.wiring}{made_for}; grid {layout.name!r} has "
             f"{there}: use a set of this grid, or actions=all"
         )
+
+    def refuse_powers(self, who: str, *, instead: str) -> None:
+        """Refuse a set that does more than open lines and move element ends.
+
+        Args:
+            who: knows nothing else, and what it does: "the vector environment plays".
+            instead: what to do, for the message.
+
+        Raises:
+            ValueError: it names the first action that changes powers.
+        """
+        if self.powers is not None:
+            action = int(self.powers.does_something.argmax())
+            raise ValueError(
+                f"{who} actions on lines and substations only, and action {action} of the set is "
+                f"of another kind ({self.texts[action]}); {instead}"
+            )
 
     @property
     def lines_not_switched(self) -> np.ndarray:
@@ -156,6 +188,7 @@ def merge_action_sets(sets: Sequence[ActionSet]) -> ActionSet:
     set_busbar, switch_busbar, set_line, switch_line = (
         np.concatenate(parts) for parts in zip(*(one.tables for one in sets), strict=True)
     )
+    powers = join_powers([one.powers for one in sets], [len(one) for one in sets], first.wiring)
     provenance = {"merged": [{"sha256": one.sha256, **one.provenance} for one in sets]}
     return ActionSet(
         first.wiring,
@@ -165,6 +198,7 @@ def merge_action_sets(sets: Sequence[ActionSet]) -> ActionSet:
         switch_line,
         grid=first.grid,
         provenance=provenance,
+        powers=powers,
     )
 
 

@@ -3,9 +3,10 @@
 JSON: ``wiring.substations`` lists the element ends of each substation, and every action has the
 settings of grid2op's that it makes: ``set_bus`` and ``change_bus`` by substation, a number for each
 of its element ends in that order (a busbar, 0 for as it is; 1 for to the other one),
-``set_line_status`` by line (1, -1) and ``change_line_status``, a list of lines. ``text`` says the
-same in words, and is not read. Settings of other names are kept for what is to come, such as
-``redispatch``, and refused by this version. NPZ has the same as whole tables, and the rest as JSON.
+``set_line_status`` by line (1, -1) and ``change_line_status``, a list of lines; ``redispatch`` (MW)
+and ``curtail`` (ratio of p_max) by generator, and ``set_storage`` (MW) by storage unit. ``text``
+says the same in words, and is not read. NPZ has the same as whole tables, and the rest as JSON;
+those of powers are there only if an action changes some.
 """
 
 from __future__ import annotations
@@ -19,15 +20,22 @@ from typing import IO, Any
 import numpy as np
 
 from envs.grid.action_sets.action_set import ActionSet
+from envs.grid.action_sets.powers import (
+    CURTAIL,
+    NOT_CURTAILED,
+    POWER_KINDS,
+    SET_STORAGE,
+    PowerSettings,
+    plain_number,
+)
 from envs.grid.action_sets.wiring import Wiring, read_wiring
-from powergrid_muzero.checks import is_integer, shown
+from powergrid_muzero.checks import is_integer, is_number, shown
 
 FORMAT = "powergrid-actions"
 VERSION = 1
 ALL_ACTIONS = "all"
 SHIPPED = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.json")))
 _TABLES = ("set_bus", "change_bus", "set_line_status", "change_line_status")
-_TO_COME = ("redispatch", "curtail", "set_storage")
 _ABOUT = "about"
 
 
@@ -81,7 +89,9 @@ def write_action_set(file: IO[bytes], actions: ActionSet, *, binary: bool) -> No
         },
     }
     if binary:
-        tables = dict(zip(_TABLES, actions.tables, strict=True))
+        tables: dict[str, Any] = dict(zip(_TABLES, actions.tables, strict=True))
+        if actions.powers is not None:
+            tables.update(zip(POWER_KINDS, actions.powers, strict=True))
         np.savez_compressed(file, **{_ABOUT: np.array(json.dumps(about))}, **tables)
         return
     wiring = about.pop("wiring")
@@ -114,6 +124,12 @@ def _settings(actions: ActionSet, number: int) -> dict[str, Any]:
         settings["set_line_status"] = {str(line): int(set_line[line]) for line in lines}
     if change_line.any():
         settings["change_line_status"] = np.flatnonzero(change_line).tolist()
+    if actions.powers is not None:
+        for kind, table in zip(POWER_KINDS, actions.powers, strict=True):
+            row = table[number]
+            places = np.flatnonzero(row != (NOT_CURTAILED if kind == CURTAIL else 0)).tolist()
+            if places:
+                settings[kind] = {str(place): plain_number(row[place]) for place in places}
     return settings
 
 
@@ -123,20 +139,37 @@ def _ends(wiring: Wiring, substation: int) -> slice:
 
 
 def _read_json(path: Path) -> ActionSet:
-    given = json.loads(path.read_text(encoding="utf-8"))
+    given = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
     wiring = _check_about(given)
     actions = given.get("actions")
     if not isinstance(actions, list):
         raise ValueError("it has no list of actions")
     set_bus, change_bus = np.zeros((2, len(actions), wiring.num_elements), dtype=np.int64)
     set_line, change_line = np.zeros((2, len(actions), wiring.num_lines), dtype=np.int64)
+    powers = PowerSettings.none(len(actions), wiring)
     for number, settings in enumerate(actions):
         try:
             rows = set_bus[number], change_bus[number], set_line[number], change_line[number]
             _fill(wiring, settings, rows)
+            _fill_powers(settings, powers, number)
         except ValueError as error:
             raise ValueError(f"action {number}: {error}") from error
-    return ActionSet(wiring, set_bus, change_bus, set_line, change_line, **_origin(given))
+    about = _origin(given)
+    return ActionSet(wiring, set_bus, change_bus, set_line, change_line, powers=powers, **about)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the entries of an object of JSON.
+
+    Raises:
+        ValueError: one of them is there twice, which JSON allows.
+    """
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is there twice in {shown(entries)}")
+    return entries
 
 
 def _fill(wiring: Wiring, settings: Any, rows: tuple[np.ndarray, ...]) -> None:
@@ -148,10 +181,9 @@ def _fill(wiring: Wiring, settings: Any, rows: tuple[np.ndarray, ...]) -> None:
     if not isinstance(settings, dict):
         raise ValueError(f"its settings must be by name, but are {shown(settings)}")
     for name in settings:
-        if name in _TO_COME:
-            raise ValueError(f"{name} is not covered yet")
-        if name not in (*_TABLES, "text"):
-            raise ValueError(f"unknown setting {name!r}; there are {', '.join(_TABLES)}")
+        if name not in (*_TABLES, *POWER_KINDS, "text"):
+            known = ", ".join((*_TABLES, *POWER_KINDS))
+            raise ValueError(f"unknown setting {name!r}; there are {known}")
     set_bus, change_bus, set_line, change_line = rows
     for kind, row in (("set_bus", set_bus), ("change_bus", change_bus)):
         for substation, values in _items(settings, kind):
@@ -175,6 +207,30 @@ def _fill(wiring: Wiring, settings: Any, rows: tuple[np.ndarray, ...]) -> None:
         change_line[_number(line, wiring.num_lines, "line")] = 1
 
 
+def _fill_powers(settings: Mapping[str, Any], powers: PowerSettings, number: int) -> None:
+    """Write what action ``number`` does with power into its rows.
+
+    Raises:
+        ValueError: it is no number, or of an element that is not there.
+    """
+    for kind, table in zip(POWER_KINDS, powers, strict=True):
+        row = table[number]
+        element = "storage unit" if kind == SET_STORAGE else "generator"
+        seen: set[int] = set()
+        for given, value in _items(settings, kind):
+            place = _number(given, len(row), element)
+            if place in seen:
+                raise ValueError(f"{kind} sets {element} {place} twice")
+            seen.add(place)
+            if not is_number(value) or (kind == CURTAIL and not 0 <= value <= 1):
+                expected = "a ratio from 0 to 1" if kind == CURTAIL else "a number of MW"
+                raise ValueError(
+                    f"{kind} of {element} {place} must be {expected}, but is {shown(value)}"
+                )
+            with np.errstate(over="ignore"):  # PowerSettings refuses what is infinite
+                row[place] = value
+
+
 def _items(settings: Mapping[str, Any], kind: str) -> list[tuple[Any, Any]]:
     given = settings.get(kind, {})
     if not isinstance(given, dict):
@@ -190,7 +246,8 @@ def _number(given: Any, count: int, what: str) -> int:
     """
     text = str(given)
     if isinstance(given, bool) or not text.isdecimal() or int(text) >= count:
-        raise ValueError(f"there is no {what} {given!r}; they are numbered from 0 to {count - 1}")
+        there = f"they are numbered from 0 to {count - 1}" if count else "the grid has none"
+        raise ValueError(f"there is no {what} {given!r}; {there}")
     return int(text)
 
 
@@ -200,17 +257,22 @@ def _read_npz(path: Path) -> ActionSet:
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
         given = json.loads(str(archive[_ABOUT]))
-        others = sorted(set(archive) - {_ABOUT, *_TABLES})
+        kinds = [kind for kind in POWER_KINDS if kind in archive]
+        if 0 < len(kinds) < len(POWER_KINDS):
+            raise ValueError(f"it has {kinds[0]}, but not all of {', '.join(POWER_KINDS)}")
+        others = sorted(set(archive) - {_ABOUT, *_TABLES, *POWER_KINDS})
         if others:
             raise ValueError(f"{others[0]} is not covered")
-        tables = [archive[name] for name in _TABLES]
+        tables = {name: archive[name] for name in (*_TABLES, *kinds)}
     wiring = _check_about(given)
-    for name, table in zip(_TABLES, tables, strict=True):
-        if table.ndim != 2 or table.dtype.kind not in "biu":
-            raise ValueError(f"its table {name} is no table of integers")
-        if len(table) != len(tables[0]):
+    for name, table in tables.items():
+        what, numbers = ("numbers", "biuf") if name in kinds else ("integers", "biu")
+        if table.ndim != 2 or table.dtype.kind not in numbers:
+            raise ValueError(f"its table {name} is no table of {what}")
+        if len(table) != len(tables[_TABLES[0]]):
             raise ValueError("its tables differ in the number of actions")
-    return ActionSet(wiring, *tables, **_origin(given))
+    powers = PowerSettings(*(tables.pop(kind) for kind in kinds)) if kinds else None
+    return ActionSet(wiring, *tables.values(), powers=powers, **_origin(given))
 
 
 def _check_about(given: Any) -> Wiring:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.grid.action_sets.action_set import ActionSet
+from envs.grid.action_sets.powers import CURTAIL, REDISPATCH, SET_STORAGE, PowerSettings
 from envs.grid.action_sets.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _KINDS = {
     "_set_line_status": "set_line_status",
     "_switch_line_status": "change_line_status",
 }
+_POWERS = {"_redispatch": REDISPATCH, "_curtail": CURTAIL, "_storage_power": SET_STORAGE}
 
 
 def read_vectors(path: Path, action_space: ActionSpace, wiring: Wiring, *, grid: str) -> ActionSet:
@@ -67,7 +69,8 @@ def decode_vectors(
         about: ``grid`` and ``provenance``.
 
     Raises:
-        ValueError: they are of another grid or another action class, or do what is not covered.
+        ValueError: they are of another grid or another action class, or do what is not covered, or
+            what no generator or storage unit of the grid can.
     """
     nothing: Any = action_space({})
     parts = {
@@ -85,27 +88,33 @@ def decode_vectors(
     found = {
         name: np.zeros((len(vectors), _width(name, wiring)), dtype=np.int64) for name in _KINDS
     }
+    powers = dict(zip(_POWERS, PowerSettings.none(len(vectors), wiring), strict=True))
     start = 0
     for name, rest in parts.items():
         values = vectors[:, start : start + len(rest)]
         start += len(rest)
         if name in _KINDS:
             found[name] = _whole(values, _KINDS[name])
+        elif name in _POWERS:
+            powers[name] = values
         elif not np.array_equal(values, np.broadcast_to(rest, values.shape), equal_nan=True):
             wrong = (values != rest) & ~(np.isnan(values) & np.isnan(rest))
             action = int(np.flatnonzero(wrong.any(axis=1))[0])
-            raise ValueError(f"action {action} sets {name.strip('_')}, which is not covered yet")
+            raise ValueError(f"action {action} sets {name.strip('_')}, which is not covered")
     set_busbar, set_line = found["_set_topo_vect"].copy(), found["_set_line_status"].copy()
     for ends in (wiring.line_or_position, wiring.line_ex_position):
         opened = set_busbar[:, ends] == -1  # grid2op's other way to open a line
         set_line[opened] = np.minimum(set_line[opened], -1)
         set_busbar[:, ends] = np.where(opened, 0, set_busbar[:, ends])
+    settings = PowerSettings(*powers.values()).checked(len(vectors), wiring)
+    settings.check_grid(action_space)
     return ActionSet(
         wiring,
         set_busbar,
         found["_change_bus_vect"],
         set_line,
         found["_switch_line_status"],
+        powers=settings,
         **about,
     )
 

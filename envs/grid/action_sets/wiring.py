@@ -110,6 +110,16 @@ class Wiring:
         """L."""
         return len(self.line_or_position)
 
+    @property
+    def num_generators(self) -> int:
+        """G."""
+        return len(self.generator_position)
+
+    @cached_property
+    def num_storage_units(self) -> int:
+        """N; which of them is where is not known."""
+        return self._names.count("storage")
+
     @cached_property
     def element_substation(self) -> np.ndarray:
         """``[E]`` int, the substation of each element end."""
@@ -134,6 +144,11 @@ class Wiring:
     def load_position(self) -> np.ndarray:
         """``[D]`` int."""
         return self._positions("load_{}")
+
+    @property
+    def generator_substation(self) -> np.ndarray:
+        """``[G]`` int."""
+        return self.element_substation[self.generator_position]
 
     @property
     def line_or_substation(self) -> np.ndarray:

@@ -187,8 +187,9 @@ class GridView {
   /** Mark what an action is about. */
   mark(targets) {
     this.targets = targets ?? { lines: [], substations: [] };
+    const { substations, powers = [] } = this.targets;
     this.nodes.forEach((node, index) => {
-      node.target.classList.toggle("on", this.targets.substations.includes(index));
+      node.target.classList.toggle("on", substations.includes(index) || powers.includes(index));
     });
     this.lines.forEach((line, index) => {
       line.halo.classList.toggle("target", this.targets.lines.includes(index));

@@ -39,7 +39,7 @@ TRAINING = (
     "trainer.max_minutes=0.02 evaluation.interim.episodes=1 evaluation.interim.max_steps=5 "
     "evaluation.final.episodes=1 evaluation.final.max_steps=5 evaluation.num_envs=2"
 )
-PLAYED = "evaluation.max_steps=5 evaluation.num_envs=2"
+PLAYED = "evaluation.max_steps=5 evaluation.num_envs=2 evaluation.plots=false"
 BUDGETS = {  # beginning of a command -> what is added to it; the first that fits
     "powergrid-train resume=": f"{ONE_PROCESS} trainer.max_minutes=0.03",
     "powergrid-train experiment=seed trainer.num_workers=2": (  # with its workers
@@ -47,6 +47,9 @@ BUDGETS = {  # beginning of a command -> what is added to it; the first that fit
     ),
     "powergrid-train --multirun experiment=quickstart sweep=optuna": (
         f"hydra.sweeper.n_trials=2 {ONE_PROCESS} {TRAINING}"
+    ),
+    "powergrid-train experiment=cartpole": (
+        f"{ONE_PROCESS} trainer.max_minutes=0.02 evaluation.interim.episodes=1"
     ),
     "powergrid-train --multirun experiment=debug": "trainer.total_env_steps=100",
     "powergrid-train experiment=debug": "",
@@ -116,6 +119,7 @@ def filled_in(line: str, folder: Path) -> str:
     return line
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Optuna loads sqlalchemy as of old
 @pytest.mark.parametrize(
     "line", [line for line in COMMANDS if not elsewhere(line)], ids=lambda line: line[:70]
 )

@@ -51,7 +51,7 @@ test-slow: setup
 test-readme: setup
 	$(BIN)/python -m pytest -q -m slow tests/test_readme_literally.py $(ARGS)
 
-# the code of every page and notebook: minutes
+# the code and the commands of every page, and the notebooks: minutes
 test-docs: setup
 	$(BIN)/python -m pytest -q -m docs -n $(PYTEST_WORKERS) --dist loadscope $(ARGS)
 

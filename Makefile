@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help train test test-slow test-docs test-readme test-nightly benchmark lint format types docs setup clean
+.PHONY: help train test test-slow test-docs test-readme test-nightly benchmark lint format types docs dist setup clean
 
 help:
 	@sed -n '1,8p' Makefile
@@ -51,7 +51,7 @@ test-slow: setup
 test-readme: setup
 	$(BIN)/python -m pytest -q -m slow tests/test_readme_literally.py $(ARGS)
 
-# the code of every page and notebook: minutes
+# the code and the commands of every page, and the notebooks: minutes
 test-docs: setup
 	$(BIN)/python -m pytest -q -m docs -n $(PYTEST_WORKERS) --dist loadscope $(ARGS)
 
@@ -65,6 +65,12 @@ benchmark: setup
 # the documentation site, into site/: open site/index.html
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# wheel and sdist, into dist/
+dist: $(VENV)/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --quiet --no-isolation .
+	$(BIN)/twine check --strict dist/*
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

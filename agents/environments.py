@@ -16,6 +16,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from agents.resumable import Autoreset, ResumableVectorEnv, autoreset_mode, check_spaces
 from powergrid_muzero.checks import closed_if_refused
+from powergrid_muzero.names import where_not_found
 
 if TYPE_CHECKING:
     from envs import Lookahead
@@ -238,7 +239,8 @@ def _ensure_registered(env_id: str) -> None:
     try:
         importlib.import_module(module or "envs")  # envs registers PowerGrid-v0
     except ImportError as error:
-        raise ValueError(f"environment {env_id}: its module cannot be imported: {error}") from error
+        why = f"{error}{where_not_found(module)}"
+        raise ValueError(f"environment {env_id}: its module cannot be imported: {why}") from error
     if name not in gym.registry:
         near = difflib.get_close_matches(name, list(gym.registry), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else "."

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import wraps
+from importlib.util import find_spec
 from inspect import signature
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 _Arguments = ParamSpec("_Arguments")
@@ -35,6 +38,22 @@ def choose(kind: str, name: str, options: Iterable[str]) -> str:
     if len(names) > 20:
         listed += f", ... ({len(names)} in all)"
     raise ValueError(f"unknown {kind} {name!r}{hint} One of: {listed or '(none)'}")
+
+
+def where_not_found(name: str) -> str:
+    """Return what to do where a module lies in the present folder, which Python does not look in.
+
+    Args:
+        name: of a class that cannot be imported, such as "my_reward:Calm" or "mine.agent.Mine".
+
+    Returns:
+        a part of a sentence, or "" where the module is elsewhere, or is found.
+    """
+    module = re.split("[.:]", name)[0]
+    here = next((one for one in (Path(f"{module}.py"), Path(module)) if one.exists()), None)
+    if here is None or not module.isidentifier() or find_spec(module) is not None:
+        return ""
+    return f"; {here} lies in the present folder: start with PYTHONPATH=. or install it"
 
 
 def keywords_of(function: Callable[..., object]) -> tuple[str, ...]:

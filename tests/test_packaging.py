@@ -1,18 +1,21 @@
-"""The wheel: what is in it, and that it works from another folder without this checkout."""
+"""The sdist and the wheel: what is in them, and that they work from elsewhere; the version."""
 
 from __future__ import annotations
 
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 _KINDS = {".py", ".pyi", ".yaml", ".pt", ".html", ".css", ".js", ".json"}  # .pt: weights that ship
@@ -23,25 +26,46 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~ ;]", name)[0]).lower()
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of what git tracks, so that nothing lands in the checkout."""
-    source = tmp_path_factory.mktemp("source")
-    tracked = subprocess.run(
+def tracked() -> set[str]:
+    """The files that git tracks, and those that it would."""
+    listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         check=True,
         capture_output=True,
         text=True,
     ).stdout.split("\0")
-    for name in filter(None, tracked):
-        if not (ROOT / name).is_file() or name.startswith(("tests/", "docs/")):
-            continue
+    return {name for name in filter(None, listed) if (ROOT / name).is_file()}
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, unpacked; built from a copy, so that nothing lands in the checkout."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs a clone: git says what belongs to the project")
+    source = tmp_path_factory.mktemp("source")
+    for name in tracked():
         target = source / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())
-    if not (source / "README.md").exists():
-        (source / "README.md").write_text("")
+    compiled = source / "tests" / "__pycache__" / "test_packaging.cpython-311.pyc"
+    compiled.parent.mkdir()
+    compiled.touch()
+    build = "from setuptools.build_meta import build_sdist; build_sdist('dist')"  # as build does
+    (source / "dist").mkdir()
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    (path,) = (source / "dist").glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(source / "unpacked", filter="data")
+    (folder,) = (source / "unpacked").iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the sdist, as what is released is."""
+    source = tmp_path_factory.mktemp("sdist") / "source"
+    shutil.copytree(sdist, source)
     built = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
@@ -53,8 +77,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_the_sdist_holds_what_is_built_and_tested_and_nothing_else(sdist: Path) -> None:
+    assert sdist.name == f"powergrid_muzero-{PROJECT['version']}"
+    names = {str(path.relative_to(sdist)) for path in sdist.rglob("*") if path.is_file()}
+    made = {name for name in names if name.startswith("powergrid_muzero.egg-info/")}
+    of_the_repository = {name for name in tracked() if name.startswith(".")}
+    assert names - made - {"PKG-INFO", "setup.cfg"} == tracked() - of_the_repository
+
+
 def test_the_wheel_holds_all_code_and_configuration_and_nothing_else(wheel: Path) -> None:
-    assert wheel.name.startswith("powergrid_muzero-")
+    assert wheel.name.startswith(f"powergrid_muzero-{PROJECT['version']}-")
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = set()
     for package in ("agents", "conf", "envs", "powergrid_muzero"):
@@ -62,6 +94,18 @@ def test_the_wheel_holds_all_code_and_configuration_and_nothing_else(wheel: Path
             if path.suffix in _KINDS and "__pycache__" not in path.parts:
                 expected.add(str(path.relative_to(ROOT)))
     assert {name for name in names if ".dist-info/" not in name} == expected
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """``pyproject.toml`` says it; what cites it, and the changelog's last release, follow."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", changelog, re.M)
+    assert releases[0] == ("Unreleased", "")
+    assert releases[1] == (PROJECT["version"], str(citation["date-released"]))
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert citation["title"] == PROJECT["name"]
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -1,6 +1,6 @@
 """What the documents show works: commands compose, and Python runs.
 
-``test_readme_literally.py`` runs the commands.
+``test_commands_of_pages.py`` runs the commands, ``test_readme_literally.py`` from installations.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import shlex
 import subprocess
 import sys
 import types
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from hydra import compose, initialize_config_module
 
 from agents import pretrained
-from agents.commands import entry, results
+from agents.commands import actions, entry, results
+from agents.commands.command_line import OneLineParser
 from agents.configuration.arguments import for_hydra
 from agents.grid2op_agent import __main__ as grid2op_tools
 from agents.runs.saved_configs import plain
@@ -29,7 +32,7 @@ from tests.documented_commands import documented_commands
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "docs/grid2op.md", "docs/results/README.md"),
     *("docs/index.md", "docs/train.md", "docs/evaluate.md", "docs/models.md"),
-    "docs/cluster.md",
+    *("docs/cluster.md", "docs/action-sets.md", "docs/RESULTS.md"),
 )
 COMMANDS = [line for name in DOCUMENTS for line in documented_commands(ROOT / name)]
 PAGES = (
@@ -44,6 +47,8 @@ ELSEWHERE = re.compile(r"^from (torchrl|ray\.rllib)\b", re.M)  # no dependencies
 NEEDS = {"torchrl": "torchrl", "ray.rllib": "tree"}  # RLlib comes with Ray, but not what it imports
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 MODULE = re.compile(r"python -m ([\w.]+)")
+IN_TEXT = re.compile(r"`(python -m (?:benchmarks|tests)\.[^`\n]*)`")
+OF_OUR_TOOLS = re.compile(r"^python -m (?:benchmarks|tests)\.")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,9 @@ MODULE = re.compile(r"python -m ([\w.]+)")
 )
 def test_a_command_composes(line: str) -> None:
     program, *words = shlex.split(line)
+    if program == "powergrid-actions":
+        actions.make_parser().parse_args(words)
+        return
     if words[0] in (entry.COMPARE, entry.MERGE):
         results.make_parser().parse_args(words)
         return
@@ -70,6 +78,32 @@ def test_a_command_of_grid2ops_tools_parses(line: str) -> None:
     overrides = [one for one in getattr(given, "words", ()) if not one.startswith("run=")]
     with initialize_config_module("conf", version_base="1.3"):
         compose("evaluate", overrides=for_hydra(overrides))
+
+
+def commands_of_our_tools() -> list[str]:
+    """Commands of ``benchmarks`` and ``tests``, within sentences, too, if no words are left out."""
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS]
+    found = [line for line in COMMANDS if OF_OUR_TOOLS.match(line)]
+    found += [line for text in texts for line in IN_TEXT.findall(text)]
+    return [line for line in dict.fromkeys(found) if "..." not in line and "[" not in line]
+
+
+class ParsedError(Exception):
+    """Ends a command when its arguments are parsed."""
+
+
+@pytest.mark.parametrize("line", commands_of_our_tools())
+def test_a_command_of_our_tools_parses(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = OneLineParser.parse_args
+
+    def parse_and_end(self: OneLineParser, *arguments: Any) -> NoReturn:
+        raise ParsedError(parse(self, *arguments))
+
+    monkeypatch.setattr(OneLineParser, "parse_args", parse_and_end)
+    _, _, module, *words = shlex.split(line.replace("--grid NAME", "--grid l2rpn_wcci_2020"))
+    monkeypatch.setattr(sys, "argv", [module, *words])
+    with pytest.raises(ParsedError):
+        import_module(module).main()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

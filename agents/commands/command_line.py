@@ -1,8 +1,9 @@
 """Runs a command: exit codes, one-line errors, other packages' configuration.
 
 Exit codes: 0 done, 1 the machine failed (disk full, a dead worker), 2 the user's mistake (one line
-on stderr), 130 Ctrl-C, SIGTERM or a lost terminal. ``HYDRA_FULL_ERROR=1`` shows the traceback of
-any of them.
+on stderr), 130 Ctrl-C, SIGTERM or a lost terminal, 141 nobody reads the output any more (as with
+``| head``; it is what a shell says of SIGPIPE). ``HYDRA_FULL_ERROR=1`` shows the traceback of an
+error.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import gc
 import math
 import os
 import re
+import select
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -39,6 +41,7 @@ from powergrid_muzero import PACKAGES, ShadowedPackageError, check_own_packages
 from powergrid_muzero.names import choose
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_READER_GONE = 128 + 13  # SIGPIPE
 _NO_SLURM = 'Could not detect "srun"'  # what submitit says before it has started anything
 
 Task = Callable[[DictConfig, Callable[[Path], None]], Any]
@@ -78,8 +81,11 @@ def run_guarded(task: Callable[[], None]) -> None:
     end_as_by_interrupt()
     atexit.register(gc.freeze)  # the interpreter would look through all objects again at its end
     try:
-        check_own_packages(*PACKAGES)
-        task()
+        try:
+            check_own_packages(*PACKAGES)
+            task()
+        finally:
+            _flush_output()
     except KeyboardInterrupt as interrupt:
         _say(str(interrupt) or "interrupted.")
         sys.exit(130)
@@ -89,6 +95,8 @@ def run_guarded(task: Callable[[], None]) -> None:
         _say(str(error))
         sys.exit(2)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads(sys.stdout):
+            sys.exit(_READER_GONE)
         if show_traceback:
             raise
         _say(str(error))
@@ -159,6 +167,35 @@ def positive_number(text: str) -> float:
     if not 0.0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r}; expected a finite number above 0")
     return number
+
+
+def _flush_output() -> None:
+    """Write out what was printed, here and not at the interpreter's end, where errors are ignored.
+
+    Raises:
+        SystemExit: nobody reads it any more.
+        OSError: it cannot be written for another reason, as on a full disk.
+    """
+    if sys.stdout is None:  # closed by whoever started the command
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # else the interpreter tries once more at its end
+        os.close(nowhere)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(_READER_GONE)
+        raise
+
+
+def _nobody_reads(stream: TextIO | None) -> bool:
+    """Whether a stream is a pipe that was closed at its other end."""
+    if stream is None or not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(stream.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _wants_traceback() -> bool:

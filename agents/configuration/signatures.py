@@ -22,7 +22,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import SchemaError
 
 from agents.parts import KeywordsOf
-from powergrid_muzero.names import choose
+from powergrid_muzero.names import choose, where_not_found
 
 TARGET = "_target_"  # of a mapping that says what to build from its other entries
 PARTIAL = "_partial_"  # true: a function that makes it from what is still missing
@@ -244,7 +244,7 @@ def _locate(config: Mapping[str, Any], key: str) -> Callable[..., Any]:
     try:
         target = hydra.utils.get_object(name)
     except Exception as error:  # whatever an import may raise
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".") + where_not_found(name)
         raise ValueError(f"{path}={name} cannot be imported: {reason}") from error
     if not callable(target):
         raise ValueError(f"{path}={name} is no class or function.")

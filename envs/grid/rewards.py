@@ -15,7 +15,7 @@ import numpy as np
 from grid2op.Reward import BaseReward, CombinedReward, CombinedScaledReward
 
 from envs.grid.state import GridLayout, GridState
-from powergrid_muzero.names import choose
+from powergrid_muzero.names import choose, where_not_found
 
 
 class StepOutcome(NamedTuple):
@@ -308,7 +308,8 @@ def _imported(name: str) -> type[Any]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"reward {name!r} cannot be imported: {error}") from error
+        hint = where_not_found(name)
+        raise ValueError(f"reward {name!r} cannot be imported: {error}{hint}") from error
     if not isinstance(found, type) or found is Reward:  # which only says what rewards have
         raise ValueError(f"reward {name!r} is no class; expected one such as MarginReward")
     return found

@@ -225,11 +225,14 @@ def test_the_sweep_only_sets_what_there_is() -> None:
     assert config["logger"]["mode"] == "online"
 
 
-def test_what_cannot_be_built_is_named(grid_spaces: dict[str, Any]) -> None:
+def test_what_cannot_be_built_is_named(grid_spaces: dict[str, Any], working_folder: Path) -> None:
     with pytest.raises(ValueError, match="logger={}; expected a mapping with _target_"):
         instantiate({}, "logger")
     with pytest.raises(ValueError, match=r"agent\._target_=nowhere\.Agent cannot be imported"):
         instantiate({"_target_": "nowhere.Agent"}, "agent", partially=True)
+    Path("mine.py").touch()
+    with pytest.raises(ValueError, match=r"mine\.py lies in the present folder: start with PYTHON"):
+        instantiate({"_target_": "mine.Agent"}, "agent", partially=True)
     with pytest.raises(ValueError, match="makes a dict; expected a subclass"):
         build_agent({"_target_": "builtins.dict"}, **grid_spaces, seed=0)
     with pytest.raises(ValueError, match=r"unknown configuration key 'agent\.colour'"):

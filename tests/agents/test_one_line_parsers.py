@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import select
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from agents.commands import entry
 from agents.commands.command_line import run_guarded
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -117,3 +120,51 @@ def test_a_flag_that_hydra_does_not_have_is_one_line(
 def test_flags_that_hydra_has_still_work(command: Any) -> None:
     outcome = command(entry.evaluate, "--cfg", "job", "--package", "evaluation", "agent=greedy")
     assert outcome.code == 0 and "num_envs: 16" in outcome.out and outcome.error == ""
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="pipes are broken otherwise on Windows")
+@pytest.mark.parametrize(
+    ("task", "code", "said"),
+    [
+        ("lambda: print('x' * 1_000_000)", 141, ""),  # at the print, which fills the pipe
+        ("lambda: print('x')", 141, ""),  # at the end
+        ("lambda: (print('x'), sys.exit(0))", 141, ""),
+        ("lambda: os.write(other, b'x')", 1, "[Errno 32] Broken pipe\n"),  # not what is printed to
+    ],
+)
+def test_a_reader_that_leaves_ends_a_command_silently(task: str, code: int, said: str) -> None:
+    reads, writes = os.pipe()
+    if leaves := "other" not in task:
+        os.close(reads)
+    program = (
+        "import os, sys; from agents.commands.command_line import run_guarded; "
+        "read, other = os.pipe(); os.close(read); "
+        f"run_guarded({task})"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writes)
+    if not leaves:
+        os.close(reads)
+    assert (ended.returncode, ended.stderr) == (code, said)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    program = (
+        "from agents.commands.command_line import run_guarded; run_guarded(lambda: print('x'))"
+    )
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (ended.returncode, ended.stderr) == (1, "[Errno 28] No space left on device\n")

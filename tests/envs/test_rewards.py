@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grid2op.Reward
@@ -131,6 +133,23 @@ def test_a_class_of_any_module_is_a_reward(layout: GridLayout):
             make_reward(wrong, layout)
     with pytest.raises(ValueError, match="is no class"):
         make_reward("envs.grid.rewards:make_reward", layout)
+
+
+@pytest.mark.parametrize("file", ["beside_us.py", "near_us/reward.py"])
+def test_a_reward_of_the_present_folder_is_found_by_pythonpath(
+    layout: GridLayout, working_folder: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    path = Path(file)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("from envs.grid.rewards import MarginReward")
+    name = f"{'.'.join(path.with_suffix('').parts)}:MarginReward"
+    hint = f"; {path.parts[0]} lies in the present folder: start with PYTHONPATH=. or install it"
+    with pytest.raises(ValueError, match=re.escape(hint)):
+        make_reward(name, layout)
+    monkeypatch.syspath_prepend(working_folder)
+    assert isinstance(make_reward(name, layout), MarginReward)
+    with pytest.raises(ValueError, match=r"has no attribute 'Margin'$"):
+        make_reward(name.replace("MarginReward", "Margin"), layout)
 
 
 def test_a_class_or_a_partial_of_one_makes_a_reward(layout: GridLayout):

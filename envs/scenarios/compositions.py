@@ -7,15 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from envs.scenarios.base import Scenario
 from powergrid_muzero.names import choose
-
-MORE = 4  # times as long as its fixed list is the list of more scenarios of a split
-LIST_LENGTHS = {"train": 64, "val": 32, "test": 64, "all": 40}
 
 Period = tuple[int, int]  # (series, number of the week or day in it)
 
@@ -46,6 +43,8 @@ class Periods:
         noun: what a period is, "week" or "day".
         splits: split -> its periods; no period is in two of "train", "val" and "test".
         places: P, periods in a scenario.
+        lengths: split -> how many scenarios its fixed list has.
+        more: how many times as many the list of more scenarios has.
         stream: what the fixed lists are drawn from, beside the name of the split.
         expected: in words, what a name must hold.
     """
@@ -53,6 +52,8 @@ class Periods:
     noun: str
     splits: Mapping[str, tuple[Period, ...]]
     places: int
+    lengths: Mapping[str, int]
+    more: int
     stream: str
     expected: str
 
@@ -87,24 +88,26 @@ class Periods:
         return Composition(split, parts["load"], parts["wind"], parts["sun"])
 
     def names(self, split: str, *, more: bool = False) -> tuple[str, ...]:
-        """Return the fixed list of ``split``, or the ``MORE`` times as many that follow it."""
-        length = LIST_LENGTHS[choose("split", split, self.splits)]
-        return (
-            _list(self, split, length + MORE * length)[length:]
-            if more
-            else _list(self, split, length)
-        )
+        """Return the fixed list of ``split``, or the ``more`` times as many that follow it."""
+        length = self.lengths[choose("split", split, self.splits)]
+        if more:
+            return _list(self, split, length + self.more * length)[length:]
+        return _list(self, split, length)
 
     def draw(self, split: str, random: np.random.Generator) -> Composition:
-        """Draw, for each place, three different periods of ``split``: loads, wind, sun."""
+        """Draw for each place the periods of loads, wind and sun: three different ones.
+
+        Of two periods, the wind is not of that of the loads, and the sun of either.
+        """
         periods = self.splits[choose("split", split, self.splits)]
-        places = [random.permutation(len(periods))[:3] for _ in range(self.places)]
+        places = [_different(len(periods), random) for _ in range(self.places)]
         load, wind, sun = (tuple(periods[place[part]] for place in places) for part in range(3))
         return Composition(split, load, wind, sun)
 
-    def join(self, series: np.ndarray, chosen: tuple[Period, ...]) -> np.ndarray:
-        """Return the chosen periods of ``series``, ``[P, rows, ...]`` of all of them."""
-        return series[[self.all.index(period) for period in chosen]]
+
+def _different(count: int, random: np.random.Generator) -> list[int]:
+    order = random.permutation(count)[:3].tolist()
+    return order if count > 2 else [*order, int(random.integers(count))]
 
 
 @lru_cache(maxsize=4)
@@ -127,8 +130,8 @@ def _list(periods: Periods, split: str, length: int) -> tuple[str, ...]:
     """Draw ``length`` scenarios of ``split`` so that all its periods count alike.
 
     In each round, of as many scenarios as there are periods, each period is at each of the places
-    once the loads, once the wind and once the sun, and never two of them in one scenario. A longer
-    list begins with a shorter one.
+    once the loads, once the wind and once the sun, and never two of them together (of two periods,
+    never loads and wind). A longer list begins with a shorter one.
     """
     # RandomState's streams are frozen by numpy, Generator's are not: lists must never change
     random = np.random.RandomState(digest(f"{periods.stream}{split}"))
@@ -145,11 +148,11 @@ def _list(periods: Periods, split: str, length: int) -> tuple[str, ...]:
 
 
 def _three_apart(count: int, random: np.random.RandomState) -> tuple[np.ndarray, ...]:
-    """Return three permutations of ``range(count)`` that agree nowhere."""
+    """Return three permutations of ``range(count)`` that agree nowhere; of two, the first two."""
     chosen: list[np.ndarray] = []
     while len(chosen) < 3:
         candidate = random.permutation(count)
-        if not any(np.any(candidate == other) for other in chosen):
+        if len(chosen) == count or not any(np.any(candidate == other) for other in chosen):
             chosen.append(candidate)
     return tuple(chosen)
 
@@ -168,11 +171,12 @@ def foresee(
     return following * (1 + error * random.standard_normal(series.shape))
 
 
-def read_only(**series: np.ndarray) -> dict[str, np.ndarray]:
+def read_only(**series: np.ndarray) -> dict[str, Any]:
     """Return the series as float32 that cannot be written to."""
-    arrays = {kind: values.astype(np.float32) for kind, values in series.items()}
-    for values in arrays.values():
-        values.flags.writeable = False
+    arrays: dict[str, Any] = {}
+    for kind, values in series.items():
+        arrays[kind] = values.astype(np.float32)
+        arrays[kind].flags.writeable = False
     return arrays
 
 

@@ -1,12 +1,24 @@
 """Three days on 36 substations, made of the real days that ship inside the grid2op wheel.
 
 ``l2rpn_wcci_2020``, ``l2rpn_neurips_2020_track1`` and ``l2rpn_icaps_2021`` are one wiring with the
-same 37 loads and 22 generators, under two naming schemes. Their wheel holds sixteen whole days of
-one generation mix: 1 to 10 April (``Scenario_april_000`` of the first), 6 to 8 August and 21 to 23
-February (the two of the second). The two days of the third are another mix, with twice the sun and
-a throttled nuclear plant; they are left out, and stay unseen in ``bundled``. A scenario is three
-days, as in the competitions, each with the loads of one real day, the wind of another, and the sun
-and the maintenance of a third. It means the same on all three grids, whose line limits differ.
+same 37 loads and 22 generators, under two naming schemes. Their wheel holds ten days of April with
+the first; three of August and three of February with the second; one of April and one of August,
+with twice the sun and a throttled nuclear plant, with the third. The limits of the lines are of two
+kinds, and flows of one kind do not suit the other: the ten days of April load line 13 beyond the
+limit of the other two grids half of the time. So ``l2rpn_wcci_2020`` plays what is made of its own
+ten days, and the other two grids, whose limits are the same, play what is made of the other eight.
+
+A scenario is three days, as in the competitions, each with the loads of one real day, the wind of
+another, and the sun and the maintenance of a third (where a split has two days: the wind of the
+other one, the sun of either). ``l2rpn_wcci_2020`` draws its maintenance in each episode, as its own
+series do. Few days stand behind each split:
+
+=================================================== ======================= ==== ====
+grid                                                train                   val  test
+=================================================== ======================= ==== ====
+l2rpn_wcci_2020                                     4                       3    3
+l2rpn_neurips_2020_track1, l2rpn_icaps_2021         4 (two of the third's)  2    2
+=================================================== ======================= ==== ====
 
 What was measured on the bundled scenarios (grid2op 1.12.6), and is kept:
 
@@ -30,6 +42,7 @@ the date of the first day of the loads.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +61,8 @@ from envs.scenarios.compositions import (
     foresee,
     read_only,
 )
+from envs.scenarios.grid2op_grids import grid_columns
+from envs.scenarios.maintenance import META_FILE, MaintenancePlan, read_maintenance_plan
 
 PLACES = 3  # days in a scenario
 ROWS_PER_DAY = 288
@@ -56,29 +71,41 @@ SERIES = (  # (grid, chronic, first day, days) in the wheel
     ("l2rpn_wcci_2020", "Scenario_april_000", "2012-04-01", 10),
     ("l2rpn_neurips_2020_track1", "Scenario_august_dummy", "2012-08-06", 3),
     ("l2rpn_neurips_2020_track1", "Scenario_february_dummy", "2012-02-21", 3),
+    ("l2rpn_icaps_2021", "Scenario_april_17_wk1", "2012-04-08", 1),
+    ("l2rpn_icaps_2021", "Scenario_august_21_wk1", "2012-08-12", 1),
 )
-GRIDS = ("l2rpn_wcci_2020", "l2rpn_neurips_2020_track1", "l2rpn_icaps_2021")
 ALL_DAYS = tuple((series, day) for series, (*_, days) in enumerate(SERIES) for day in range(days))
-# case36 was mined on what comes before 60 % of each series: val begins there, save for a fifth of
-# the days 11 and 21, and nothing of test was looked at
-_VAL_DAYS = ((0, 6), (0, 7), (1, 1), (2, 1))
-_TEST_DAYS = ((0, 8), (0, 9), (1, 2), (2, 2))
-SPLIT_DAYS = {  # split -> (series, day); no day is in two of train, val and test
-    "train": tuple(day for day in ALL_DAYS if day not in _VAL_DAYS + _TEST_DAYS),
-    "val": _VAL_DAYS,
-    "test": _TEST_DAYS,
-    "all": ALL_DAYS,  # for comparison with the real days, never beside the other three
-}
-PERIODS = Periods(
-    noun="day",
-    splits=SPLIT_DAYS,
-    places=PLACES,
-    stream="days of ",
-    expected=(
-        "a split and three days (series 0 with day 0-9, series 1 or 2 with day 0-2) each for "
-        "loads, wind and sun"
-    ),
-)
+
+
+def _split(
+    *, val: tuple[Period, ...], test: tuple[Period, ...], series: tuple[int, ...]
+) -> Periods:
+    """Return the days of some series, those that are neither of val nor of test for training."""
+    days = tuple(day for day in ALL_DAYS if day[0] in series)
+    return Periods(
+        noun="day",
+        splits={
+            "train": tuple(day for day in days if day not in val + test),
+            "val": val,
+            "test": test,
+            "all": days,  # for comparison with the real days, never beside the other three
+        },
+        places=PLACES,
+        lengths={"train": 32, "val": 16, "test": 16, "all": 40},
+        more=3,  # of two days there are no more than 64 scenarios
+        stream=f"days of {min(series)} ",
+        expected=(
+            "a split and three days (series and day: "
+            + ", ".join(f"{series}{day}" for series, day in days)
+            + ") each for loads, wind and sun"
+        ),
+    )
+
+
+# case36 was mined on what comes before 60 % of the first three series, so on nothing of test; on
+# the days 04 and 05, and on four fifths of 11 and 21, of val
+APRIL = _split(series=(0,), val=((0, 4), (0, 5), (0, 6)), test=((0, 7), (0, 8), (0, 9)))
+OTHER_MONTHS = _split(series=(1, 2, 3, 4), val=((1, 1), (2, 1)), test=((1, 2), (2, 2)))
 
 EXCHANGES = (1, 2, 6, 30, 33, 34, 35, 36)  # loads that stand for the rest of the 118 substations
 WIND = (1, 5, 8, 17)  # generators
@@ -92,6 +119,7 @@ MAXIMUM = {  # MW, of WIND and SUN
     **dict(zip(WIND, (67.2, 33.6, 33.6, 67.2), strict=True)),
     **dict(zip(SUN, (37.3, 37.3, 74.7, 37.3, 37.3, 74.7, 74.7, 74.7), strict=True)),
 }
+_MAXIMA = np.array([MAXIMUM.get(plant, 0.0) for plant in range(22)])
 VOLTAGE, NUCLEAR_VOLTAGE = 147.8, 369.6  # kV
 LOAD_ERROR, WIND_ERROR, SUN_ERROR, OTHER_ERROR = 0.01, 0.017, 0.025, 0.01  # of forecasts
 NUM_LOADS, NUM_GENERATORS, NUM_LINES = 37, 22, 59
@@ -123,9 +151,9 @@ GENERATORS_OF_118 = tuple(
 class _Days(NamedTuple):
     """The real days, in the order of ``ALL_DAYS``."""
 
-    load_p: np.ndarray  # [16, 288, 37] float32, MW
-    load_q: np.ndarray  # [16, 288, 37] float32, MVAr
-    prod_p: np.ndarray  # [16, 288, 22] float32, MW
+    load_p: np.ndarray  # [18, 288, 37] float32, MW
+    load_q: np.ndarray  # [18, 288, 37] float32, MVAr
+    prod_p: np.ndarray  # [18, 288, 22] float32, MW
 
 
 @lru_cache(maxsize=1)
@@ -134,7 +162,7 @@ def _read_days() -> _Days:
     tables: dict[str, list[np.ndarray]] = {"load_p": [], "load_q": [], "prod_p": []}
     for grid, chronic, _, days in SERIES:
         folder = Path(TEST_DEV_ENVS[grid]) / "chronics" / chronic
-        of_118 = grid != GRIDS[0]
+        of_118 = grid != SERIES[0][0]
         for kind, parts in tables.items():
             names = (
                 (LOADS, LOADS_OF_118)[of_118]
@@ -157,13 +185,13 @@ def _join(days: np.ndarray, chosen: tuple[Period, ...]) -> np.ndarray:
     """Return the chosen days one after the other, bridged, and the first row once more.
 
     Args:
-        days: ``[16, 288, N]`` of all days.
+        days: ``[18, 288, N]`` of all days.
         chosen: ``[P]``.
 
     Returns:
         ``[P * 288 + 1, N]`` float64.
     """
-    given = PERIODS.join(days, chosen).astype(np.float64)
+    given = days[[ALL_DAYS.index(day) for day in chosen]].astype(np.float64)
     joined = given.copy()
     weights = np.arange(BRIDGE, 0, -1)[:, None] / (2 * BRIDGE + 1)
     for place in range(len(given)):
@@ -183,7 +211,7 @@ def _dispatch(usual: np.ndarray, needed: np.ndarray, share: float) -> np.ndarray
         share: of what differs, what the largest thermal plant takes before the hydro plant.
 
     Returns:
-        ``[T, 10]`` MW. What they cannot take is left to the slack, as losses are.
+        ``[T, 10]`` MW.
     """
     made = np.clip(usual, LOWEST, HIGHEST)
 
@@ -197,19 +225,26 @@ def _dispatch(usual: np.ndarray, needed: np.ndarray, share: float) -> np.ndarray
     return made
 
 
+@dataclass(frozen=True, eq=False)
 class RealDays:
-    """Three days on 36 substations; see ``envs.scenarios.compositions.Recipe``."""
+    """Three days on 36 substations; see ``envs.scenarios.compositions.Recipe``.
 
-    periods = PERIODS
-    grids = GRIDS
-    num_loads = NUM_LOADS
+    Args:
+        periods: the days that they are made of.
+        grids: that they are played on.
+        names: of the loads, and of the generators.
+        drawn_maintenance: whether each episode draws its maintenance, as the grid's own series do.
+    """
+
+    periods: Periods
+    grids: tuple[str, ...]
+    names: tuple[tuple[str, ...], tuple[str, ...]]
+    drawn_maintenance: bool = False
+    num_loads: int = NUM_LOADS
 
     def fits(self, load_names: tuple[str, ...], generator_names: tuple[str, ...]) -> bool:
-        """Return whether these are the loads and generators of one of the three grids."""
-        return (load_names, generator_names) in (
-            (LOADS, GENERATORS),
-            (LOADS_OF_118, GENERATORS_OF_118),
-        )
+        """Return whether these are the loads and generators of ``grids``."""
+        return (load_names, generator_names) == self.names
 
     def make(self, name: str, composition: Composition, variation: Variation | None) -> Scenario:
         """Return the scenario called ``name``: the days of ``composition``, scaled if varied."""
@@ -224,12 +259,15 @@ class RealDays:
         share = 0.0
         if variation is not None:
             load_p, load_q = load_p * variation.load, load_q * variation.load
+            largest = np.maximum(prod_p, _MAXIMA)  # real series exceed the maxima, too
             prod_p[:, WIND] *= variation.wind
             prod_p[:, SUN] *= variation.sun
+            prod_p = np.minimum(prod_p, largest)
             share = variation.random.uniform()
-        for column, maximum in MAXIMUM.items():
-            prod_p[:, column] = np.clip(prod_p[:, column], 0.0, maximum)
-        needed = over_load * load_p.sum(axis=1) - prod_p.sum(axis=1)
+        produced = over_load * load_p.sum(axis=1)
+        renewable = prod_p.sum(axis=1)
+        prod_p *= np.minimum(1.0, (produced - sum(LOWEST)) / renewable)[:, None]  # curtailed
+        needed = produced - prod_p.sum(axis=1)
         prod_p[:, DISPATCHED] = _dispatch(usual[:, DISPATCHED], needed, share)
         random = np.random.RandomState(digest(name))
         foreseen = foresee(np.ones_like(load_p), random, _load_errors())
@@ -243,6 +281,7 @@ class RealDays:
             prod_v_forecast=prod_v,
             start=np.datetime64(f"{SERIES[series][2]}T00:00", "m") + np.timedelta64(day, "D"),
             maintenance=_maintenance(composition.sun),
+            maintenance_plan=_maintenance_plan() if self.drawn_maintenance else None,
             **read_only(
                 load_p=load_p,
                 load_q=load_q,
@@ -267,6 +306,14 @@ def _production_errors() -> np.ndarray:
     return errors
 
 
+@lru_cache(maxsize=1)
+def _maintenance_plan() -> MaintenancePlan:
+    """Return how ``l2rpn_wcci_2020`` draws maintenance."""
+    grid, chronic, *_ = SERIES[0]
+    path = Path(TEST_DEV_ENVS[grid]) / "chronics" / chronic / META_FILE
+    return read_maintenance_plan(path, grid_columns(grid).line_names)
+
+
 def _maintenance(days: tuple[Period, ...]) -> np.ndarray | None:
     """Return ``[T, L]`` bool, the lines under maintenance, None where there are none."""
     if not any(day in MAINTENANCE for day in days):
@@ -277,3 +324,11 @@ def _maintenance(days: tuple[Period, ...]) -> np.ndarray | None:
     out = np.concatenate([*out, out[0][:1]])
     out.flags.writeable = False
     return out
+
+
+WCCI_2020 = RealDays(APRIL, ("l2rpn_wcci_2020",), (LOADS, GENERATORS), drawn_maintenance=True)
+TRACK_1 = RealDays(
+    OTHER_MONTHS,
+    ("l2rpn_neurips_2020_track1", "l2rpn_icaps_2021"),
+    (LOADS_OF_118, GENERATORS_OF_118),
+)

@@ -13,13 +13,12 @@ import numpy as np
 from envs.scenarios.base import Scenario, check_scenario_name
 from envs.scenarios.compositions import Recipe
 from envs.scenarios.grid2op_grids import grid_columns
-from envs.scenarios.real_days import RealDays
+from envs.scenarios.real_days import TRACK_1, WCCI_2020
 from envs.scenarios.sandbox_months import SandboxMonths
 from powergrid_muzero.checks import check_flag
 
 SANDBOX = SandboxMonths()
-THIRTY_SIX = RealDays()
-RECIPES: tuple[Recipe, ...] = (SANDBOX, THIRTY_SIX)
+RECIPES: tuple[Recipe, ...] = (SANDBOX, WCCI_2020, TRACK_1)
 _TOO_LITTLE = {  # what ships with the other large grids
     "rte_case118_example": "one month, in which no line comes near its limit",
     "l2rpn_idf_2023": "twice two days",
@@ -74,7 +73,7 @@ class RecombinedSource:
 
     Args:
         grid: the grid that they are played on.
-        more: list other scenarios, four times as many, as the fixed lists do: for comparisons that
+        more: list other scenarios, and more of them, than the fixed lists do: for comparisons that
             those do not settle, or when they have been looked at too often.
     """
 
@@ -92,16 +91,18 @@ class RecombinedSource:
         return recipe_of("recombined", self.grid)
 
     def names(self, split: str) -> tuple[str, ...]:
-        """Return the fixed list of ``split``: 64 of train, 32 of val, 64 of test, 40 of all.
+        """Return the fixed list of ``split``.
 
-        With ``more``, the 256, 128, 256 and 160 others that follow those.
+        On 14 substations 64 of train, 32 of val, 64 of test, 40 of all; with ``more``, the four
+        times as many others that follow those. On 36, 32, 16, 16 and 40, and three times as many.
         """
         return self.recipe.periods.names(split, more=self.more)
 
     def draw(self, split: str, rng: np.random.Generator) -> str:
         """Return a random scenario of ``split``, out of all that its weeks or days allow.
 
-        Of train there are (8 x 7 x 6)^4 on 14 substations, about 1e10, and (8 x 7 x 6)^3 on 36.
+        Of train there are (8 x 7 x 6)^4 on 14 substations, about 1e10, and (4 x 3 x 2)^3 on 36,
+        14 thousand.
         """
         return self.recipe.periods.draw(split, rng).name
 

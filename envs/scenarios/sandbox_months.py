@@ -95,6 +95,8 @@ PERIODS = Periods(
     noun="week",
     splits=SPLIT_WEEKS,
     places=WEEKS,
+    lengths={"train": 64, "val": 32, "test": 64, "all": 40},
+    more=4,
     stream="",
     expected="a split and four weeks (month 0-3, week 0-3) each for loads, wind and sun",
 )
@@ -136,7 +138,7 @@ def _read_months() -> _Months:
 
 def _join(weeks: np.ndarray, chosen: tuple[Period, ...]) -> np.ndarray:
     """Return the chosen weeks one after the other, and the first row once more."""
-    parts = PERIODS.join(weeks, chosen)
+    parts = weeks[[ALL_WEEKS.index(week) for week in chosen]]
     return np.concatenate([*parts, parts[0][:1]]).astype(np.float64)
 
 

@@ -44,6 +44,7 @@ from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator, EvaluationResult, read_results, result_paths
 from agents.pictures.gif import check_drawable
 from agents.pictures.plots import write_learning_curve
+from agents.runs.action_sets import kept_action_sets
 from agents.runs.checkpoints import BEST, INITIAL, CheckpointFolder, restore_agent
 from agents.runs.cluster import WorkersLostError, connected
 from agents.runs.folder import CONFIG, RunFolder, attach_log_file
@@ -180,7 +181,8 @@ def _train(
                 logger.log_image("plots/learning_curve", curve, env_steps=logger.env_steps)
             results = final.run(run.path, checkpoints, logger)
             if (best := checkpoints.folder / BEST).exists():
-                logger.keep_files("best", [best, run.path / CONFIG], kind="model")
+                files = [best, run.path / CONFIG, *kept_action_sets(run.path)]
+                logger.keep_files("best", files, kind="model")
             logger.keep_files("evaluation", result_paths(run.path), kind="evaluation")
             failed = False
         finally:

@@ -1,6 +1,7 @@
 """Writes a submission folder for competitions: ``make_agent(env, path)``.
 
 agent.yaml    the recipe: name, agent, environment, and the version that wrote it
+actions-*     its action set, if it was given as a file
 weights.pt    weights, of an agent that has some
 __init__.py   ``make_agent``, as competitions import it; needs powergrid-muzero installed
 """
@@ -18,6 +19,7 @@ from grid2op.Environment import BaseEnv
 
 from agents.grid2op_agent.agent import Grid2OpAgent
 from agents.grid2op_agent.recipe import AgentRecipe
+from agents.runs.action_sets import find_action_sets, keep_action_sets
 from agents.runs.checkpoints import read_checkpoint, write_checkpoint
 from agents.runs.older_configs import of_today
 from envs import make_grid2op
@@ -82,6 +84,7 @@ def write_submission(recipe: AgentRecipe, folder: str | os.PathLike[str]) -> Pat
             "agent": dict(recipe.agent),
             "env": dict(recipe.env),
         }
+        document = keep_action_sets(document, partial)
         (partial / RECIPE).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
         (partial / "__init__.py").write_text(_CODE.replace("VERSION", version), encoding="utf-8")
         if recipe.weights is not None:
@@ -112,7 +115,7 @@ def read_submission(folder: str | os.PathLike[str]) -> AgentRecipe:
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {', '.join(missing)}")
     try:
-        document = of_today(document)
+        document = find_action_sets(of_today(document), folder)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     weights = folder / WEIGHTS

@@ -2,6 +2,7 @@
 
 - ``folder``: ``RunFolder``; ``output_folders`` makes folders in one step, with one writer each.
 - ``checkpoints``, ``files``: training states, written at once or not at all.
+- ``action_sets``: sets of actions that were given as files, kept with what is saved.
 - ``saved_configs``: what of a saved configuration changes when a run is used again.
 - ``older_configs``: configurations of older runs by today's names.
 - ``weights``: what ``weights=`` names.

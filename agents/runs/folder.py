@@ -2,6 +2,7 @@
 
 config.yaml      resolved configuration
 run.json         command line, chosen options, versions
+actions-*        action sets that were given as files
 metrics.csv      figures of the training, histograms.csv beside it
 checkpoints/     latest, the one before, best
 evaluation.*     final evaluation, JSON and CSV
@@ -23,6 +24,7 @@ from typing import Any
 
 import yaml
 
+from agents.runs.action_sets import find_action_sets, keep_action_sets
 from agents.runs.checkpoints import CheckpointFolder
 from agents.runs.files import atomic_write, naming, sweep
 from agents.runs.older_configs import of_today
@@ -63,7 +65,8 @@ class RunFolder:
             choices: config group -> the option that was chosen, to be kept.
 
         Raises:
-            ValueError: there is a run in it already, or see ``output_folder``.
+            ValueError: there is a run in it already, an action set is not there any more, or see
+                ``output_folder``.
         """
         if asked is not None and (asked / CONFIG).is_file():
             raise ValueError(
@@ -74,10 +77,9 @@ class RunFolder:
             with atomic_write(path / PROVENANCE) as file:
                 provenance = {**_provenance(command), "choices": _own(choices or {})}
                 file.write((json.dumps(provenance, indent=2) + "\n").encode())
+            kept = keep_action_sets(dict(config), path)
             with atomic_write(path / CONFIG) as file:
-                text = yaml.safe_dump(
-                    dict(config), sort_keys=False, explicit_start=True, explicit_end=True
-                )
+                text = yaml.safe_dump(kept, sort_keys=False, explicit_start=True, explicit_end=True)
                 file.write(text.encode())
             yield cls(path)
 
@@ -124,7 +126,8 @@ class RunFolder:
         """Return the resolved configuration that the run was begun with.
 
         Raises:
-            ValueError: the file is damaged, or turns on what this release does not have.
+            ValueError: the file or an action set is damaged, or it turns on what this release does
+                not have.
         """
         path = self.path / CONFIG
         try:
@@ -142,7 +145,7 @@ class RunFolder:
             )
             raise ValueError(f"{path} is cut short: {what}. Copy it again from where it is whole.")
         try:
-            return of_today(config)
+            return find_action_sets(of_today(config), self.path)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

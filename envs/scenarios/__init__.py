@@ -1,9 +1,10 @@
 """Scenarios: load and generation over a month, a week or a day.
 
 - ``base``: what a scenario is, and what a source of scenarios offers.
-- ``recombined``: months made of the real weeks inside the grid2op wheel (the default).
+- ``recombined``: made of the real weeks or days inside the grid2op wheel (the default), which are
+  in ``sandbox_months`` (14 substations) and ``real_days`` (36), and composed by ``compositions``.
 - ``varied``: those with loads, wind and sun scaled at random, to train on.
-- ``recombined_more``, ``varied_more``: the same two, listing other months, four times as many.
+- ``recombined_more``, ``varied_more``: the same two, with other and longer lists.
 - ``bundled``: the short ones that ship with a grid.
 - ``dataset``: grid2op's downloaded data sets, or a folder in their format.
 - ``chronics``, ``grid2op_grids``: playing a scenario in grid2op.

@@ -1,4 +1,4 @@
-"""Recombined months with loads, wind and sun scaled at random.
+"""Recombined scenarios with loads, wind and sun scaled at random.
 
 The train split has eight real weeks, and an agent that has seen only those knows few of the flows
 that other weeks bring. So training draws months that are scaled: every load by a factor of its own
@@ -33,57 +33,48 @@ from functools import lru_cache
 import numpy as np
 
 from envs.scenarios.base import Scenario, check_scenario_name
-from envs.scenarios.recombined import (
-    DISPATCHED,
-    Drivers,
-    RecombinedSource,
-    assemble,
-    digest,
-    drivers,
-    parse,
-    require_fitting_grid,
-)
+from envs.scenarios.compositions import Recipe, Variation, digest
+from envs.scenarios.recombined import SANDBOX, RecombinedSource, recipe_of
+from envs.scenarios.recombined import build as build_plain
 from powergrid_muzero.checks import check_flag
 
-PLAIN_SHARE = 0.2  # of the months drawn, left as they are
+PLAIN_SHARE = 0.2  # of the scenarios drawn, left as they are
 LOAD_RANGE = (0.92, 1.08)  # of the common factor of all loads
 LOAD_SPREAD = 0.05  # of the logarithm of each load's own factor
 WIND_RANGE = (0.6, 1.2)  # of the factor of the wind
 SUN_RANGE = (0.6, 1.2)  # of the factor of the sun; the plants' maxima are far
-SHARE_EVENNESS = 60.0  # of the Dirichlet distribution of the dispatched generators' shares
-WIND_LIMIT = 70.0  # MW, the maximum of the plant
-NUMBERS = 2**31  # variations of each month
+NUMBERS = 2**31  # variations of each scenario
 
 _NAME = re.compile(r"(?P<plain>.+)-x(?P<number>0|[1-9][0-9]*)")
 
 
 @lru_cache(maxsize=64)  # 2 MB each
-def build(name: str) -> Scenario:
+def build(recipe: Recipe, name: str) -> Scenario:
     """Build the varied scenario called ``name``: that of a recombined one, "-x" and a number.
 
     Raises:
         ValueError: not such a name.
     """
-    plain = drivers(parse(_plain_name(name)))
+    composition = recipe.periods.parse(_plain_name(recipe, name))
     # apart from the stream of the forecast errors, and frozen by numpy as that is
     random = np.random.RandomState(digest(f"factors of {name}"))
-    own = np.exp(LOAD_SPREAD * random.standard_normal(plain.load.shape[1]))
-    given = Drivers(
-        load=plain.load * (own * random.uniform(*LOAD_RANGE)),
-        wind=np.minimum(plain.wind * random.uniform(*WIND_RANGE), WIND_LIMIT),
-        sun=plain.sun * random.uniform(*SUN_RANGE),
+    own = np.exp(LOAD_SPREAD * random.standard_normal(recipe.num_loads))
+    variation = Variation(
+        load=own * random.uniform(*LOAD_RANGE),
+        wind=random.uniform(*WIND_RANGE),
+        sun=random.uniform(*SUN_RANGE),
+        random=random,
     )
-    shares = random.dirichlet([SHARE_EVENNESS] * len(DISPATCHED))
-    return assemble(name, given, dispatch=lambda rest: rest[:, None] * shares)
+    return recipe.make(name, composition, variation)
 
 
-def _plain_name(name: str) -> str:
-    """Return the recombined month that ``name`` varies."""
+def _plain_name(recipe: Recipe, name: str) -> str:
+    """Return the recombined scenario that ``name`` varies."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise ValueError(
             f"unknown varied scenario {name!r}: expected the name of a recombined scenario, '-x' "
-            f"and a number, such as {RecombinedSource().names('train')[0] + '-x7'!r}"
+            f"and a number, such as {recipe.periods.names('train')[0] + '-x7'!r}"
         )
     if int(match["number"]) >= NUMBERS:
         raise ValueError(f"scenario {name!r}: the number after '-x' must be at most {NUMBERS - 1}")
@@ -92,36 +83,37 @@ def _plain_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class VariedSource:
-    """Months of four real weeks each, scaled at random, for the 14 substations of the sandbox.
+    """Recombined scenarios scaled at random: months on 14 substations, three days on 36.
 
     Splits are those of ``RecombinedSource``: "train", "val", "test" and "all".
 
     Args:
         grid: the grid that they are played on.
-        more: vary the months of the longer lists, see ``RecombinedSource``.
+        more: vary those of the longer lists, see ``RecombinedSource``.
     """
 
-    grid: str = "l2rpn_case14_sandbox"
+    grid: str = SANDBOX.grids[0]
     more: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a grid whose loads and generators are not those of the sandbox."""
+        """Refuse a grid that no real periods fit."""
         check_flag("more", self.more)
-        require_fitting_grid("varied", self.grid)
+        recipe_of("varied", self.grid)
 
     def names(self, split: str) -> tuple[str, ...]:
-        """Return the fixed list of ``split``: each recombined month of its list, varied once."""
+        """Return the fixed list of ``split``: each recombined one of its list, varied once."""
         plain = RecombinedSource(self.grid, self.more).names(split)
         return tuple(f"{name}-x{number}" for number, name in enumerate(plain))
 
     def draw(self, split: str, rng: np.random.Generator) -> str:
-        """Return a random month of ``split``; four of five are varied."""
+        """Return a random scenario of ``split``; four of five are varied."""
         plain = RecombinedSource(self.grid).draw(split, rng)
         if rng.random() < PLAIN_SHARE:
             return plain
         return f"{plain}-x{rng.integers(NUMBERS)}"
 
     def load(self, name: str) -> Scenario:
-        """Return the month called ``name``, plain or varied; ValueError says what it must be."""
+        """Return the scenario called ``name``, plain or varied; ValueError says what it must be."""
         check_scenario_name(name)
-        return build(name) if "-x" in name else RecombinedSource(self.grid).load(name)
+        recipe = recipe_of("varied", self.grid)
+        return build(recipe, name) if "-x" in name else build_plain(recipe, name)

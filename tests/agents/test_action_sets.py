@@ -16,12 +16,16 @@ from agents.commands.actions import run
 from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeSpec, list_episodes, read_results
 from agents.evaluation.protocol import Protocol, describe_protocol
+from agents.grid2op_agent import recipe_from
+from agents.grid2op_agent.submission import read_submission, write_submission
 from agents.pictures.report.page import page_data
 from agents.pictures.report.recorder import record_episodes
 from agents.power_grid.baselines import ExpertAgent, GreedyAgent
 from agents.power_grid.baselines.base import BaselineAgent
 from agents.power_grid.grid_tables import GridTables
 from agents.power_grid.n1 import N1Agent
+from agents.runs.action_sets import kept_action_sets
+from agents.runs.folder import RunFolder
 from agents.runs.saved_configs import with_absolute_paths
 from tests.agents.command_runs import run_main
 
@@ -175,17 +179,66 @@ def test_the_commands_tell_of_powers(
     ]
 
 
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_run_keeps_the_set_that_was_given_as_a_file(
+    suffix: str, actions: envs.ActionSet, working_folder: Path
+) -> None:
+    """So it is loaded after both have moved; what is damaged there is named."""
+    given = working_folder / f"given{suffix}"
+    with given.open("wb") as file:
+        envs.write_action_set(file, actions, binary=suffix == ".npz")
+    about = {"grid": GRID, "actions": str(given)}
+    config = dict.fromkeys(("name", "seed", "trainer", "evaluation", "logger"), {})
+    config |= {"name": "kept", "env": {"kwargs": about}, "agent": {"network": about}}
+    with RunFolder.create(working_folder / "run", config):
+        pass
+    given.unlink()
+    moved = (working_folder / "run").rename(working_folder / "moved")
+    loaded = RunFolder.open_existing(moved).load_config()
+    (kept,) = kept_action_sets(moved)
+    assert loaded["env"]["kwargs"] == loaded["agent"]["network"] == {**about, "actions": str(kept)}
+    found = envs.find_action_set(str(kept), GRID)
+    assert found is not None and found.sha256 == actions.sha256
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=f"{kept.name} has changed. Copy it again"):
+        RunFolder.open_existing(moved).load_config()
+    kept.unlink()
+    with pytest.raises(ValueError, match=f"{kept.name} is missing. Copy it again"):
+        RunFolder.open_existing(moved).load_config()
+
+
+def test_a_run_of_a_set_that_ships_names_it(working_folder: Path) -> None:
+    config = dict.fromkeys(("name", "seed", "trainer", "evaluation", "logger", "agent"), {})
+    config |= {"name": "run", "env": {"kwargs": {"grid": GRID, "actions": "all"}}}
+    with RunFolder.create(Path("run"), config) as run:
+        assert run.load_config()["env"]["kwargs"]["actions"] == "all"
+        assert not kept_action_sets(run.path)
+
+
+def test_a_submission_keeps_the_set(actions: envs.ActionSet, working_folder: Path) -> None:
+    recipe = recipe_from(["agent=greedy", "env.kwargs.actions=mine.json"])
+    written = write_submission(recipe, "submission")
+    (working_folder / "mine.json").unlink()
+    read = read_submission(written.rename(working_folder / "elsewhere"))
+    found = envs.find_action_set(read.grid_options["actions"], GRID)
+    assert found is not None and found.sha256 == actions.sha256
+
+
 @pytest.mark.slow
-def test_a_training_on_a_set_is_evaluated_from_elsewhere(
+def test_a_training_on_a_set_is_evaluated_and_resumed_without_the_file(
     actions: envs.ActionSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("experiment=debug", "env.kwargs.actions=mine.json", "folder=run", "logger=csv")
     assert run_main(entry.train, *words, *TAUGHT, "evaluation.final.baselines=false") == 0
     saved = yaml.safe_load(Path("run/config.yaml").read_text())
-    assert saved["env"]["kwargs"]["actions"] == str(working_folder / "mine.json")
-    assert saved["agent"]["network"]["actions"] == str(working_folder / "mine.json")
+    (kept,) = kept_action_sets(Path("run"))
+    assert saved["env"]["kwargs"]["actions"] == saved["agent"]["network"]["actions"] == kept.name
+    Path("mine.json").unlink()
     (working_folder / "elsewhere").mkdir()
+    Path("run").rename("elsewhere/run")
     monkeypatch.chdir("elsewhere")
-    assert run_main(entry.evaluate, "run=../run", "evaluation.episodes=1", "folder=found") == 0
+    assert run_main(entry.evaluate, "run=run", "evaluation.episodes=1", "folder=found") == 0
     (result,) = read_results(Path("found"))
     assert result.protocol.options[0].value == f'"{actions.sha256}"'
+    more = ("trainer.total_env_steps=500", "evaluation.final.baselines=false")
+    assert run_main(entry.train, "resume=run", *more) == 0

@@ -60,6 +60,22 @@ def of_muzero(experiment: str) -> dict[str, str]:
     return {one: f"experiment={experiment} does not go with {one}" for one in others}
 
 
+OF_LARGE_GRIDS = {  # trained as experiment=robust is, on grids with other lines
+    **NOT_FORESEEN,
+    "agent/model=foreseen": "agent/model=foreseen is planned in by search=planner",
+    "agent/teacher=lookahead": "agent.network.planned learns from a teacher that plans",
+    "agent/teacher=none": "agent.plan.taught_decisions=1000000 needs a teacher",
+    "observation=full": "network=flow reads observation=features",
+    "observation=graph": "network=flow reads observation=features",
+    "opponent=nine_lines": "unknown line of the opponent '1_3_3'",
+    "opponent=none": NO_OPPONENT["wrappers=preventive"],
+    "opponent=rl4pnc": "unknown line of the opponent '3_4_6'",
+    "opponent=rte_case14": "unknown line of the opponent '1_3_3'",
+}
+TOO_LITTLE = dict.fromkeys(
+    (f"scenarios={kind}{more}" for kind in ("recombined", "varied") for more in ("", "_more")),
+    "ships only twice two days",
+)
 REFUSED: dict[str, dict[str, str]] = {
     "": {
         **LEARNS_NOTHING,
@@ -86,6 +102,13 @@ REFUSED: dict[str, dict[str, str]] = {
         "observation=full": "network=flow reads observation=features",
         "observation=graph": "network=flow reads observation=features",
     },
+    "case118": {
+        **of_muzero("case118"),
+        **OF_LARGE_GRIDS,
+        **TOO_LITTLE,
+        "observation=full": "is for grids without storage units or lines with alerts",
+    },
+    "case36": {**of_muzero("case36"), **OF_LARGE_GRIDS},
     "cartpole": {
         **of_muzero("cartpole"),
         **NOT_FORESEEN,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.scenarios import RecombinedSource, Scenario
-from envs.scenarios.recombined import digest
+from envs.scenarios.compositions import digest
 from tests.envs.equality import (
     Policy,
     about_lines,

@@ -213,6 +213,51 @@ def test_dataset_takes_grid2ops_own_splits(tmp_path):
         source.load("0009")
 
 
+@pytest.mark.parametrize(
+    ("grid", "months"),
+    [
+        ("l2rpn_neurips_2020_track1", ("august_dummy", "february_dummy")),  # maintenance as a table
+        ("l2rpn_wcci_2020", ("april_000",)),  # and drawn in each episode
+    ],
+)
+def test_dataset_reads_a_download_of_36_substations_that_grid2op_split(tmp_path, grid, months):
+    """A folder as grid2op downloads them, split by its own ``train_val_split``."""
+    root = tmp_path / f"{grid}_small"
+    shutil.copytree(grid_folder(grid), root, ignore=shutil.ignore_patterns("__pycache__"))
+    chronics, names = root / "chronics", []
+    for number in range(5):
+        month = months[number % len(months)]
+        names.append(f"Scenario_{month}_{number:03}")
+        shutil.copytree(grid_folder(grid) / "chronics" / f"Scenario_{month}", chronics / names[-1])
+    for month in months:
+        shutil.rmtree(chronics / f"Scenario_{month}")
+    source = make_source("dataset", grid=grid, folder=str(root))
+    assert source.names("all") == tuple(sorted(names))
+    assert sum((source.names(split) for split in ("train", "val", "test")), ()) != ()
+
+    env = grid2op.make(str(root), backend=LightSimBackend())
+    env.train_val_split(
+        val_scen_id=names[2:3], test_scen_id=names[3:5], add_for_test="test", add_for_val="val"
+    )
+    env.close()
+    assert source.names("val") == (names[2],)
+    assert source.names("test") == tuple(sorted(names[3:5]))
+    assert source.names("train") == tuple(sorted(names[:2]))
+    loaded, real = source.load(names[3]), make_source("bundled", grid=grid)
+    expected = real.load(f"Scenario_{months[3 % len(months)]}")
+    for field, value in vars(expected).items():
+        if field != "name":
+            np.testing.assert_array_equal(getattr(loaded, field), value, err_msg=field)
+
+    options: dict[str, Any] = {"grid": grid, "scenario_folder": str(root), "actions": "case36"}
+    grids = PowerGridVectorEnv(2, scenarios="dataset", split="test", **options)
+    grids.reset(seed=0, options={"scenario": names[3:5]})
+    for number, name in enumerate(names[3:5]):
+        np.testing.assert_allclose(grids.state.load_p[number], source.load(name).load_p[0])
+    grids.step([0, 0])
+    grids.close()
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Path:
     names = ["educ-2019-01-15", "educ-2019-01-18"]

@@ -10,7 +10,18 @@ import pytest
 
 from envs.scenarios import SPLITS, RecombinedSource, make_source
 from envs.scenarios.grid2op_grids import grid_columns, grid_folder
-from envs.scenarios.recombined import ALL_WEEKS, GENERATORS, GRIDS, LOADS, SPLIT_WEEKS, build, parse
+from envs.scenarios.recombined import build
+from envs.scenarios.sandbox_months import (
+    ALL_WEEKS,
+    GENERATORS,
+    GRIDS,
+    LOADS,
+    PERIODS,
+    SPLIT_WEEKS,
+)
+
+parse = PERIODS.parse
+
 
 LENGTHS = {"train": 64, "val": 32, "test": 64, "all": 40}
 # SHA-256 of the names, one a line: results on a list mean nothing if the list changes

@@ -9,8 +9,19 @@ import pytest
 
 from envs.scenarios import RecombinedSource, VariedSource, export_scenarios, make_source
 from envs.scenarios.grid2op_grids import grid_folder
-from envs.scenarios.recombined import DISPATCHED, GENERATORS, GRIDS, SPLIT_WEEKS, WIND, parse
-from envs.scenarios.varied import WIND_LIMIT, build
+from envs.scenarios.sandbox_months import (
+    DISPATCHED,
+    GENERATORS,
+    GRIDS,
+    PERIODS,
+    SPLIT_WEEKS,
+    WIND,
+    WIND_LIMIT,
+)
+from envs.scenarios.varied import build
+
+parse = PERIODS.parse
+
 
 PLAIN = "train-l13.00.31.22-w22.31.13.13-s32.13.23.10"
 # SHA-256 of the series of the first scenario of each list, in the order of the fields

@@ -5,8 +5,9 @@ same 37 loads and 22 generators, under two naming schemes. Their wheel holds ten
 the first; three of August and three of February with the second; one of April and one of August,
 with twice the sun and a throttled nuclear plant, with the third. The limits of the lines are of two
 kinds, and flows of one kind do not suit the other: the ten days of April load lines, mostly line
-13, beyond the limits of the other two grids in 39 to 49 % of the steps. So ``l2rpn_wcci_2020`` plays what is made of its own
-ten days, and the other two grids, whose limits are the same, play what is made of the other eight.
+13, beyond the limits of the other two grids in 39 to 49 % of the steps. So ``l2rpn_wcci_2020``
+plays what is made of its own ten days, and the other two grids, whose limits are the same, play
+what is made of the other eight.
 
 A scenario is three days, as in the competitions, each with the loads of one real day, the wind of
 another, and the sun and the maintenance of a third (where a split has two days: the wind of the

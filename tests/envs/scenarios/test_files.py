@@ -53,6 +53,22 @@ def test_bundled_are_the_sandboxs_three_and_seven_days(sandbox, doing_nothing):
     }
 
 
+@pytest.mark.parametrize(
+    ("grid", "steps"),
+    [
+        ("l2rpn_wcci_2020", [2878]),
+        ("l2rpn_neurips_2020_track1", [864, 864]),
+        ("l2rpn_icaps_2021", [287, 287]),
+        ("rte_case118_example", [8062]),
+        ("l2rpn_idf_2023", [575, 575]),
+        ("l2rpn_wcci_2022_dev", [288]),
+    ],
+)
+def test_bundled_of_the_large_grids(grid, steps):
+    source = make_source("bundled", grid=grid)
+    assert [source.load(name).num_steps for name in source.names("val")] == steps
+
+
 def test_bundled_of_another_grid_are_its_own():
     source = make_source("bundled", grid="rte_case5_example")
     assert len(source.names("val")) == 20

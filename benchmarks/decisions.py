@@ -37,9 +37,10 @@ def main() -> None:
     parser.add_argument("--experiment", default="case36")
     parser.add_argument("--batches", type=whole_number(1), nargs="+", default=[1, 16])
     parser.add_argument("--seconds", type=positive_number, default=20.0, help="for each batch")
-    arguments, overrides = parser.parse_known_args()
+    parser.add_argument("overrides", nargs="*")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    words = [f"experiment={arguments.experiment}", *overrides]
+    words = [f"experiment={arguments.experiment}", *arguments.overrides]
     config = plain(compose_here("train", words).config)
     report: dict[str, Any] = {"experiment": arguments.experiment, "imported": resident_mb()}
     make_environment = build_environment_factory(config["env"])

@@ -59,6 +59,7 @@ def compose_self_play(experiment: str, overrides: Sequence[str] = (), *, num_env
     make_environment = build_environment_factory(config["env"])
     observation_space, action_space = probe_spaces(make_environment)
     make_network = partial(
+        _same_network,
         agent["network"],
         observation_shape=observation_space.shape,
         num_actions=int(action_space.n),
@@ -76,6 +77,16 @@ def compose_self_play(experiment: str, overrides: Sequence[str] = (), *, num_env
         device=torch.device("cpu"),
     )
     return SelfPlay(config, agent, make_environment, make_network, agent["search"], make_group)
+
+
+def _same_network(make: Callable[..., MuZeroNetwork], **sizes: Any) -> MuZeroNetwork:
+    """Make a network with the same fresh weights in every process.
+
+    What is played depends on them, and with it what a decision costs.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make(**sizes)
 
 
 def play_round(pool: SelfPlayPool, work: Round) -> list[Experience]:

@@ -1,13 +1,14 @@
 """Workers: decisions per second with 0, 1 and 2, what travels, and what the learner takes in.
 
-    python -m benchmarks.scaling [--experiment seed] [--seconds 20]
+    python -m benchmarks.scaling [--experiment seed] [--seconds 60]
 
 Plays an experiment's own environments, network and search (the specification's by default) with
-fresh weights, in 32 environments of two groups: in one process, with one and two workers, and with
-two Ray nodes of one core each that talk over loopback. They take turns, so that what else the
-machine does slows them all alike. Then the learner updates alone, on a replay of played decisions,
-for that experiment and for quickstart. What 10, 100 and 1000 machines need is computed from all
-that, see docs/cluster.md. The last line is one JSON object; memory in it is MiB.
+the same fresh weights, in 32 environments of two groups: in one process, with one and two workers,
+and with two Ray nodes of one core each that talk over loopback; two processes that share nothing
+show what the machine allows. They take turns, so that what else it does slows them all alike. Then
+the learner updates alone, on a replay of played decisions, for that experiment and for quickstart.
+What 10, 100 and 1000 machines need is computed from all that, see docs/cluster.md. The last line is
+one JSON object; memory in it is MiB.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import json
 import multiprocessing
 import pickle
 import platform
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ class Way(NamedTuple):
     workers: int  # 0 plays in the process
     nodes: int = 1  # of Ray
     decisions_per_round: int | None = None  # None: as the experiment's
+    processes: int = 1  # that play so at the same time and know nothing of each other
 
 
 WAYS = {
@@ -59,6 +61,7 @@ WAYS = {
     "2 workers": Way(2),
     "2 nodes": Way(2, nodes=2),
     f"2 workers, rounds of {LONG_ROUND}": Way(2, decisions_per_round=LONG_ROUND),
+    "2 processes apart": Way(0, processes=2),
 }
 
 
@@ -89,9 +92,12 @@ class Player:
         theirs.close()
         self.started: dict[str, float] = self._answer()
 
-    def play(self, seconds: float) -> Slice:
-        """Play whole rounds for at least ``seconds``."""
+    def start(self, seconds: float) -> None:
+        """Let it play whole rounds for at least ``seconds``."""
         self._pipe.send(seconds)
+
+    def played(self) -> Slice:
+        """Wait for what it was asked to play."""
         return self._answer()
 
     def close(self) -> None:
@@ -177,26 +183,31 @@ def _round(play: SelfPlay, num_decisions: int | None = None) -> Round:
 def play_in_turns(experiment: str, seconds: float) -> dict[str, Any]:
     """Return decisions per second of each of ``WAYS``, and what starting and memory took.
 
-    Ratios are of turns that follow each other; shown are medians over turns.
+    Rates are means over all turns.
     """
-    players: dict[str, Player] = {}
+    players: dict[str, list[Player]] = {name: [] for name in WAYS}
     played: dict[str, list[Slice]] = {name: [] for name in WAYS}
     try:
         for name, way in WAYS.items():
-            players[name] = Player(experiment, way)
+            players[name].extend(Player(experiment, way) for _ in range(way.processes))
         for _ in range(TURNS):
-            for name, player in players.items():
-                played[name].append(player.play(seconds / TURNS))
+            for name, theirs in players.items():
+                for player in theirs:
+                    player.start(seconds / TURNS)
+                played[name].extend(player.played() for player in theirs)
     finally:
-        for player in players.values():
+        for player in chain.from_iterable(players.values()):
             player.close()
-    rates = {name: [one.decisions / one.seconds for one in turns] for name, turns in played.items()}
-    alone = np.array(rates["0 workers"])
+    rates: dict[str, float] = {}
+    for name, slices in played.items():
+        seconds_of_one = sum(one.seconds for one in slices) / WAYS[name].processes
+        rates[name] = sum(one.decisions for one in slices) / seconds_of_one
+    alone = rates["0 workers"]
     return {
-        "decisions_per_s": {name: round(statistics.median(of), 1) for name, of in rates.items()},
-        "times_0_workers": {name: round(np.median(of / alone), 2) for name, of in rates.items()},
-        "start_s": {name: player.started for name, player in players.items()},
-        "driver_grown_mb": {name: round(turns[-1].grown_mb, 1) for name, turns in played.items()},
+        "decisions_per_s": {name: round(rate, 1) for name, rate in rates.items()},
+        "times_0_workers": {name: round(rate / alone, 2) for name, rate in rates.items()},
+        "start_s": {name: theirs[0].started for name, theirs in players.items()},
+        "driver_grown_mb": {name: round(slices[-1].grown_mb, 1) for name, slices in played.items()},
     }
 
 
@@ -297,7 +308,7 @@ def main() -> None:
     """Measure and print."""
     parser = OneLineParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--experiment", default="seed")
-    parser.add_argument("--seconds", type=positive_number, default=20.0, help="of each measurement")
+    parser.add_argument("--seconds", type=positive_number, default=60.0, help="of each measurement")
     options = parser.parse_args()
     torch.set_num_threads(1)
     learned: dict[str, Any] = {}

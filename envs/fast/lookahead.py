@@ -13,6 +13,7 @@ from envs.fast.cascade import Cascade
 from envs.fast.newton import NewtonPowerFlow
 from envs.fast.power_flow import Columns, PowerFlow
 from envs.fast.sweep import TopologySweep
+from envs.fast.topologies import distinct
 from envs.grid.connectivity import Connectivity
 from envs.grid.state import LegalityState, Lookahead
 
@@ -65,11 +66,7 @@ class Forecaster:
         played = np.where(legal[actions] == 1, actions, 0)
         present = self.expected_topology(grid)[None]
         results = catalogue.results(present, simulator.last_busbar[one], played)[0]
-        # many actions lead to one topology
-        places: dict[bytes, int] = {}
-        which = [places.setdefault(result.tobytes(), len(places)) for result in results]
-        size = results.shape[1]
-        topologies = np.frombuffer(b"".join(places), dtype=np.int8).reshape(-1, size)
+        topologies, which = distinct(results)  # many actions lead to one
         base, steps = simulator.topology[grid], simulator.protection_steps[grid]
         rho, game_over = self._foresee(topologies, steps, base)
         if outages is not None:

@@ -24,6 +24,7 @@ from envs.fast.forecast_planner import PlayedGrids
 from envs.fast.lookahead import Forecaster
 from envs.fast.power_flow import Columns
 from envs.fast.template import GridTemplate
+from envs.fast.topologies import keep_distinct
 from envs.grid.state import GridState, LegalityState
 from powergrid_muzero.copies import Copyable
 
@@ -304,7 +305,7 @@ class ForecastRollouts(Copyable):
         while most > len(self._solved):
             self._grow()
         places = np.empty(len(topologies), dtype=np.int64)
-        count = self._known = _keep(topologies, self._kept, known, self._slots, places)
+        count = self._known = keep_distinct(topologies, self._kept, known, self._slots, places)
         if count > known:
             new = self._kept[known:count]
             if self._foresight is None:
@@ -330,46 +331,7 @@ class ForecastRollouts(Copyable):
         self._solved = np.concatenate([self._solved, np.zeros_like(self._solved)])
         self._kept = np.concatenate([self._kept, np.zeros_like(self._kept)])
         self._slots = np.full(2 * len(self._slots), -1)
-        _keep(kept, self._kept, 0, self._slots, np.empty(len(kept), dtype=np.int64))
-
-
-@numba.njit(cache=True)
-def _keep(topologies, kept, count, slots, places):
-    """Write where n topologies are kept, and keep those that are not yet.
-
-    Args:
-        topologies: ``[n, E]`` int8.
-        kept: ``[*, E]`` int8, written to.
-        count: how many are kept.
-        slots: ``[2^k]`` int, places by hashes of topologies, -1 for none; written to.
-        places: ``[n]`` int, written to.
-
-    Returns:
-        How many are kept then.
-    """
-    last = np.uint64(len(slots) - 1)
-    num_ends = topologies.shape[1]
-    for number in range(len(topologies)):
-        key = np.uint64(0)
-        for end in range(num_ends):
-            key = key * np.uint64(0x100000001B3) + np.uint64(topologies[number, end] + 1)
-        slot = (key ^ (key >> np.uint64(29))) & last
-        while slots[slot] >= 0:
-            other, same = slots[slot], True
-            for end in range(num_ends):
-                if topologies[number, end] != kept[other, end]:
-                    same = False
-                    break
-            if same:
-                break
-            slot = (slot + np.uint64(1)) & last
-        if slots[slot] < 0:
-            slots[slot] = count
-            for end in range(num_ends):
-                kept[count, end] = topologies[number, end]
-            count += 1
-        places[number] = slots[slot]
-    return count
+        keep_distinct(kept, self._kept, 0, self._slots, np.empty(len(kept), dtype=np.int64))
 
 
 @numba.njit(cache=True)

@@ -42,7 +42,7 @@ train: setup
 	@echo "The commands are in $(BIN): '. $(BIN)/activate' makes powergrid-train and powergrid-evaluate known to your shell."
 
 test: setup
-	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder --durations=20 $(ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow $(ARGS)

@@ -9,7 +9,8 @@
 - ``power_flow``: a grid in C++: set it, solve it, read it; ``sweep``: many topologies of one grid,
   solved in one call; ``newton``: the same in a compiled loop, for small grids; ``memory``: arrays
   of others, read by their addresses.
-- ``lookahead``: actions played on the forecast; ``contingencies``: the loss of lines.
+- ``lookahead``: actions played on the forecast; ``contingencies``: the loss of lines;
+  ``topologies``: which of many are the same.
 - ``calm_player``: plays steps in which nothing happens; ``calm_stretches``: solves many at once.
 - ``forecast_planner``: copies of grids that play on; ``rollouts``: many futures of one grid.
 - ``template``: what all copies of a grid share, read from grid2op; grids not covered are refused.

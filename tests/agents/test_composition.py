@@ -119,7 +119,13 @@ def test_every_value_has_a_comment() -> None:
             assert value is None or "#" in line, f"{path.name}: {line}"
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        pytest.param(one, marks=pytest.mark.slow) if one == "case118" else one  # as case36
+        for one in EXPERIMENTS
+    ],
+)
 def test_every_experiment_is_built(experiment: str) -> None:
     config = make("train", f"experiment={experiment}")
     assert config["name"] == experiment

@@ -30,10 +30,11 @@ def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
     assert ended.stdout == "[]\n", ended.stderr
 
 
-@pytest.mark.parametrize("package", ["agents", "envs"])
-def test_every_public_name_is_there(package: str) -> None:
+def test_every_public_name_is_there() -> None:
     code = (
-        f"import {package}; [getattr({package}, name) for name in {package}.__all__]; print('ok')"
+        "import agents, envs\n"
+        "for package in (agents, envs): [getattr(package, name) for name in package.__all__]\n"
+        "print('ok')"
     )
     assert run(code).stdout == "ok\n"
 

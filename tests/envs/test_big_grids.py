@@ -46,7 +46,10 @@ def test_same_as_the_reference(grid: str):
     assert compare_case(grid, "anything", 30).illegal > 0
 
 
-@pytest.mark.parametrize(("grid", "states"), [(TRACK_1, 8), (ICAPS, 14), (IDF, 8)])
+@pytest.mark.parametrize(
+    ("grid", "states"),
+    [(TRACK_1, 8), pytest.param(ICAPS, 14, marks=pytest.mark.slow), (IDF, 8)],
+)
 def test_same_under_the_opponent_of_the_grid(grid: str, states: int):
     """Nothing trips and the gate opens seldom, so episodes last until somebody attacks."""
     others = {"opponent": "grid", "parameters": UNPROTECTED, "start": "random"}

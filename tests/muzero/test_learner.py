@@ -344,8 +344,15 @@ def test_overfits_one_batch(kind: type) -> None:
     assert last.policy - 2 * last.policy_target_entropy < 0.1
 
 
-@pytest.mark.parametrize("predict_discount", [False, True])
-@pytest.mark.parametrize("kind", [MLPNetwork, ResidualNetwork])
+@pytest.mark.parametrize(
+    ("kind", "predict_discount"),
+    [
+        (MLPNetwork, False),
+        (MLPNetwork, True),
+        pytest.param(ResidualNetwork, False, marks=pytest.mark.slow),
+        (ResidualNetwork, True),
+    ],
+)
 def test_learns_the_values_of_a_two_state_problem(kind: type, predict_discount: bool) -> None:
     """State 0, action 1: reward 1, to state 1. State 1, action 2: reward 2, terminated.
 

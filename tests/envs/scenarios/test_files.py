@@ -56,12 +56,12 @@ def test_bundled_are_the_sandboxs_three_and_seven_days(sandbox, doing_nothing):
 @pytest.mark.parametrize(
     ("grid", "steps"),
     [
-        ("l2rpn_wcci_2020", [2878]),
+        pytest.param("l2rpn_wcci_2020", [2878], marks=pytest.mark.slow),
         ("l2rpn_neurips_2020_track1", [864, 864]),
         ("l2rpn_icaps_2021", [287, 287]),
-        ("rte_case118_example", [8062]),
+        pytest.param("rte_case118_example", [8062], marks=pytest.mark.slow),
         ("l2rpn_idf_2023", [575, 575]),
-        ("l2rpn_wcci_2022_dev", [288]),
+        pytest.param("l2rpn_wcci_2022_dev", [288], marks=pytest.mark.slow),
     ],
 )
 def test_bundled_of_the_large_grids(grid, steps):

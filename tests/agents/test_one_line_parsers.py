@@ -56,7 +56,11 @@ from tests.conftest import ROOT
         ("benchmarks.ladder", ["--runs", "nowhere"], "nowhere is not the folder of a run"),
         ("benchmarks.ladder", ["--workers", "-1"], "'-1'; expected a whole number of at least 0"),
         ("benchmarks.planner_curve", ["--opponent", "rl4pn"], "did you mean 'rl4pnc'?"),
-        ("benchmarks.planner_curve", ["--first", "999999"], "months together, those that there are"),
+        (
+            "benchmarks.planner_curve",
+            ["--first", "999999"],
+            "months together, those that",
+        ),
         ("benchmarks.ablations", ["trian"], "invalid choice: 'trian'"),
         ("benchmarks.ablations", ["train", "--minuts", "3"], "did you mean '--minutes'?"),
         ("benchmarks.ablations", ["train", "--minutes", "inf"], "expected a finite number above 0"),

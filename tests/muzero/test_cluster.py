@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -105,6 +106,21 @@ def test_nodes_with_other_versions_are_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(connection, "_version", lambda name: f"{own(name)}.post1")
     with pytest.raises(ValueError, match=r"ray.address=auto: node \S+ has ray \S+, this machine"):
         connection._check_nodes("auto")
+
+
+def test_a_ray_that_does_not_start_is_told_of_in_a_line() -> None:
+    code = (
+        "from agents.runs.cluster import connection\n"
+        "try: connection._start({'resources': {'CPU': 1}})\n"
+        "except ValueError as error: print(error)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.fullmatch(
+        r"Ray does not start on this machine, tried 3 times: .*CPU.* Play in this process with "
+        r"trainer.num_workers=0 and evaluation.num_workers=0.\n",
+        ended.stdout,
+    )
+    assert ended.stderr.count("; started anew") == 2
 
 
 def test_no_more_workers_than_are_of_use(caplog: pytest.LogCaptureFixture) -> None:

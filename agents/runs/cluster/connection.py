@@ -18,6 +18,7 @@ from typing import Any
 _LOG = logging.getLogger(__name__)
 _PACKAGE = "powergrid-muzero"
 _PATIENCE = 10.0  # seconds in which an address has to answer
+_STARTS = 3  # of a Ray of our own, at most
 _HEARTBEAT = 2.0  # seconds in which a cluster that was there has to answer
 _OBJECT_STORE = 256 * 2**20  # bytes of shared memory for weights and experience on the way
 _INLINE = 2**20  # bytes of a result that comes with its message; shared memory takes 2 ms longer
@@ -87,25 +88,13 @@ def connect(address: str | None = None) -> bool:
         return False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     with _own_signals():
-        if address is None:
-            options["object_store_memory"] = _OBJECT_STORE
-            options["num_cpus"] = _own_cores()
-            options["_system_config"] = {"max_direct_call_object_size": _INLINE}
-            ray.init("local", include_dashboard=False, **options)
-        else:
-            try:
-                ray.init(address, **options)
-            except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
-                asked = isinstance(error, ConnectionError) and not _sends_token()
-                raise ValueError(
-                    f"ray.address={address}: {_line_of(error)}{_ABOUT_TOKENS if asked else ''}"
-                ) from error
+        raylet = _start(options) if address is None else _join(address, options)
     # Ray prints the last lines of its logs, to standard output, for each process that is lost;
     # ``Workers`` tells of that in a line. There is no public switch.
     vars(sys.modules["ray._private.worker"])["_worker_logs_enabled"] = False
     _Connection.address = address
     _Connection.number += 1
-    _Connection.raylet = _own_socket(address)
+    _Connection.raylet = raylet
     if address is not None:
         try:
             _check_nodes(address)
@@ -113,6 +102,50 @@ def connect(address: str | None = None) -> bool:
             disconnect()
             raise
     return True
+
+
+def _start(options: Mapping[str, Any]) -> str | None:
+    """Start a Ray of this process's own, anew where one of its processes is lost meanwhile.
+
+    Returns:
+        See ``_own_socket``.
+
+    Raises:
+        ValueError: it does not start.
+    """
+    ray, cause = _ray(), ""
+    for attempt in range(_STARTS):
+        if attempt:
+            _LOG.warning("Ray did not start: %s; started anew", cause)
+        try:
+            ray.init(
+                "local",
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE,
+                num_cpus=_own_cores(),
+                _system_config={"max_direct_call_object_size": _INLINE},
+                **options,
+            )
+            return _own_socket(None)
+        except Exception as error:  # this very class, where a node of Ray's dies on the way
+            cause = _line_of(error)
+            ray.shutdown()
+    raise ValueError(
+        f"Ray does not start on this machine, tried {_STARTS} times: {cause} Play in this process "
+        "with trainer.num_workers=0 and evaluation.num_workers=0."
+    )
+
+
+def _join(address: str, options: Mapping[str, Any]) -> str | None:
+    """Join a cluster; returns and raises as ``_start`` does."""
+    try:
+        _ray().init(address, **options)
+    except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
+        asked = isinstance(error, ConnectionError) and not _sends_token()
+        raise ValueError(
+            f"ray.address={address}: {_line_of(error)}{_ABOUT_TOKENS if asked else ''}"
+        ) from error
+    return _own_socket(address)
 
 
 def disconnect() -> None:

@@ -53,7 +53,7 @@ test-readme: setup
 
 # the code and the commands of every page, and the notebooks: minutes
 test-docs: setup
-	$(BIN)/python -m pytest -q -m docs -n $(PYTEST_WORKERS) --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -q -m docs -n $(PYTEST_WORKERS) --dist loadscope --durations=12 $(ARGS)
 
 # the fast simulator beside grid2op for 200,000 states, more under attack: 15 minutes or so
 test-nightly: setup

@@ -19,6 +19,7 @@ from agents.environments import EnvironmentFactory
 from agents.evaluation import EpisodeEvaluator, list_episodes
 from agents.power_grid.baselines import RandomAgent
 from agents.runs.cluster import Workers, WorkersLostError, connect, connection, worker_count
+from benchmarks.playing import no_work
 from tests.muzero.two_nodes import evaluated, trained
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,7 +113,7 @@ def test_a_ray_that_does_not_start_is_told_of_in_a_line() -> None:
     code = (
         "from agents.runs.cluster import connection\n"
         "try: connection._start({'resources': {'CPU': 1}})\n"
-        "except ValueError as error: print(error)"
+        "except ChildProcessError as error: print(error)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(
@@ -140,6 +141,20 @@ def test_a_process_that_always_dies_ends_the_run() -> None:
     workers.send(0, "task")
     with pytest.raises(WorkersLostError, match="worker 0 was lost 3 times without doing a task"):
         workers.receive()
+    workers.close()
+
+
+def test_a_connection_that_cannot_be_made_anew_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = Workers(lambda worker: no_work, 1, what="worker", advice="", cores=0.1)
+    workers.send(0, "task")
+    monkeypatch.setattr(connection, "is_alive", lambda: False)
+    monkeypatch.setattr(connection, "disconnect", lambda: None)  # other tests use it still
+    monkeypatch.setattr(connection._Connection, "address", "127.0.0.1:1")
+    with pytest.raises(WorkersLostError, match=r"ray.address=127.0.0.1:1: nothing answers there"):
+        workers.receive()
+    monkeypatch.undo()
     workers.close()
 
 

@@ -74,6 +74,7 @@ def connect(address: str | None = None) -> bool:
 
     Raises:
         ValueError: nothing answers there, or its versions are others; the message says which.
+        ChildProcessError: Ray does not start on this machine.
     """
     if address is not None:
         _check_reachable(address)
@@ -111,7 +112,7 @@ def _start(options: Mapping[str, Any]) -> str | None:
         See ``_own_socket``.
 
     Raises:
-        ValueError: it does not start.
+        ChildProcessError: it does not start.
     """
     ray, cause = _ray(), ""
     for attempt in range(_STARTS):
@@ -130,14 +131,18 @@ def _start(options: Mapping[str, Any]) -> str | None:
         except Exception as error:  # this very class, where a node of Ray's dies on the way
             cause = _line_of(error)
             ray.shutdown()
-    raise ValueError(
+    raise ChildProcessError(
         f"Ray does not start on this machine, tried {_STARTS} times: {cause} Play in this process "
         "with trainer.num_workers=0 and evaluation.num_workers=0."
     )
 
 
 def _join(address: str, options: Mapping[str, Any]) -> str | None:
-    """Join a cluster; returns and raises as ``_start`` does."""
+    """Join a cluster; return as ``_start`` does.
+
+    Raises:
+        ValueError: it cannot be joined.
+    """
     try:
         _ray().init(address, **options)
     except (ConnectionError, ImportError, RuntimeError, ValueError) as error:

@@ -138,7 +138,8 @@ class Workers:
         Raises:
             ValueError: what a task says that the user did wrong.
             RuntimeError: a task failed; the traceback is in the message.
-            WorkersLostError: a worker died several times without doing a task.
+            WorkersLostError: a worker died several times without doing a task, or the connection
+                was lost and cannot be made anew.
         """
         import ray
 
@@ -272,7 +273,10 @@ class Workers:
         if not self._lost:
             return
         if not connection.is_alive():
-            connection.reconnect()
+            try:
+                connection.reconnect()
+            except (ChildProcessError, ValueError) as error:  # the run ends, with a checkpoint
+                raise WorkersLostError(str(error)) from error
             self._lost.update(range(len(self._actors)))
             self._references.clear()
         for worker in sorted(self._lost):

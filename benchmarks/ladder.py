@@ -129,7 +129,7 @@ def main() -> None:
         begin = time.perf_counter()
         rungs = _rungs(options, opponent)
         if opponent == CALM:
-            results = [evaluated(rung, folder / rung.name, options.rest) for rung in rungs]
+            results = [evaluated(rung, folder / rung.name, keep=options.rest) for rung in rungs]
         else:
             results = [
                 _evaluated_in_pieces(
@@ -186,7 +186,7 @@ def _was_attacked(name: str) -> bool:
     return trained["env"]["kwargs"].get("opponent") is not None
 
 
-def evaluated(rung: Rung, folder: Path, keep: bool, *more: str) -> EvaluationResult:
+def evaluated(rung: Rung, folder: Path, *more: str, keep: bool) -> EvaluationResult:
     """Return the rung's result, evaluated into ``folder`` unless it is there and may stay."""
     if folder.exists() and not keep:
         raise SystemExit(f"{folder} exists; remove it, or keep its result with --rest")
@@ -212,7 +212,7 @@ def _evaluated_in_pieces(
         count = min(piece, episodes - first)
         part = folder / f"{first:04d}_to_{first + count - 1:04d}"
         only = (f"evaluation.first={first}", f"evaluation.episodes={count}")
-        pieces.append(evaluated(rung, part, True, *only))
+        pieces.append(evaluated(rung, part, *only, keep=True))
         merged = merge_pieces(pieces)
         write_results(folder, [merged])
         print(markdown_summary([merged]), flush=True)

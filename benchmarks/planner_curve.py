@@ -101,10 +101,19 @@ def main() -> None:
         path = options.output / f"planner_curve_{options.opponent}.csv"
         check_writable(path)
     points: dict[Setting, Point] = {}
+    print(_row(Point._fields), _row(["---"] * len(Point._fields)), sep="\n", flush=True)
     for setting in SETTINGS:
         folder = options.results / options.opponent / setting.name
-        points[setting] = _point(setting, evaluated(_rung(setting, options), folder, options.rest))
-        print(_row(points[setting]), flush=True)
+        result = evaluated(_rung(setting, options), folder, keep=options.rest)
+        point = points[setting] = _point(setting, result)
+        first = points[SETTINGS[0]]
+        if (point.months, point.protocol) != (first.months, first.protocol):
+            raise ValueError(
+                f"{folder} has {point.months} months of protocol {point.protocol}, and "
+                f"{first.setting} has {first.months} of {first.protocol}: play all anew in another "
+                "--results."
+            )
+        print(_row(point), flush=True)
     if path is not None:
         _write(path, list(points.values()))
         draw(path.with_suffix(".png"), options.opponent, points)
@@ -144,8 +153,8 @@ def _point(setting: Setting, result: EvaluationResult) -> Point:
     )
 
 
-def _row(point: Point) -> str:
-    return "| " + " | ".join(f"{value}" for value in point) + " |"
+def _row(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def _write(path: Path, points: Sequence[Point]) -> None:

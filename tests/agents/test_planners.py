@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from agents.environments import EnvironmentFactory
 from agents.power_grid.baselines import Greedy2Agent, GreedyAgent
@@ -16,11 +17,13 @@ from agents.power_grid.beam import BeamSearch
 from agents.power_grid.n1 import N1Agent
 from agents.power_grid.planner import PlannerAgent
 from agents.power_grid.screening import Screening
+from benchmarks.planner_curve import DEFAULT
 from envs.decision_gate import lines_at_risk
 from envs.fast.grids import GridSave
 from envs.fast.rollouts import ForecastRollouts, Rollouts
 from envs.fast.vector import PowerGridVectorEnv
 from envs.scenarios import Scenario
+from tests.conftest import ROOT
 
 ATTACKED = {"opponent": "rl4pnc", "split": "val", "idle_gate": 0.95, "ask_every": 6}
 KINDS = (N1Agent, PlannerAgent, GreedyAgent, Greedy2Agent)
@@ -396,3 +399,8 @@ def test_the_planner_needs_the_fast_simulator() -> None:
     with pytest.raises(ValueError, match=r"set env.simulator=lightsim2grid, or take agent=n1"):
         make(PlannerAgent, env)
     env.close()
+
+
+def test_the_curve_of_the_planner_passes_its_defaults() -> None:
+    defaults = yaml.safe_load((ROOT / "conf" / "agent" / "planner.yaml").read_text())
+    assert DEFAULT._asdict() == {name: defaults[name] for name in DEFAULT._fields}

@@ -28,6 +28,7 @@ from agents.environments import EnvironmentFactory, VectorEnvironment
 from agents.evaluation import EvaluationResult
 from agents.evaluation.tables import html_summary
 from agents.pictures.plots import LEARNING_CURVE
+from agents.pictures.search_trees import action_texts
 from agents.resumable import Autoreset
 from agents.runs.paths import as_override
 from powergrid_muzero.names import choose
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from agents.muzero.search.record import TreeRecord
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(repr=False, eq=False)
 class LoadedAgent:
     """An agent, and the environment that it plays."""
 
@@ -44,6 +45,7 @@ class LoadedAgent:
     agent: Agent
     make_environment: EnvironmentFactory  # that it is evaluated in
     overrides: tuple[str, ...]  # of powergrid-evaluate, which describe all that
+    _env: VectorEnvironment | None = field(default=None, init=False)  # made last
 
     def __repr__(self) -> str:
         return f"LoadedAgent({', '.join(map(repr, self.overrides))})"
@@ -60,6 +62,7 @@ class LoadedAgent:
         """
         env = self.make_environment(num_envs, autoreset=autoreset)
         self.agent.bind(env)
+        self._env = env
         return env
 
     def act(self, observations: Any, infos: Infos, active: np.ndarray | None = None) -> np.ndarray:
@@ -67,7 +70,13 @@ class LoadedAgent:
         return self.agent.act(observations, infos, active)
 
     def explain(self, texts: Sequence[str] | None = None) -> Mapping[int, TreeRecord]:
-        """Return the search behind each action of the last ``act``, see ``Agent.explain``."""
+        """Return the search behind each action of the last ``act``, see ``Agent.explain``.
+
+        Args:
+            texts: ``[A]`` what each action does; None: the words of the environment made last.
+        """
+        if texts is None and self._env is not None and self.agent.explains:
+            texts = action_texts(self._env)
         return self.agent.explain(texts)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -80,14 +81,16 @@ print(json.dumps(outcomes))
 """
 
 
-def run_all(folder: Path, lines: list[list[str]]) -> list[tuple[int, str, str]]:
-    """Run commands in ``folder``, beside which the package is installed."""
-    site = folder.parent / "site"
+def run_all(
+    folder: Path, lines: list[list[str]], *, site: str | None = None
+) -> list[tuple[int, str, str]]:
+    """Run commands in ``folder``, beside which the package is installed if not in ``site``."""
+    site = site or str(folder.parent / "site")
     ended = subprocess.run(
         [sys.executable, "-c", DRIVER],
         input=json.dumps(lines),
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(site)])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), site])},
         capture_output=True,
         text=True,
     )
@@ -195,6 +198,24 @@ def test_every_command_of_the_document_runs(folder: Path) -> None:
     ):
         assert code == 2
         assert message in error
+        assert len(error.strip().splitlines()) == 1
+
+
+def test_the_package_need_not_be_installed(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder.parent / "site" / "my_agents", tmp_path / "my_agents")
+    (line,) = (one for one in COMMAND.findall(DOCUMENT) if one.startswith("PYTHONPATH=. "))
+    words = shlex.split(line)[1:]
+    wrong = [word.replace("my_agents", "mine") for word in words]
+    told = [*words, "network=linaer"]
+    outcomes = run_all(tmp_path, [shortened(words), wrong, told], site=".")
+    code, _, error = outcomes[0]
+    assert code == 0, error
+    config = yaml.safe_load((tmp_path / "tried" / "config.yaml").read_text())
+    assert config["agent"]["network"]["_target_"] == "my_agents.network.LinearNetwork"
+    for (code, _, error), message in zip(
+        outcomes[1:], ("no module 'mine.conf' was found", "did you mean 'linear'?"), strict=True
+    ):
+        assert code == 2 and message in error
         assert len(error.strip().splitlines()) == 1
 
 

@@ -11,6 +11,8 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
+from agents.configuration.extensions import check_search_path
+
 # a key, with all below it -> today's
 _FORMER: Mapping[str, str] = {
     "agent.weights": "weights",
@@ -35,7 +37,13 @@ _OPEN = "evaluation.env."  # may be given any option of the environment
 
 
 def for_hydra(arguments: Sequence[str]) -> list[str]:
-    """Return a command line's arguments as Hydra reads them; see ``with_present_keys``."""
+    """Return a command line's arguments as Hydra reads them; see ``with_present_keys``.
+
+    Raises:
+        ValueError: a key is given by both of its names, or is gone, or ``hydra.searchpath`` names
+            what is not there.
+    """
+    check_search_path(arguments)
     return [
         f"++{one}" if one.startswith(_OPEN) and "=" in one else one
         for one in with_present_keys(arguments)

@@ -1,14 +1,17 @@
 """Finds configuration in other installed packages: agents, networks, searches, rewards, ...
 
 A package names its module of YAML files as an entry point of ``ENTRY_POINTS``; the files' folders
-are the groups of ``conf/``. They need neither ``# @package`` nor ``_partial_``: where a group's
-values go, and which of its classes are finished later, is known here.
+are the groups of ``conf/``. Where it is not installed, ``hydra.searchpath=[powergrid://MODULE]``
+does the same. The files need neither ``# @package`` nor ``_partial_``: where a group's values go,
+and which of its classes are finished later, is known here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 from hydra._internal.core_plugins.importlib_resources_config_source import (
@@ -20,9 +23,12 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 
+from powergrid_muzero.names import where_not_found
+
 ENTRY_POINTS = "powergrid_muzero.conf"  # name = module with YAML files of another package
 
 _SCHEME = "powergrid"
+_SEARCHED = re.compile(rf"^\+*hydra\.searchpath=.*?\b{_SCHEME}://")
 PACKAGES: Mapping[str, str] = {  # group -> where its values go, if not to the group's own name
     "network": "agent.network",
     "search": "agent.search",
@@ -81,6 +87,32 @@ class EntryPointSearchPath(SearchPathPlugin):
         """Append ``powergrid://MODULE`` for each entry point."""
         for point in metadata.entry_points(group=ENTRY_POINTS):
             search_path.append(provider=point.name, path=f"{_SCHEME}://{point.value}")
+
+
+def check_search_path(arguments: Sequence[str]) -> None:
+    """Refuse modules that ``hydra.searchpath`` names and Python does not find.
+
+    Hydra itself only warns of them, and then misses each option.
+
+    Args:
+        arguments: of a command line.
+
+    Raises:
+        ValueError: there is no such module.
+    """
+    for argument in arguments:
+        if not _SEARCHED.match(argument):
+            continue
+        for module in re.findall(rf"{_SCHEME}://([^,\]\s'\"]*)", argument):
+            try:
+                found = find_spec(module)
+            except (ImportError, ValueError):  # its package is missing, or no name at all
+                found = None
+            if found is None:
+                raise ValueError(
+                    f"{argument}: no module {module!r} was found{where_not_found(module)}. "
+                    "Expected that of the folder with the YAML files, as in my_agents.conf."
+                )
 
 
 def find_extensions() -> None:

@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 import agents
 from agents.commands import entry
 from agents.evaluation import read_results
+from agents.pictures.search_trees import action_texts
 from tests.agents.command_runs import run_main
 from tests.agents.test_commands import TINY as CARTPOLE
 from tests.agents.test_evaluation import without_times
@@ -39,6 +40,10 @@ def test_a_loaded_agent_plays_and_explains() -> None:
     observations, infos = env.reset(seed=[0, 1])
     actions = agent.act(observations, infos)
     assert actions.shape == (2,) and set(agent.explain()) == {0, 1}
+    words = action_texts(env)  # those of its environment, unless others are given
+    assert words is not None
+    assert [tree.text for tree in agent.explain().values()] == [words[one] for one in actions]
+    assert agent.explain([str(one) for one in range(len(words))])[1].text == str(actions[1])
     twin = agents.load("case14")
     twin.make_env(num_envs=2)
     np.testing.assert_array_equal(twin.act(observations, infos), actions)

@@ -1,16 +1,18 @@
-"""Ablations of ``experiment=best``: the recipe with one part changed.
+"""Ablations of ``experiment=best`` and of the weights for attacked grids: one part changed.
 
     python -m benchmarks.ablations train [NAME ...] [--minutes M] [--env-steps N] [--seeds 0 1 2]
                                          [--jobs J] [--results FOLDER] [--rest] [--output FILE.csv]
     python -m benchmarks.ablations decide RUN [RUN ...] [--only NAME ...] [--output FILE.csv]
+    python -m benchmarks.ablations attacked [WEIGHTS ...] [--opponent NAME] [--first N]
+                                            [--episodes N] [--only NAME ...] [--output FILE.csv]
 
 ``train`` trains each variant on one core for ``--minutes`` of wall-clock time, ``--jobs`` of them
 side by side, and evaluates its best weights on the validation list. Shown are that list and the
 harder one of varied months, which chose the weights. ``--minutes`` counts the evaluations in
 between; ``--env-steps`` (of the schedules) replaces the recipe's own, so that it fits. ``decide``
 plays trained runs, other seeds of one recipe, with another search at decision time, on the longer
-list of varied months of validation. ``--rest`` keeps what is there. The last line is one JSON
-object.
+list of varied months of validation. ``attacked`` does so with weights of ``experiment=robust`` on
+attacked months of validation. ``--rest`` keeps what is there. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import envs
 from agents.commands.command_line import (
     OneLineParser,
     path_argument,
@@ -35,6 +38,7 @@ from agents.evaluation.statistics import METRIC, values
 from agents.runs.files import atomic_write
 from agents.runs.output_folders import check_writable
 from benchmarks.curves import read_curve
+from benchmarks.ladder import PREVENTIVE
 from benchmarks.seeds import estimate_over_seeds, read_one, scores_by_seed
 from powergrid_muzero.names import choose
 
@@ -115,6 +119,37 @@ _VARIED = (
 )
 _SHOWN = ("steps_percent", "completed_percent", "decisions")
 
+_PLANS = ("search=planner", "agent/model=foreseen")
+_TREE = ("search=gumbel", "agent.search.max_considered=16")
+_AHEAD_1 = ("agent.search.depth=1", "agent.search.answer_depth=1", "agent.search.courses=0")
+_AHEAD_2 = ("agent.search.depth=2", "agent.search.answer_depth=2", "agent.search.courses=0")
+_NARROW = (
+    *("agent.search.width=10", "agent.search.solved=30", "agent.search.answer_width=3"),
+    *("agent.search.answer_solved=12", "agent.search.candidates=10", "agent.search.courses=6"),
+)
+_IN_NETWORK = (*_TREE, "agent/model=learned")
+_IN_SIMULATOR = (*_TREE, "agent/model=simulator")
+_WITH_CHANCE = (*_IN_SIMULATOR, "agent.model.chance=attacks")
+ATTACKED: Mapping[str, tuple[str, ...]] = {  # at decision time, of weights of experiment=robust
+    "as_shipped": _PLANS,
+    "prior_alone": (*_IN_NETWORK, "agent.search.num_simulations=1"),
+    "one_calm_action": (*_PLANS, "agent.search.courses=0"),
+    "answers_of_one": (*_PLANS, "agent.search.answer_depth=1"),
+    "answers_of_two": (*_PLANS, "agent.search.answer_depth=2"),
+    "one_ahead": (*_PLANS, *_AHEAD_1),
+    "two_ahead": (*_PLANS, *_AHEAD_2),
+    "half_as_wide": (*_PLANS, *_NARROW),
+    **{
+        f"{name}_{simulations}": (*parts, f"agent.search.num_simulations={simulations}")
+        for name, parts in (
+            ("tree_in_network", _IN_NETWORK),
+            ("tree_in_simulator", _IN_SIMULATOR),
+            ("tree_in_simulator_with_chance", _WITH_CHANCE),
+        )
+        for simulations in (8, 32, 128)
+    },
+}
+
 
 def main() -> None:
     """Read the command line and measure."""
@@ -128,13 +163,19 @@ def main() -> None:
     decide = kinds.add_parser("decide", help="with another search at decision time")
     decide.add_argument("runs", nargs="+", type=path_argument, metavar="RUN")
     decide.add_argument("--only", nargs="+", metavar="NAME", help=f"of {', '.join(DECIDED)}")
-    for one in (train, decide):
+    attacked = kinds.add_parser("attacked", help="the same under attack")
+    attacked.add_argument("weights", nargs="*", default=["case14_robust"], metavar="WEIGHTS")
+    attacked.add_argument("--opponent", default="rl4pnc")
+    attacked.add_argument("--first", type=whole_number(0), default=16, help="month to begin with")
+    attacked.add_argument("--episodes", type=whole_number(1), default=8, help="months")
+    attacked.add_argument("--only", nargs="+", metavar="NAME", help=f"of {', '.join(ATTACKED)}")
+    for one in (train, decide, attacked):
         one.add_argument("--jobs", type=whole_number(1), default=os.cpu_count())
         one.add_argument("--results", type=path_argument, default=Path("runs/ablations"))
         one.add_argument("--rest", action="store_true", help="keep results that are there")
         one.add_argument("--output", type=path_argument, help="CSV file")
     options = parser.parse_args()
-    {"train": _train, "decide": _decide}[options.kind](options)
+    {"train": _train, "decide": _decide, "attacked": _attacked}[options.kind](options)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -201,6 +242,38 @@ def _decide(options: argparse.Namespace) -> None:
     _report([decided_row(name, folders[name]) for name in names], options.output)
 
 
+def _attacked(options: argparse.Namespace) -> None:
+    choose("opponent", options.opponent, tuple(envs.OPPONENTS))
+    names = [choose("ablation", name, ATTACKED) for name in options.only or ATTACKED]
+    place = options.results / "attacked" / options.opponent
+    folders = {
+        name: [place / name / Path(weights).resolve().name for weights in options.weights]
+        for name in names
+    }
+    months = (
+        *(f"opponent={options.opponent}", PREVENTIVE, "split=val"),
+        *("evaluation.env.scenarios=recombined_more", "evaluation.plots=false"),
+        *(f"evaluation.first={options.first}", f"evaluation.episodes={options.episodes}"),
+        *("evaluation.num_workers=0", "evaluation.num_envs=4"),
+    )
+    jobs = [
+        (
+            folder,
+            [
+                "agents.commands.evaluate",
+                f"weights={weights}",
+                *months,
+                *ATTACKED[name],
+                f"folder={folder}",
+            ],
+        )
+        for name in names
+        for weights, folder in zip(options.weights, folders[name], strict=True)
+    ]
+    _run(jobs, options)
+    _report([decided_row(name, folders[name]) for name in names], options.output)
+
+
 def decided_row(name: str, folders: Sequence[Path]) -> dict[str, str]:
     """Return the mean of several seeds' evaluations, with intervals, as strings by column."""
     results = [read_one(folder) for folder in folders]
@@ -213,6 +286,7 @@ def decided_row(name: str, folders: Sequence[Path]) -> dict[str, str]:
             row[f"{metric}_low"], row[f"{metric}_high"] = f"{low:.1f}", f"{high:.1f}"
     medians = sorted(result.latency.median for result in results)
     row["median_ms"] = f"{medians[len(medians) // 2]:.2f}"
+    row["mean_ms"] = f"{sum(result.latency.mean for result in results) / len(results):.2f}"
     return row
 
 

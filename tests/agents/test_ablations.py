@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 
+import agents
 from agents.commands.command_line import run_guarded
 from agents.configuration.composition import (
     build_agent,
@@ -103,6 +104,19 @@ def test_each_variant_changes_the_part_it_is_named_after_and_no_other() -> None:
         assert not stray, name
 
 
+@pytest.mark.parametrize(
+    "name", [one for one in ablations.ATTACKED if not one.endswith(("_32", "_128"))]
+)
+def test_every_attacked_variant_decides(name: str) -> None:
+    attacked = ("opponent=rte_case14", "wrappers=preventive")
+    agent = agents.load("case14_robust", *attacked, *ablations.ATTACKED[name])
+    env = agent.make_env(1)
+    observations, infos = env.reset(seed=0)
+    action = agent.act(observations, infos)
+    assert infos["action_mask"][0, action[0]]
+    env.close()
+
+
 def test_rows_are_means_over_seeds(tmp_path: Path) -> None:
     folders = [tmp_path / "seed0", tmp_path / "seed1"]
     for folder, steps in zip(folders, [(100, 100, 100, 100), (50, 100, 100, 30)], strict=True):
@@ -110,6 +124,7 @@ def test_rows_are_means_over_seeds(tmp_path: Path) -> None:
         write_results(folder, [result(steps=steps)])
     row = ablations.decided_row("prior_alone", folders)
     assert (row["seeds"], row["steps_percent"], row["completed_percent"]) == ("2", "85.0", "75.0")
+    assert float(row["mean_ms"]) > 0
     assert float(row["steps_percent_low"]) < 85.0 < float(row["steps_percent_high"])
 
 

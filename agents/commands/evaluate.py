@@ -119,7 +119,9 @@ def configured_agent(composed: Composed, given: Agent | None = None) -> Configur
         )
         option = trained.option
         evaluation = {**evaluation, "env": trained.evaluation_env}
-        config = {**config, "env": trained.env, "agent": trained.agent, "evaluation": evaluation}
+        config = {**config, "env": trained.env, "agent": trained.agent}
+    evaluation = {**evaluation, "env": _with_typed(evaluation["env"], composed.overrides)}
+    config = {**config, "evaluation": evaluation}
     check_environment(config["env"], evaluation["env"])
     make_environment = build_evaluation_factory(
         evaluation_environment(config["env"], evaluation["env"]),
@@ -247,6 +249,31 @@ def evaluate(
             print(f"Drew the searches of {len(searched)} decisions into {folder / 'trees'}")
         _log_results(config, folder, results, plots)
     return results
+
+
+def _with_typed(changes: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what an evaluation changes of the environment, less what hides something typed.
+
+    A training on ``scenarios=varied`` is scored on plain months. Typed for an evaluation, such an
+    option says what is to be played. The reward alone remains the usual one: what is typed is what
+    an agent plans by.
+
+    Args:
+        changes: of the environment's options, ``evaluation.env``.
+        overrides: of the command line.
+    """
+    keys = [one.lstrip("+~").partition("=")[0] for one in overrides]
+    typed = {key.removeprefix("env.kwargs.").partition(".")[0] for key in keys}
+    kept = {
+        key.removeprefix("evaluation.env.").partition(".")[0]
+        for key in keys
+        if key.startswith("evaluation.env")
+    }
+    return {
+        name: value
+        for name, value in changes.items()
+        if name not in typed - {"reward"} or name in kept or "evaluation.env" in kept
+    }
 
 
 def _check_typed(overrides: Sequence[str]) -> None:

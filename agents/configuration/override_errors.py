@@ -127,7 +127,7 @@ def _composes(arguments: Sequence[str], config_name: str) -> bool:
 
 
 def _unknown_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
-    """Name the nearest right key, among those beside it first, then among all."""
+    """Name the nearest right key: of this name elsewhere, or beside it, or among all."""
     config, groups = _without(key, config_name, arguments)
     if key in groups:
         given = next(one for one in arguments if one.partition("=")[0] == key)
@@ -145,8 +145,11 @@ def _unknown_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
     options = [f"{prefix}{one}" for one in beside]
     if not parent:
         options = sorted({*options, *groups})
-    if not nearest:
-        everywhere = [*_leaves(OmegaConf.to_container(config), ""), *groups]
+    everywhere = [*_leaves(OmegaConf.to_container(config), ""), *groups]
+    alike = [one for one in everywhere if one.endswith(f".{key.rpartition('.')[2]}")]
+    if alike:
+        options = alike
+    elif not nearest:
         close = difflib.get_close_matches(key, everywhere, n=1, cutoff=0.6)
         if close and close[0] not in options:
             options = [close[0], *options]

@@ -50,6 +50,25 @@ def test_a_loaded_agent_plays_and_explains() -> None:
     env.close()
 
 
+@pytest.mark.parametrize("agent", ["greedy", "case14"])  # case14 was scored on recombined months
+@pytest.mark.parametrize(
+    ("words", "played"),
+    [
+        ((), {"scenarios": "recombined", "reward": "l2rpn", "start": "beginning"}),
+        (("scenarios=varied",), {"scenarios": "varied", "reward": "l2rpn"}),
+        (("reward=survival",), {"reward": "l2rpn"}),  # it is what an agent plans by
+        (("env.kwargs.start=random",), {"start": "random"}),
+        (("evaluation.env.scenarios=varied",), {"scenarios": "varied"}),
+        (("scenarios=varied", "evaluation.env.scenarios=bundled"), {"scenarios": "bundled"}),
+    ],
+)
+def test_what_is_typed_for_an_evaluation_is_played(
+    agent: str, words: tuple[str, ...], played: dict[str, str]
+) -> None:
+    kwargs = agents.load(agent, *words).make_environment.kwargs
+    assert {name: kwargs[name] for name in played} == played
+
+
 def test_evaluate_returns_what_the_command_writes(working_folder: Path) -> None:
     words = ("wrappers=gated", "opponent=rl4pnc", *SHORT)
     found = agents.evaluate("greedy", *words)

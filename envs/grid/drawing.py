@@ -88,9 +88,9 @@ class Drawing:
             self._line(line, spots)
         self._hang(spots)
         self._nodes(spots)
+        self._header()
         for label in self._labels:
             self._write_where_free(label)
-        self._header()
         return self._pen.image()
 
     def _place(self) -> None:
@@ -311,14 +311,13 @@ class Drawing:
     def _header(self) -> None:
         zoom, pen, picture = self._zoom, self._pen, self._picture
         x = 16.0 * zoom
-        pen.text((x, 20.0 * zoom), f"{picture.layout.name}, {picture.when}", 18 * zoom, _INK,
-                 anchor="lm")  # fmt: skip
+        self._title((x, 20.0 * zoom), f"{picture.layout.name}, {picture.when}", 18 * zoom, _INK)
         told = picture.end if self._dead else picture.standing
         colour = _BAD if self._dead else _MUTED
         width, _ = pen.text_size(told, 15 * zoom)
         room = self._size[0] - x - 330.0 * zoom
         size = 15 * zoom * min(1.0, max(room / width, 0.6))
-        pen.text((x, 45.0 * zoom), told, size, colour, anchor="lm")
+        self._title((x, 45.0 * zoom), told, size, colour)
         left, right = self._size[0] - 290.0 * zoom, self._size[0] - 60.0 * zoom
         for step in range(100):
             a, b = (left + (right - left) * part / 100 for part in (step, step + 1))
@@ -329,8 +328,14 @@ class Drawing:
         pen.text((right + 8 * zoom, 20 * zoom), "%", 12 * zoom, _MUTED, anchor="lm")
         kinds = [kind for kind in _LETTERS if kind in picture.kinds]
         legend = ", ".join(f"{_LETTERS[kind]} {kind}" for kind in kinds)
-        pen.text((x, self._size[1] - 14 * zoom), f"{legend}; triangles are loads; MW", 12 * zoom,
-                 _MUTED, anchor="lm")  # fmt: skip
+        symbols = f"{legend}; triangles are loads; MW"
+        self._title((x, self._size[1] - 14 * zoom), symbols, 12 * zoom, _MUTED)
+
+    def _title(self, at: Point, text: str, size: float, colour: str) -> None:
+        """Write words that begin at a point; no label is put there."""
+        self._pen.text(at, text, size, colour, anchor="lm")
+        (x, y), (width, height) = at, self._pen.text_size(text, size)
+        self._taken.append((x, y - height / 2, x + width, y + height / 2))
 
 
 class _Pen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -328,6 +329,20 @@ def test_the_chosen_action_comes_first_though_others_were_visited_more() -> None
     svg = ElementTree.fromstring(to_svg(record, Pruning(max_children=1, max_depth=1)))
     words = ["".join(text.itertext()) for group in svg.iter(f"{SVG}g") for text in group]
     assert f"action {record.action}" in words
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        *((0.0, "0 %"), (1e-7, "&lt; 0.001 %"), (0.00067, "0.067 %"), (0.0123, "1.2 %")),
+        *((0.0997, "10 %"), (0.516, "52 %"), (0.9958, "99.58 %"), (1 - 1e-9, "99.99 %")),
+        (1.0, "100 %"),
+    ],
+)
+def test_shares_need_no_exponent(record: TreeRecord, share: float, shown: str) -> None:
+    nodes = tuple(replace(node, prior=share) for node in record.nodes)
+    svg = to_svg(replace(record, nodes=nodes))
+    assert f"prior {shown}</" in svg and "e+" not in svg
 
 
 def test_words_are_escaped() -> None:

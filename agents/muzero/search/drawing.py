@@ -165,7 +165,7 @@ def _figures(record: TreeRecord, node: NodeRecord) -> str:
         )
     return (
         f"{_count(node.visits, 'visit')} \u00b7 Q {_number(node.q)} "
-        f"\u00b7 {_share_of(node)} {100 * node.prior:.2g} %"
+        f"\u00b7 {_share_of(node)} {_percent(node.prior)}"
     )
 
 
@@ -191,7 +191,7 @@ def _tooltip(node: NodeRecord) -> str:
             f"reward {_number(node.reward)}",
             f"discount {_number(node.discount)} (of what follows)",
             f"Q {_number(node.q)} = reward + discount x value",
-            f"{_share_of(node)} {100 * node.prior:.3g} %",
+            f"{_share_of(node)} {_percent(node.prior)}",
         ]
     )
 
@@ -202,6 +202,16 @@ def _hidden_words(branch: _Branch) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _percent(share: float) -> str:
+    """Return two digits or more, without an exponent; what is not certain is not 100 %."""
+    percent = 100 * share
+    if 0 < percent < 0.001:
+        return "< 0.001 %"
+    if 99 <= percent < 100:
+        return f"{min(percent, 99.99):.2f} %"
+    return f"{percent:.0f} %" if percent >= 9.95 else f"{percent:.2g} %"
 
 
 def _number(value: float) -> str:

@@ -165,35 +165,32 @@ def _write(path: Path, points: Sequence[Point]) -> None:
 
 
 def draw(path: Path, opponent: str, points: dict[Setting, Point]) -> None:
-    """Draw the steps kept by the milliseconds of a decision, for depths and for widths."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    """Draw the steps kept by depth and by width, each with what a decision takes."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for settings, what in ((DEEPER, "depth"), (WIDER, "width")):
+    months = next(iter(points.values())).months
+    figure.suptitle(f"agent=planner under {opponent}, {months} months")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, settings, what in (
+        (panels[0], DEEPER, "depth"),
+        (panels[1], WIDER, "width"),
+    ):
         found = [points[setting] for setting in settings]
-        line = axes.plot(
-            [point.milliseconds for point in found],
-            [point.steps_percent for point in found],
-            marker="o" if what == "depth" else "s",
-            label=f"{what} {', '.join(str(getattr(setting, what)) for setting in settings)}",
-        )[0]
-        for point in found:
-            axes.vlines(
-                point.milliseconds,
-                point.steps_low,
-                point.steps_high,
-                color=line.get_color(),
-                alpha=0.3,
-            )
-    axes.set(
-        xscale="log",
-        ylim=(0, 103),
-        xlabel="milliseconds a decision, mean",
-        ylabel="steps survived, %",
-        title=f"agent=planner under {opponent}, {next(iter(points.values())).months} months",
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+        means = [point.steps_percent for point in found]
+        below = [point.steps_percent - point.steps_low for point in found]
+        above = [point.steps_high - point.steps_percent for point in found]
+        axes.errorbar(range(len(found)), means, [below, above], marker="o", capsize=4)
+        axes.set_xticks(
+            range(len(found)),
+            [
+                f"{getattr(setting, what)}\n{point.milliseconds:.0f} ms"
+                for setting, point in zip(settings, found, strict=True)
+            ],
+        )
+        other = f"width {DEFAULT.width}" if what == "depth" else f"depth {DEFAULT.depth}"
+        axes.set(ylim=(0, 103), xlabel=f"{what}, at {other}; mean milliseconds a decision")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("steps survived, %, with 95 % intervals")
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)
 
